@@ -1,0 +1,41 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+CONSTRAINTS ?= constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all lint notebooks bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv and install everything, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+train: setup  ## train OCR on context_scenes (a minute or two on a CPU; no download)
+	$(BIN)/python src/train.py $(ARGS)
+
+test: setup lint  ## lint and the quick tests
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu' $(ARGS)
+
+test-all: setup lint  ## all tests, the slow ones too
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: setup  ## style and format check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: setup  ## run every notebook from top to bottom
+	$(BIN)/python -m pytest -m notebooks $(ARGS)
+
+bench: setup  ## measure what is claimed to be fast
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove caches and the environment; runs and data stay
+	rm -rf .venv .pytest_cache .ruff_cache build dist src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
