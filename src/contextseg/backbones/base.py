@@ -1,0 +1,30 @@
+"""What every backbone is: uint8 images in, feature maps out, fine to coarse."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Base of the backbones: normalises the image, so that a checkpoint knows its own input convention.
+
+    `mean` and `std` are on the 0-255 scale, RGB. A subclass sets `channels` and `strides`, one entry per map, and
+    implements `features`.
+    """
+
+    channels: Sequence[int]
+    strides: Sequence[int]
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Image uint8 (B, 3, H, W), RGB -> maps [(B, C_i, H / stride_i, W / stride_i)], fine to coarse."""
+        return self.features((image.to(self.mean.dtype) - self.mean) / self.std)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Normalised image (B, 3, H, W) -> maps, fine to coarse."""
+        raise NotImplementedError

@@ -1,0 +1,128 @@
+"""Any timm model that yields feature maps (`features_only`): ResNets with a named stem, ConvNeXt, MobileNet, ...
+
+The stem is part of the name, since it changes results: `resnet101` has the 7x7 stem of the original, `resnet101c` three
+3x3 convolutions ("v1c", "deep stem"), `resnet101d` those and average pooling in the shortcuts ("vd").
+"""
+
+from pathlib import Path
+
+import timm
+import torch
+from huggingface_hub import constants as hub
+from huggingface_hub import get_session, try_to_load_from_cache
+from timm.models import load_state_dict
+from torch import Tensor
+
+from contextseg.backbones.base import Backbone
+from contextseg.contract import ConfigError
+
+SUPPORTED_STRIDES = (8, 16, 32)
+
+
+class TimmBackbone(Backbone):
+    """Feature maps of a timm model at the output stride asked for (stages beyond it are dilated).
+
+    `model`: a timm name, with or without a weight tag. `stages`: how many maps to return, counted from the finest of
+    the last four (`stages=3` drops the last stage of a ResNet). `weights`: "none", "imagenet", or a file
+    (.safetensors or a state dict that `torch.load(weights_only=True)` reads).
+
+    Raises `ConfigError` when the model is unknown, cannot give that stride, or its weights are not to be had.
+    """
+
+    def __init__(self, model: str, *, output_stride: int = 8, weights: str = "none", stages: int = 4):
+        if output_stride not in SUPPORTED_STRIDES:
+            raise ConfigError(f"backbone.output_stride={output_stride}: choose one of {SUPPORTED_STRIDES}")
+        if not 2 <= stages <= 4:
+            raise ConfigError(f"backbone.stages={stages}: choose 2, 3 or 4 maps")
+        overlay = pretrained_file(model, weights)
+        network = create(model, output_stride, tuple(range(-4, stages - 4)), overlay)
+        normalisation = timm.get_pretrained_cfg(model, allow_unregistered=False)
+        super().__init__([255 * value for value in normalisation.mean], [255 * value for value in normalisation.std])
+        self.channels = tuple(network.feature_info.channels())
+        self.strides = tuple(network.feature_info.reduction())
+        if stages == 4 and self.strides[-1] != output_stride:
+            raise cannot_stride(model, output_stride, f"its maps have strides {self.strides}")
+        self.network = network
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Normalised image (B, 3, H, W) -> maps (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
+        return [as_nchw(x, channels) for x, channels in zip(self.network(image), self.channels, strict=True)]
+
+
+def as_nchw(x: Tensor, channels: int) -> Tensor:
+    """A map with its channels second: Swin answers (B, h, w, C)."""
+    if x.shape[1] != channels and x.shape[-1] == channels:
+        x = x.permute(0, 3, 1, 2)
+    return x
+
+
+def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay: dict | None) -> torch.nn.Module:
+    """The timm network; its refusals turned into `ConfigError`."""
+    name = model.split(".")[0]
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name[:6]}*")[:8]
+        raise ConfigError(f"backbone.model={model}: timm has no such model; near it: {', '.join(close) or 'none'}")
+    kwargs = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        return timm.create_model(
+            model,
+            features_only=True,
+            out_indices=out_indices,
+            pretrained=overlay is not None,
+            pretrained_cfg_overlay=overlay,
+            **kwargs,
+        )
+    except (TypeError, AssertionError) as error:
+        raise cannot_stride(model, output_stride, str(error) or "timm refuses it") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"backbone.model={model}: {reason} (not a feature backbone, or weights of another model)"
+        ) from error
+
+
+def cannot_stride(model: str, output_stride: int, reason: str) -> ConfigError:
+    """The refusal of an output stride that a model does not have."""
+    return ConfigError(
+        f"backbone.output_stride={output_stride}: {model} cannot give it ({reason}); use backbone.output_stride=32 "
+        "with a neck that restores the resolution, or a backbone that dilates: resnet18/34/50/101, resnet50c/101c, "
+        "resnet50d/101d, convnext_*, efficientnet_*, mobilenetv2_100"
+    )
+
+
+def pretrained_file(model: str, weights: str) -> dict | None:
+    """timm's overlay that names the weight file, or None for a random start. Never downloads without a connection."""
+    if weights == "none":
+        return None
+    if weights != "imagenet":
+        if not Path(weights).is_file():
+            raise ConfigError(f"backbone.weights={weights}: no such file; give none, imagenet or an existing file")
+        try:
+            load_state_dict(weights)
+        except Exception as error:
+            raise ConfigError(f"backbone.weights={weights}: not a file of weights ({type(error).__name__})") from error
+        return {"file": weights}
+    config = timm.get_pretrained_cfg(model, allow_unregistered=False) if timm.is_model(model.split(".")[0]) else None
+    if config is None or not config.has_weights:
+        raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model}; give none or a file")
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        cached = try_to_load_from_cache(config.hf_hub_id, file)
+        if isinstance(cached, str):
+            return {"file": cached}
+    if not online():
+        raise ConfigError(
+            f"backbone.weights=imagenet: {model} is not in the local cache and there is no connection to fetch it; "
+            "give backbone.weights=none (random start) or backbone.weights=FILE"
+        )
+    return {}
+
+
+def online() -> bool:
+    """Whether the model hub answers within five seconds (the hub's own client retries for most of a minute)."""
+    if hub.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(hub.ENDPOINT, timeout=5)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""A backbone that sees little: 162 k parameters, and no output depends on more than 55 x 55 pixels of the image.
+
+It is made for `context_scenes`, where the label of most pixels is decided further away than that: with it, a head
+without context stays at chance there. Batch norm in evaluation mode keeps the window exact; group norm or
+squeeze-and-excitation would pool over the whole image and spoil it.
+"""
+
+from torch import Tensor, nn
+
+from contextseg.backbones.base import Backbone
+from contextseg.contract import ConfigError
+from contextseg.layers.conv import ConvNormAct
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, the first with stride 2, and a 1x1 shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.branch = nn.Sequential(
+            ConvNormAct(in_channels, out_channels, 3, stride=2),
+            ConvNormAct(out_channels, out_channels, 3, act=False),
+        )
+        self.shortcut = ConvNormAct(in_channels, out_channels, stride=2, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C', h / 2, w / 2)."""
+        return nn.functional.relu(self.branch(x) + self.shortcut(x), inplace=True)
+
+
+class Tiny(Backbone):
+    """Maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
+
+    Raises `ConfigError` for weights or for another output stride than 8: it has neither.
+    """
+
+    def __init__(
+        self,
+        *,
+        output_stride: int = 8,
+        weights: str = "none",
+        mean: float = 118.0,
+        std: float = 50.0,
+    ):
+        if output_stride != 8:
+            raise ConfigError(
+                f"backbone.output_stride={output_stride}: tiny has stride 8 only; use a ResNet or another timm backbone"
+            )
+        if weights != "none":
+            raise ConfigError(f"backbone.weights={weights}: tiny has no pretrained weights; use backbone.weights=none")
+        super().__init__([mean] * 3, [std] * 3)
+        self.channels, self.strides = (24, 48, 96), (2, 4, 8)
+        self.stem = ConvNormAct(3, 24, 3, stride=2)
+        self.stages = nn.ModuleList([ResidualBlock(24, 48), ResidualBlock(48, 96)])
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Normalised image (B, 3, H, W) -> [(B, 24, H/2, W/2), (B, 48, H/4, W/4), (B, 96, H/8, W/8)]."""
+        maps = [self.stem(image)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps

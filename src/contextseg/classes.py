@@ -1,0 +1,57 @@
+"""Class names, palettes, groups and flip pairs of every data set; the facts themselves stand in `classes.yaml`."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from contextseg.contract import ConfigError
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """The classes of one data set; the index in `names` is the train id."""
+
+    name: str
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]  # RGB 0-255, one per class
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # classes whose mean IoU is reported by name
+    flip_pairs: tuple[tuple[int, int], ...] = ()  # train ids that a mirror image exchanges (left arm, right arm)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to_dict(self) -> dict:
+        """Plain containers, as a checkpoint stores them."""
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "palette": [list(colour) for colour in self.palette],
+            "groups": {group: list(names) for group, names in self.groups.items()},
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, facts: dict) -> "ClassSet":
+        """The class set of `to_dict`, or of a block of `classes.yaml` with its name added."""
+        return cls(
+            name=facts["name"],
+            names=tuple(facts["names"]),
+            palette=tuple(tuple(colour) for colour in facts["palette"]),
+            groups={group: tuple(names) for group, names in facts.get("groups", {}).items()},
+            flip_pairs=tuple(tuple(pair) for pair in facts.get("flip_pairs", [])),
+        )
+
+    def ids(self, group: str) -> list[int]:
+        """Train ids of the classes in a group."""
+        return [self.names.index(name) for name in self.groups[group]]
+
+
+@cache
+def class_set(name: str) -> ClassSet:
+    """The class set called `name`. Raises `ConfigError` naming the known ones."""
+    sets = yaml.safe_load((Path(__file__).parent / "classes.yaml").read_text())
+    if name not in sets:
+        raise ConfigError(f"no class set {name!r}; known: {', '.join(sorted(sets))}")
+    return ClassSet.from_dict({"name": name, **sets[name]})

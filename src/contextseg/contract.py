@@ -1,0 +1,96 @@
+"""The types that pass between the parts: the whole data flow on one screen.
+
+    Batch.image -> Backbone -> (neck) -> Head -> SegOutput -> LossSum, SegMetrics -> loggers
+
+Letters: B images, K classes, C channels, H W image size, h w feature size.
+
+Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
+
+    aux_logits         (B, K, h, w)   raw scores of an auxiliary or coarse classifier (FCN head, OCR regions)
+    class_probability  (B, K)         raw scores, one per class and image (CTNet)
+    prior_logits       (B, hw, hw)    raw scores, row = pixel, column = partner (CPNet)
+    embedding          (B, 16, h, w)  features of the category-consistent loss (CCNet)
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+IGNORE_INDEX = 255
+
+KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "prior_logits", "embedding"})
+
+
+class ConfigError(ValueError):
+    """Something the user can put right: the message names the option or file, its value and the way out."""
+
+
+class Batch(NamedTuple):
+    """What a loader yields: uint8 throughout, so that it is small to move."""
+
+    image: Tensor  # uint8 (B, 3, H, W), RGB, not normalised
+    mask: Tensor  # uint8 (B, H, W), train ids; void is always 255
+    name: list[str]
+
+
+class SegOutput(NamedTuple):
+    """What a head returns, in training and in evaluation alike."""
+
+    logits: Tensor  # (B, K, h, w), raw scores at the head's own stride
+    extras: dict[str, Tensor]  # named tensors that a loss term reads; {} if none
+
+
+class Neck(nn.Module):
+    """Base of the necks: maps in, maps out, fine to coarse.
+
+    A subclass takes `(in_channels, *, own settings)` and sets `channels`, the channels of the maps it returns.
+    """
+
+    channels: Sequence[int]
+
+    def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> maps [(B, C_j, h_j, w_j)], fine to coarse."""
+        raise NotImplementedError
+
+
+class Head(nn.Module):
+    """Base of the heads: feature maps in, `SegOutput` out.
+
+    A subclass takes `(in_channels, num_classes, *, own settings)`; the class attributes name its companions, so that
+    `create_model` needs no configuration (a test holds them equal to `conf/head/*.yaml`).
+    """
+
+    emits: ClassVar[frozenset[str]] = frozenset()  # names of the extras it returns
+    needs_mask: ClassVar[bool] = False  # True: forward also takes the ground truth (an oracle)
+    neck: ClassVar[str] = "none"  # the paper's neck
+    output_stride: ClassVar[int] = 8  # the paper's backbone stride
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) and the extras in `emits`."""
+        raise NotImplementedError
+
+
+class LossTerm(nn.Module):
+    """Base of the loss terms: one number from a `SegOutput` and a mask.
+
+    `reads` names what the term needs: "logits" or an extra. Terms compute in float32, from logits; a batch with only
+    ignored pixels gives a finite loss with zero gradient.
+    """
+
+    reads: ClassVar[str] = "logits"
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        if weight < 0:
+            raise ConfigError(f"loss weight {weight} of {type(self).__name__} is negative; give 0 or more")
+        self.weight = weight
+
+    def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
+        """Output of a head and mask uint8 (B, H, W) -> scalar, unweighted."""
+        raise NotImplementedError
+
+
+def read(output: SegOutput, name: str) -> Tensor:
+    """The tensor called `name` in an output: its logits or one of its extras."""
+    return output.logits if name == "logits" else output.extras[name]

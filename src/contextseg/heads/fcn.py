@@ -1,0 +1,38 @@
+"""FCN head: one 3x3 convolution and a classifier; the context-free baseline of all five papers, and the auxiliary head.
+
+Source: Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation (CVPR 2015), in the dilated
+form that the five papers use (one 3x3 conv -> BN -> ReLU -> dropout -> 1x1 classifier on the last map).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+
+
+class FCNHead(Head):
+    """Classify each pixel from its own neighbourhood.
+
+    `source` is the map it reads: -1 the last, -2 the last but one (the auxiliary head, on stage 3, "res4").
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        source: int = -1,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.source = source
+        self.reduce = ConvNormAct(in_channels[source], channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, of which one (B, C, h, w) is read -> logits (B, K, h, w); no extras."""
+        return SegOutput(self.classifier(self.dropout(self.reduce(features[self.source]))), {})

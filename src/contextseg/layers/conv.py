@@ -1,0 +1,30 @@
+"""The block that all five papers are made of: convolution, batch norm, ReLU."""
+
+from torch import nn
+
+
+class ConvNormAct(nn.Sequential):
+    """ "k x k conv -> BN -> ReLU" of the papers; keeps the size at stride 1.
+
+    `bias` gives the convolution a bias (some released graphs have one, the batch norm makes it superfluous).
+    `act=False` leaves the ReLU out (the last block of a residual branch).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        act: bool = True,
+    ):
+        padding = dilation * (kernel_size - 1) // 2
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True) if act else nn.Identity(),
+        )

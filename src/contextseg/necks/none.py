@@ -1,0 +1,19 @@
+"""No neck: the head sees the backbone's own maps."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from contextseg.contract import Neck
+
+
+class NoNeck(Neck):
+    """The identity."""
+
+    def __init__(self, in_channels: Sequence[int]):
+        super().__init__()
+        self.channels = tuple(in_channels)
+
+    def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Maps -> the same maps."""
+        return features

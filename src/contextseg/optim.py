@@ -1,0 +1,109 @@
+"""Optimizers with named parameter groups, and learning-rate schedules per optimizer step."""
+
+from torch import nn, optim
+from torch.nn.modules.batchnorm import _NormBase
+
+from contextseg.contract import ConfigError
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    head_lr_mult: float = 1.0,
+    decay_norm_and_bias: bool = True,
+) -> list[dict]:
+    """Up to four groups: backbone and head (all that is not backbone), each with and without weight decay.
+
+    `head_lr_mult` multiplies the learning rate of the head groups (released code of several papers uses 10).
+    `decay_norm_and_bias=False` takes biases and the parameters of norm layers out of the decay.
+    """
+    for name, value in {"lr": lr, "weight_decay": weight_decay, "head_lr_mult": head_lr_mult}.items():
+        if value < 0 or (value == 0 and name != "weight_decay"):
+            raise ConfigError(f"optim.{name}={value}: give a positive number")
+    spared = set()
+    if not decay_norm_and_bias:
+        for prefix, module in model.named_modules():
+            for name, _ in module.named_parameters(recurse=False):
+                if name == "bias" or isinstance(module, NORMS):
+                    spared.add(f"{prefix}.{name}" if prefix else name)
+    groups: dict[str, dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = "backbone" if name.startswith("backbone.") else "head"
+        key = f"{part}_no_decay" if name in spared else part
+        group = groups.setdefault(
+            key,
+            {
+                "name": key,
+                "params": [],
+                "lr": lr * (head_lr_mult if part == "head" else 1.0),
+                "weight_decay": 0.0 if name in spared else weight_decay,
+            },
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def sgd(
+    model: nn.Module,
+    *,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+    head_lr_mult: float = 1.0,
+    decay_norm_and_bias: bool = True,
+) -> optim.Optimizer:
+    """SGD with momentum: the optimizer of all five papers."""
+    groups = parameter_groups(
+        model,
+        lr=lr,
+        weight_decay=weight_decay,
+        head_lr_mult=head_lr_mult,
+        decay_norm_and_bias=decay_norm_and_bias,
+    )
+    return optim.SGD(groups, lr=lr, momentum=momentum)
+
+
+def adamw(
+    model: nn.Module,
+    *,
+    lr: float = 3e-3,
+    weight_decay: float = 1e-3,
+    head_lr_mult: float = 1.0,
+    decay_norm_and_bias: bool = True,
+) -> optim.Optimizer:
+    """AdamW: the optimizer of the embedded recipe."""
+    groups = parameter_groups(
+        model,
+        lr=lr,
+        weight_decay=weight_decay,
+        head_lr_mult=head_lr_mult,
+        decay_norm_and_bias=decay_norm_and_bias,
+    )
+    return optim.AdamW(groups, lr=lr)
+
+
+def poly(optimizer: optim.Optimizer, max_steps: int, *, power: float = 0.9, warmup_steps: int = 0):
+    """lr * (1 - step / max_steps) ** power, the schedule of all five papers; optionally a linear warm-up before it."""
+
+    def factor(step: int) -> float:
+        warmup = min(1.0, (step + 1) / (warmup_steps + 1))
+        return warmup * max(0.0, 1 - step / max_steps) ** power
+
+    return optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def onecycle(optimizer: optim.Optimizer, max_steps: int, *, warmup: float = 0.15):
+    """Rise to the full rate over the share `warmup` of the steps, then fall by a cosine; the momentum runs opposite."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max_steps + 1, pct_start=warmup)
+
+
+def constant(optimizer: optim.Optimizer, max_steps: int):
+    """The full rate throughout."""
+    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
