@@ -1,0 +1,286 @@
+"""Generated scenes on which context decides: 71 % of the pixels cannot be told apart locally.
+
+Each image draws two fair bits. The scene bit says whether the two ground textures are sand and sea or road and glass,
+and is shown by one cue only, a parasol or a car. The furniture bit says whether all wood is table or bed, and is shown
+by a mug or a pillow. The cues stand in a strip of foliage along one border, most ambiguous pixels far away from them.
+"""
+
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from contextseg.classes import class_set
+from contextseg.contract import IGNORE_INDEX, ConfigError
+from contextseg.data.datamodule import SegDataModule
+from contextseg.data.source import Sample, Source
+from contextseg.data.transforms import TrainTransform
+
+CLASSES = class_set("context_scenes")
+SEEDS = {"train": 1, "val": 2, "test": 3}
+
+# What is painted: the four textures first. The bits turn parts into classes.
+FOLIAGE, GRAIN, RIPPLE, WOOD, POLE, SCENE_CUE, FURNITURE_CUE = range(7)
+BASE = np.array([(60, 110, 50), (165, 150, 125), (95, 130, 165), (140, 105, 85)], np.float32)  # RGB
+AMPLITUDE = np.array([28, 20, 20, 22], np.float32)
+BANK = 512  # side of the texture bank in pixels
+
+
+def draw_scene(
+    seed: int,
+    index: int,
+    *,
+    size: int = 128,
+    cue_radius: tuple[int, int] = (8, 10),
+    strip: tuple[int, int] = (24, 30),
+    noise: float = 7.0,
+    furniture_share: float = 0.27,
+    flip: tuple[bool, bool] = (False, False),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
+
+    `seed` and `index` decide everything. `cue_radius` and `strip` (height) are inclusive ranges in pixels, `noise` is
+    the sigma of the grey pixel noise, `furniture_share` the approximate share of wood; slabs grow with `size`, all
+    else keeps its size in pixels. `flip` turns the (scene, furniture) bit over: the same picture with the other cue,
+    and the labels that follow from it.
+    """
+    rng = np.random.default_rng([seed, index])
+    scene, furniture = (bool(bit) != bool(turn) for bit, turn in zip(rng.integers(2, size=2), flip, strict=True))
+    height = int(rng.integers(strip[0], strip[1] + 1))
+
+    parts = np.full((size, size), FOLIAGE, np.uint8)
+    ground = parts[height:]
+    _paint_ground(rng, ground)
+    _paint_slabs(rng, ground, scale=size / 128 * (furniture_share / 0.27) ** 0.5, margin=36 * size // 128)
+    _paint_blobs(rng, ground)
+    image = _textured(rng, parts)
+    _paint_poles(rng, ground, image[height:])
+    right = rng.permutation(2)  # the half of the strip in which each cue stands
+    _paint_cue(rng, (_parasol, _car)[scene], SCENE_CUE, right[0], cue_radius, parts[:height], image[:height])
+    _paint_cue(rng, (_mug, _pillow)[furniture], FURNITURE_CUE, right[1], cue_radius, parts[:height], image[:height])
+
+    image *= 1 + rng.uniform(-0.08, 0.08, 3).astype(np.float32)
+    image += noise * _crop(rng, _bank()[-1], size)[..., None]
+    image = image.clip(0, 255).astype(np.uint8)
+
+    mask = _class_ids(scene, furniture)[parts]
+    mask[_borders(parts)] = IGNORE_INDEX
+    turns = int(rng.integers(4))
+    return np.ascontiguousarray(np.rot90(image, turns)), np.ascontiguousarray(np.rot90(mask, turns))
+
+
+def _class_ids(scene: bool, furniture: bool) -> np.ndarray:
+    """Class id of each part, in the parts' order."""
+    grain, ripple, scene_cue = ("road", "glass", "car") if scene else ("sand", "sea", "parasol")
+    wood, furniture_cue = ("bed", "pillow") if furniture else ("table", "mug")
+    names = ("foliage", grain, ripple, wood, "pole", scene_cue, furniture_cue)
+    return np.array([CLASSES.names.index(name) for name in names], np.uint8)
+
+
+def _borders(parts: np.ndarray) -> np.ndarray:
+    """One pixel wherever the part changes; poles keep theirs, or they would vanish."""
+    border = np.zeros(parts.shape, bool)
+    border[1:] = parts[1:] != parts[:-1]
+    border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
+    return border & (parts != POLE)
+
+
+# Textures
+
+
+@cache
+def _bank() -> np.ndarray:
+    """Zero-mean patterns float32 (5, 512, 512): foliage, grain, ripple, wood, and white noise."""
+    rng = np.random.default_rng(0)
+
+    def noise(coarseness: int) -> np.ndarray:
+        grid = rng.standard_normal((-(-BANK // coarseness),) * 2, dtype=np.float32)
+        return np.asarray(Image.fromarray(grid).resize((BANK, BANK), Image.Resampling.BICUBIC))
+
+    y, x = np.mgrid[:BANK, :BANK].astype(np.float32)
+    foliage = 0.7 * noise(5) + 0.6 * noise(2)
+    grain = 0.7 * noise(1) + 0.5 * noise(3)
+    ripple = np.sin(2 * np.pi * (y + 6 * noise(16)) / 7) + 0.4 * noise(4)
+    wood = 0.6 * np.sin(2 * np.pi * (x + 8 * noise(24)) / 11) + 0.5 * noise(3)
+    return np.stack([foliage, grain, ripple, wood, noise(1)])
+
+
+def _crop(rng: np.random.Generator, texture: np.ndarray, size: int) -> np.ndarray:
+    top, left = rng.integers(0, BANK - size + 1, 2)
+    return texture[top : top + size, left : left + size]
+
+
+def _textured(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
+    """Parts (H, W) below POLE -> image float32 (H, W, 3): a random crop and channel gains for each texture."""
+    gain = 1 + rng.uniform(-0.12, 0.12, (4, 3)).astype(np.float32)
+    crops = [_crop(rng, texture, len(parts)) for texture in _bank()[:4]]
+    pattern = np.choose(parts, crops)[..., None]
+    return (BASE * gain)[parts] + (AMPLITUDE[:, None] * gain)[parts] * pattern
+
+
+# Shapes. `ground` is the view of the parts below the strip.
+
+
+@cache
+def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates y (H, 1) and x (1, W)."""
+    return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
+
+
+def _turned(rng: np.random.Generator, shape: tuple[int, int], y0: float, x0: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (along, across) an axis of random angle through (y0, x0), each (H, W)."""
+    y, x = _grid(*shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    sin, cos = np.float32(np.sin(angle)), np.float32(np.cos(angle))
+    y, x = y - np.float32(y0), x - np.float32(x0)
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def _paint_ground(rng: np.random.Generator, ground: np.ndarray) -> None:
+    along, across = _turned(rng, ground.shape, *(rng.uniform(0.35, 0.65, 2) * ground.shape))
+    frequency, phase = np.float32(rng.uniform(0.08, 0.14)), np.float32(rng.uniform(0, 2 * np.pi))
+    ground[:] = np.where(across + 4 * np.sin(frequency * along + phase) > 0, GRAIN, RIPPLE)
+
+
+def _paint_slabs(rng: np.random.Generator, ground: np.ndarray, *, scale: float, margin: int) -> None:
+    height, width = ground.shape
+    for _ in range(rng.integers(3, 5)):
+        y0, x0 = rng.uniform((margin, 0.1 * width), (0.95 * height, 0.9 * width))
+        along, across = _turned(rng, ground.shape, y0, x0)
+        along /= scale * rng.integers(40, 64) / 2
+        across /= scale * rng.integers(32, 52) / 2
+        inside = along**2 + across**2 < 1 if rng.random() < 0.5 else np.maximum(abs(along), abs(across)) < 1
+        ground[inside] = WOOD
+
+
+def _paint_blobs(rng: np.random.Generator, ground: np.ndarray) -> None:
+    y, x = _grid(*ground.shape)
+    for _ in range(rng.integers(1, 4)):
+        y0, x0 = rng.uniform(0, 1, 2) * ground.shape
+        ground[(y - y0) ** 2 + (x - x0) ** 2 <= rng.integers(4, 9) ** 2] = FOLIAGE
+
+
+def _paint_poles(rng: np.random.Generator, ground: np.ndarray, image: np.ndarray) -> None:
+    for _ in range(rng.integers(1, 4)):
+        along, across = _turned(rng, ground.shape, *(rng.uniform(0.1, 0.9, 2) * ground.shape))
+        length, half_width = rng.integers(24, 60), rng.uniform(1.5, 2.5)
+        inside = (abs(along) < length / 2) & (abs(across) < half_width)
+        ground[inside] = POLE
+        image[inside] = rng.choice([30, 230])
+
+
+def _paint_cue(rng: np.random.Generator, shape, part: int, right: int, radii: Sequence[int], parts, image) -> None:
+    """Paint a cue into the strip `parts` (h, W) and `image` (h, W, 3)."""
+    height, width = parts.shape
+    radius = int(rng.integers(radii[0], radii[1] + 1))
+    centre = int(rng.integers(radius + 1, width // 2 - radius)) + right * (width // 2)
+    colour = rng.integers(130, 250, 3).astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+
+    window = np.s_[height // 2 - radius : height // 2 + radius + 1, centre - radius : centre + radius + 1]
+    y, x = _grid(2 * radius + 1, 2 * radius + 1)
+    inside, dark = shape(y / radius - 1, x / radius - 1, angle)
+    parts[window][inside] = part
+    image[window][inside] = colour
+    image[window][inside & dark] = 0.35 * colour
+
+
+# Cues: coordinates in units of the radius -> area and dark pixels. Only the parasol turns.
+
+
+def _parasol(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.hypot(y, x) <= 1, np.sin(3 * np.arctan2(y, x) + angle) > 0
+
+
+def _car(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    wheels = np.hypot(y - 0.6, abs(x) - 0.5) <= 0.25
+    window = (abs(x) <= 0.55) & (abs(y + 0.3) <= 0.2)
+    return (abs(y) <= 0.65) & (abs(x) <= 1) | wheels, wheels | window
+
+
+def _mug(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    distance = np.hypot(y, x)
+    return distance <= 1, abs(distance - 0.55) <= 0.15
+
+
+def _pillow(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    return (abs(y) <= 0.8) & (abs(x) <= 1), np.sin(5 * np.pi * x) > 0
+
+
+# Data set
+
+
+class Scenes(Source):
+    """`count` scenes of a seed, drawn by `draw(seed, index)` when first read, then kept (uint8)."""
+
+    def __init__(self, draw, *, seed: int, count: int):
+        super().__init__(len(CLASSES))
+        self.draw, self.seed, self.count = draw, seed, count
+        self._drawn: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def load(self, index: int) -> Sample:
+        if index not in self._drawn:
+            self._drawn[index] = self.draw(self.seed, index)
+        return *self._drawn[index], f"scene_{self.seed}_{index:05d}"
+
+
+class ContextScenes(SegDataModule):
+    """Scenes of `draw_scene`, whose options these are; train, val and test have the seeds 1, 2 and 3.
+
+    `flip=[true, false]` turns the scene bit of every image over, `[false, true]` the furniture bit. The last
+    three as in `SegDataModule`. Raises `ConfigError` when the cues do not fit.
+    """
+
+    name = "context_scenes"
+    classes = CLASSES
+    context_rules: ClassVar = {
+        rule: ([CLASSES.names.index(cue) for cue in cues], CLASSES.ids(rule))
+        for rule, cues in {"scene": ("parasol", "car"), "furniture": ("mug", "pillow")}.items()
+    }
+
+    def __init__(
+        self,
+        *,
+        train_size: int = 2000,
+        val_size: int = 300,
+        test_size: int = 500,
+        size: int = 128,
+        cue_radius: Sequence[int] = (8, 10),
+        strip: Sequence[int] = (24, 30),
+        noise: float = 7.0,
+        furniture_share: float = 0.27,
+        flip: Sequence[bool] = (False, False),
+        batch_size: int = 8,
+        num_workers: int = 0,
+        transform: TrainTransform | None = None,
+    ):
+        super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
+        _require(1 <= cue_radius[0] <= cue_radius[1], "cue_radius", cue_radius, "[smallest, largest] in pixels")
+        lowest = 2 * cue_radius[1] + 2
+        _require(lowest <= strip[0] <= strip[1], "strip", strip, f"[lowest, highest], {lowest} pixels at least")
+        smallest = max(strip[1] + 48, 4 * cue_radius[1] + 4)
+        _require(smallest <= size <= BANK, "size", size, f"{smallest} to {BANK} pixels")
+        _require(0 < furniture_share < 1, "furniture_share", furniture_share, "a share between 0 and 1")
+        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
+        self.draw = partial(
+            draw_scene,
+            size=size,
+            cue_radius=tuple(cue_radius),
+            strip=tuple(strip),
+            noise=noise,
+            furniture_share=furniture_share,
+            flip=tuple(flip),
+        )
+
+    def open(self, split: str) -> Scenes:
+        return Scenes(self.draw, seed=SEEDS[split], count=self.sizes[split])
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"data.{name}={value} does not make a scene; give {wanted}")

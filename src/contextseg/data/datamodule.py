@@ -1,0 +1,134 @@
+"""The data module: loaders that depend on nothing but the data, the seed and the batch number."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from contextseg.classes import ClassSet
+from contextseg.contract import ConfigError
+from contextseg.data.dataset import KeyedDataset, collate
+from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
+from contextseg.data.source import Source
+from contextseg.data.transforms import TrainTransform, single_threaded
+
+SPLITS = ("train", "val", "test")
+
+
+class SegDataModule(LightningDataModule):
+    """Base of the data modules. A data set sets `classes` and `name` and writes `open`.
+
+    `batch_size` counts the images of one optimizer step over all processes and accumulated batches. `transform` is
+    applied in training only. `plan` says what the run needs; processes are counted from the attached trainer.
+    """
+
+    name: str
+    classes: ClassSet
+    # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
+    context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
+
+    def __init__(self, *, batch_size: int = 8, num_workers: int = 0, transform: TrainTransform | None = None):
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.transform = transform or TrainTransform(flip=0)
+        self.transform.flip_pairs = self.transform.flip_pairs or self.classes.flip_pairs
+        self.accumulate, self.eval_batch_size = 1, 1
+        self._stream: dict[str, int] | None = None
+        self._sources: dict[str, Source] = {}
+
+    def open(self, split: str) -> Source:
+        """The source of a split: "train", "val" or "test"."""
+        raise NotImplementedError
+
+    def source(self, split: str) -> Source:
+        """As `open`, opened once. Raises `ConfigError` if the split is unknown or empty."""
+        if split not in SPLITS:
+            raise ConfigError(f"no split {split!r}; known: {', '.join(SPLITS)}")
+        if split not in self._sources:
+            source = self.open(split)
+            if not len(source):
+                raise ConfigError(f"the {split} split of {self.name} is empty; give it at least one image")
+            self._sources[split] = source
+        return self._sources[split]
+
+    def plan(
+        self,
+        *,
+        seed: int,
+        num_batches: int,
+        first_batch: int = 0,
+        accumulate: int = 1,
+        eval_batch_size: int = 1,
+    ) -> None:
+        """Settle the training stream: micro-batches `first_batch` to `num_batches` - 1 of the stream of `seed`.
+
+        An optimizer step takes `accumulate` micro-batches of batch_size / accumulate images over all processes;
+        `eval_batch_size` counts images per process.
+        """
+        self._stream = {"seed": seed, "num_batches": num_batches, "first_batch": first_batch}
+        self.accumulate, self.eval_batch_size = accumulate, eval_batch_size
+
+    def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000) -> None:
+        """Read up to `limit` evenly spaced samples per split. Raises the first `ConfigError` found."""
+        self._micro_batch_size()
+        for split in splits:
+            source = self.source(split)
+            indices = np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int).tolist()
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for _ in pool.map(source.read, indices):
+                    pass
+
+    def train_dataloader(self) -> DataLoader:
+        """Keyed, augmented batches; as many as `plan` said."""
+        if self._stream is None:
+            raise RuntimeError("call plan(seed=..., num_batches=...) before train_dataloader()")
+        source = self.source("train")
+        dataset = KeyedDataset(source, transform=self.transform, seed=self._stream["seed"])
+        size = self._micro_batch_size()
+        return self._loader(
+            dataset, KeyedBatchSampler(length=len(source), batch_size=size, **self._stream, **self._place())
+        )
+
+    def eval_dataloader(self, split: str) -> DataLoader:
+        """Every image of the split once over all processes, at its own size, in order."""
+        source = self.source(split)
+        sampler = StridedEvalSampler(length=len(source), batch_size=self.eval_batch_size, **self._place())
+        return self._loader(KeyedDataset(source), sampler, persistent_workers=self.num_workers > 0)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self.eval_dataloader("test")
+
+    def _place(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _micro_batch_size(self) -> int:
+        """Images per micro-batch over all processes."""
+        world_size = self._place()["world_size"]
+        parts = world_size * self.accumulate
+        if self.batch_size < 1 or self.batch_size % parts:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size} counts the images of one optimizer step and must be a positive "
+                f"multiple of {parts} ({world_size} processes x {self.accumulate} accumulated batches)"
+            )
+        return self.batch_size // self.accumulate
+
+    def _loader(self, dataset: KeyedDataset, batch_sampler, *, persistent_workers: bool = False) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batch_sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            worker_init_fn=single_threaded,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=persistent_workers,
+        )

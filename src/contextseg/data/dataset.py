@@ -1,0 +1,50 @@
+"""From a key to a training sample, and from samples to a `Batch`."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from contextseg.contract import Batch, ConfigError
+from contextseg.data.sampler import Key
+from contextseg.data.source import Source
+
+Transform = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+
+
+class KeyedDataset(Dataset):
+    """A source seen through (epoch, index) keys: the same key and seed give the same pixels in any process.
+
+    Without a transform the epoch has no effect.
+    """
+
+    def __init__(self, source: Source, *, transform: Transform | None = None, seed: int = 0):
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, str]:
+        """Key (epoch, index) -> image uint8 (3, H, W), mask uint8 (H, W), name."""
+        epoch, index = key
+        image, mask, name = self.source.read(index)
+        if self.transform is not None:
+            image, mask = self.transform(image, mask, (self.seed, epoch, index))
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return image, torch.from_numpy(np.ascontiguousarray(mask)), name
+
+
+def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
+    """Stack samples. Raises `ConfigError` if their sizes differ."""
+    images, masks, names = zip(*samples, strict=True)
+    sizes = sorted({tuple(mask.shape) for mask in masks})
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"images of {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]} (height, width), cannot share a batch; "
+            "set eval.batch_size=1 for evaluation, data.transform.crop_size for training"
+        )
+    return Batch(torch.stack(images), torch.stack(masks), list(names))

@@ -1,0 +1,86 @@
+"""Which sample is read when: a keyed training stream and an evaluation that visits every image once.
+
+The training stream is an endless sequence of positions. Position p belongs to epoch p // length and has the index
+that stands at place p % length of that epoch's permutation. A batch is a run of positions, whatever the number of
+processes; so a restart is a matter of starting at a later batch, and a batch may straddle two epochs.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from contextseg.contract import ConfigError
+
+Key = tuple[int, int]  # (epoch, index)
+
+
+@lru_cache(maxsize=4)
+def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(length)
+
+
+def stream_key(position: int, *, length: int, seed: int) -> Key:
+    """The (epoch, index) at a position of the endless stream over `length` samples."""
+    epoch, place = divmod(position, length)
+    return epoch, int(_permutation(length, seed, epoch)[place])
+
+
+class KeyedBatchSampler:
+    """Batches of (epoch, index) keys for one process: every `world_size`-th position of each micro-batch.
+
+    `batch_size` counts the images of a micro-batch over all processes; batches `first_batch` to `num_batches` - 1 are
+    given. The union over the processes does not depend on their number.
+    """
+
+    def __init__(
+        self,
+        *,
+        length: int,
+        batch_size: int,
+        seed: int,
+        num_batches: int,
+        first_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.first_batch = first_batch
+        self.num_batches = num_batches
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        """Batches of the whole stream, those before `first_batch` included: a restarted Lightning loop counts them."""
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in range(self.first_batch, self.num_batches):
+            positions = range(batch * self.batch_size + self.rank, (batch + 1) * self.batch_size, self.world_size)
+            yield [stream_key(position, length=self.length, seed=self.seed) for position in positions]
+
+
+class StridedEvalSampler:
+    """Batches of keys (0, index) for one process: indices rank, rank + world_size, ..., unpadded.
+
+    Every image is seen exactly once over all processes. Raises `ConfigError` if a process would get none, because it
+    would leave the others waiting.
+    """
+
+    def __init__(self, *, length: int, batch_size: int = 1, rank: int = 0, world_size: int = 1):
+        if length < world_size:
+            raise ConfigError(
+                f"{length} images cannot be evaluated by trainer.devices={world_size} processes; "
+                "use at most one process per image"
+            )
+        self.indices = range(rank, length, world_size)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield [(0, index) for index in self.indices[start : start + self.batch_size]]
