@@ -1,0 +1,128 @@
+"""Scores of a data set: one confusion matrix, and how far context reaches. Everything is in percent.
+
+All counts are sums over the data set, so batch size, order and number of processes change no digit.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+from contextseg.classes import ClassSet
+from contextseg.contract import IGNORE_INDEX
+
+
+def count(prediction: Tensor, mask: Tensor, num_classes: int) -> Tensor:
+    """Labels (B, H, W) below K and mask uint8 (B, H, W) -> counts int64 (K, K), row truth, column prediction.
+
+    Raises `ValueError` when the shapes differ, the mask is not uint8 or it holds an id that is neither class nor void.
+    """
+    if prediction.shape != mask.shape or mask.dtype != torch.uint8:
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and mask {tuple(mask.shape)} {mask.dtype}: the two must have one "
+            "shape and the mask must be uint8"
+        )
+    row = (mask + 1).int()  # in uint8, void 255 + 1 is 0: void has row 0, class k has row k + 1
+    cells = torch.bincount((row * num_classes + prediction).flatten(), minlength=(num_classes + 1) * num_classes)
+    if len(cells) > (num_classes + 1) * num_classes:
+        raise ValueError(f"an id in the mask or the prediction is neither below {num_classes} nor void {IGNORE_INDEX}")
+    return cells.view(-1, num_classes)[1:]
+
+
+def scores(confusion: Tensor | Sequence, classes: ClassSet) -> dict[str, float | int | Tensor]:
+    """Counts (K, K), tensor or array, row truth -> scores in percent.
+
+    miou, mean_acc   mean over the classes that have a value
+    pix_acc, fw_iou  share of right pixels; IoU weighted by the true share of each class
+    iou_<group>      mean IoU of a group of `classes.groups`
+    classes_used     number of classes in `miou`
+    iou, acc         float64 (K,), by class
+
+    A class that is neither in the truth nor in the prediction has IoU NaN and is left out of the means; one that is
+    only predicted has IoU 0 and counts. `acc` is NaN for every class without a true pixel.
+    """
+    confusion = torch.as_tensor(confusion).cpu().double()
+    right, truth, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
+    iou = 100 * right / (truth + predicted - right)
+    acc = 100 * right / truth
+    return {
+        "miou": iou.nanmean().item(),
+        "pix_acc": (100 * right.sum() / truth.sum()).item(),
+        "mean_acc": acc.nanmean().item(),
+        "fw_iou": ((truth * iou).nansum() / truth.sum()).item(),
+        **{f"iou_{group}": iou[classes.ids(group)].nanmean().item() for group in classes.groups},
+        "classes_used": int((~iou.isnan()).sum()),
+        "iou": iou,
+        "acc": acc,
+    }
+
+
+class SegMetrics(Metric):
+    """Data-set-level scores from one confusion matrix."""
+
+    full_state_update = False
+    confusion: Tensor  # int64 (K, K), row truth, column prediction
+
+    def __init__(self, classes: ClassSet):
+        super().__init__()
+        self.classes = classes
+        self.add_state("confusion", torch.zeros(len(classes), len(classes), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, mask: Tensor) -> None:
+        """Labels (B, H, W), integers below K, and mask uint8 (B, H, W). Raises what `count` raises."""
+        self.confusion += count(prediction, mask, len(self.classes))
+
+    def compute(self) -> dict[str, float | int | Tensor]:
+        """The dictionary of `scores`."""
+        return scores(self.confusion, self.classes)
+
+
+class ContextReach(Metric):
+    """Accuracy on locally ambiguous pixels, apart for those near and those far from the cue that decides them.
+
+    A rule is a pair (cue train ids, ambiguous train ids). A pixel is near when a cue pixel of its own rule lies within
+    `radius` pixels, along the rows and along the columns; otherwise it is far: only context can tell its class.
+    """
+
+    full_state_update = False
+    seen: Tensor  # int64 (rules, 2), near and far
+    right: Tensor  # int64 (rules, 2)
+
+    def __init__(self, *, rules: Mapping[str, tuple[Sequence[int], Sequence[int]]], radius: int = 27):
+        super().__init__()
+        self.rules, self.radius = dict(rules), radius
+        for name in ("seen", "right"):
+            self.add_state(name, torch.zeros(len(rules), 2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, mask: Tensor) -> None:
+        """Labels (B, H, W) and mask uint8 (B, H, W)."""
+        for i, (cues, ambiguous) in enumerate(self.rules.values()):
+            near = dilate(among(mask, cues), self.radius)
+            for j, where in enumerate((near, ~near)):
+                where = where & among(mask, ambiguous)
+                self.seen[i, j] += where.sum()
+                self.right[i, j] += (where & (prediction == mask)).sum()
+
+    def compute(self) -> dict[str, float]:
+        """near_acc and far_acc over all rules, near_acc_<rule> and far_acc_<rule>; NaN where there is no pixel."""
+        pairs = {"": (self.right.sum(0), self.seen.sum(0))}
+        pairs |= {f"_{rule}": (self.right[i], self.seen[i]) for i, rule in enumerate(self.rules)}
+        return {
+            f"{place}_acc{rule}": (100 * right[j] / seen[j]).item()
+            for rule, (right, seen) in pairs.items()
+            for j, place in enumerate(("near", "far"))
+        }
+
+
+def among(mask: Tensor, ids: Sequence[int]) -> Tensor:
+    """Mask (B, H, W) -> bool (B, H, W): where the id is one of `ids`."""
+    return torch.isin(mask, torch.tensor(list(ids), dtype=mask.dtype, device=mask.device))
+
+
+def dilate(region: Tensor, radius: int) -> Tensor:
+    """Bool (B, H, W) -> bool (B, H, W): where the square of `radius` pixels around holds a true pixel."""
+    size = 2 * radius + 1
+    rows = F.max_pool2d(region.float(), (size, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(rows, (1, size), stride=1, padding=(0, radius)).bool()

@@ -1,0 +1,169 @@
+"""Pictures of masks, predictions, attention and scores: uint8 (H, W, 3) RGB arrays, ready for PIL or a logger.
+
+An image is a uint8 tensor (3, H, W), as in a `Batch`, or a uint8 array (H, W, 3); a mask is an integer tensor or
+array (H, W). Tensors may live on any device.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from contextseg.classes import ClassSet
+from contextseg.contract import IGNORE_INDEX
+from contextseg.layers.resize import resize
+
+Picture = NDArray[np.uint8]  # (H, W, 3)
+
+VOID = PAPER = (255, 255, 255)
+INK = (40, 40, 40)
+RIGHT, WRONG = (205, 213, 222), (200, 30, 40)
+GAP = 6  # pixels between tiles
+FONT = ImageFont.load_default(14)
+
+
+def colour_mask(mask: Tensor | NDArray, classes: ClassSet) -> Picture:
+    """Mask (H, W) -> (H, W, 3) in the palette; void is white."""
+    table = np.full((256, 3), VOID, dtype=np.uint8)
+    table[: len(classes)] = classes.palette
+    return table[_array(mask)]
+
+
+def overlay(image: Tensor | NDArray, mask: Tensor | NDArray, classes: ClassSet, alpha: float = 0.5) -> Picture:
+    """Image and mask (H, W) -> the image under `alpha` parts of class colour; it stays bare where the mask is void."""
+    image, mask = _picture(image), _array(mask)
+    part = alpha * (mask != IGNORE_INDEX)[..., None]
+    return _mix(image, colour_mask(mask, classes), part)
+
+
+def error_map(prediction: Tensor | NDArray, mask: Tensor | NDArray) -> Picture:
+    """Prediction and mask (H, W) -> grey where right, red where wrong, white where the truth is void."""
+    prediction, mask = _array(prediction), _array(mask)
+    colours = np.array([RIGHT, WRONG, VOID], dtype=np.uint8)
+    return colours[np.where(mask == IGNORE_INDEX, 2, prediction != mask)]
+
+
+def heat(attention: Tensor | NDArray, image: Tensor | NDArray) -> Picture:
+    """Attention (h, w), non-negative, and image -> the dimmed image, lit where the attention is near its maximum."""
+    image = _picture(image)
+    level = torch.as_tensor(attention).detach().cpu().float()
+    level = resize(level[None, None], image.shape[:2])[0, 0].numpy()
+    level = level / max(level.max(), np.finfo(np.float32).tiny)
+    colours = 255 * matplotlib.colormaps["inferno"](level)[..., :3]
+    grey = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1)
+    return _mix(0.7 * grey, colours, 0.9 * np.sqrt(level)[..., None])
+
+
+def panel(image: Tensor | NDArray, truth: Tensor | NDArray, prediction: Tensor | NDArray, classes: ClassSet) -> Picture:
+    """Image and two masks (H, W) -> image | truth | prediction | error in one row, small ones enlarged."""
+    tiles = {
+        "image": _picture(image),
+        "truth": colour_mask(truth, classes),
+        "prediction": colour_mask(prediction, classes),
+        "error": error_map(prediction, truth),
+    }
+    return sheet([caption(enlarge(tile), text) for text, tile in tiles.items()], columns=len(tiles))
+
+
+def enlarge(picture: Picture, side: int = 256) -> Picture:
+    """The picture with every pixel repeated as often as its longer side still fits into `side`."""
+    times = max(1, side // max(picture.shape[:2]))
+    return picture.repeat(times, 0).repeat(times, 1)
+
+
+def caption(picture: Picture, text: str) -> Picture:
+    """The picture under one line of text."""
+    strip = Image.new("RGB", (picture.shape[1], 22), PAPER)
+    ImageDraw.Draw(strip).text((picture.shape[1] / 2, 11), text, fill=INK, font=FONT, anchor="mm")
+    return np.concatenate([np.asarray(strip), picture])
+
+
+def sheet(tiles: Sequence[Picture], columns: int) -> Picture:
+    """Pictures -> one picture, row by row, with a thin gap between them; smaller ones stand top left in their place."""
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + GAP
+    rows = -(-len(tiles) // columns)
+    page = np.full((rows * height - GAP, columns * width - GAP, 3), PAPER, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * height, i % columns * width
+        page[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return page
+
+
+def legend(classes: ClassSet, rows: int = 20) -> Picture:
+    """Colour and name of every class and of void, at most `rows` under each other."""
+    line, swatch = 22, 16
+    entries = [*zip(classes.names, classes.palette, strict=True), ("void", VOID)]
+    width = int(max(FONT.getlength(name) for name, _ in entries)) + swatch + 28
+    page = Image.new("RGB", (-(-len(entries) // rows) * width, min(rows, len(entries)) * line + 8), PAPER)
+    draw = ImageDraw.Draw(page)
+    for i, (name, colour) in enumerate(entries):
+        x, y = i // rows * width + 8, i % rows * line + 7
+        draw.rectangle((x, y, x + swatch, y + swatch), fill=tuple(colour), outline=INK)
+        draw.text((x + swatch + 8, y + swatch / 2), name, fill=INK, font=FONT, anchor="lm")
+    return np.asarray(page)
+
+
+def confusion_picture(confusion: Tensor | NDArray, classes: ClassSet, path: str | Path) -> None:
+    """Counts (K, K), row truth -> picture file: of the true pixels of each row, the percentage in each column."""
+    counts = _array(confusion).astype(float)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    ticks = range(len(classes))
+    side = 3 + min(0.42 * len(classes), 20)
+    size = 9 if len(classes) <= 40 else 4
+    figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
+    axes = figure.add_subplot(xlabel="prediction", ylabel="truth")
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(ticks, classes.names, rotation=90, fontsize=size)
+    axes.set_yticks(ticks, classes.names, fontsize=size)
+    figure.colorbar(picture, label="% of the true pixels", shrink=0.8)
+    if len(classes) <= 20:
+        for (row, column), value in np.ndenumerate(share.round().astype(int)):
+            if value:
+                ink = "white" if value > 55 else "black"
+                axes.text(column, row, value, ha="center", va="center", fontsize=8, color=ink)
+    figure.savefig(path)
+
+
+def per_class_table(scores: Mapping, classes: ClassSet) -> Table:
+    """What `metrics.scores` returns -> a table: IoU and accuracy by class, IoU of the groups, the means last."""
+    table = Table("class", title=f"{classes.name}, percent")
+    table.add_column("IoU", justify="right")
+    table.add_column("accuracy", justify="right")
+    for name, colour, iou, acc in zip(classes.names, classes.palette, scores["iou"], scores["acc"], strict=True):
+        swatch = Text.assemble(("■ ", "rgb({},{},{})".format(*colour)), name)
+        table.add_row(swatch, _percent(iou), _percent(acc))
+    table.add_section()
+    for group in classes.groups:
+        table.add_row(group, _percent(scores[f"iou_{group}"]), "")
+    table.add_section()
+    table.add_row(
+        f"mean of {scores['classes_used']}", _percent(scores["miou"]), _percent(scores["mean_acc"]), style="bold"
+    )
+    table.add_row("all pixels", "", _percent(scores["pix_acc"]))
+    return table
+
+
+def _percent(value: float | Tensor) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def _array(x: Tensor | NDArray) -> NDArray:
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _picture(image: Tensor | NDArray) -> Picture:
+    return _array(image.permute(1, 2, 0) if isinstance(image, Tensor) else image)
+
+
+def _mix(below: NDArray, above: NDArray, part: NDArray) -> Picture:
+    """`part` of `above` and the rest of `below`, rounded."""
+    return (below * (1 - part) + above * part).round().astype(np.uint8)
