@@ -1,0 +1,53 @@
+"""Pictures of fixed images (image | truth | prediction | error), for the run folder and the loggers that take them."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from PIL import Image
+
+from contextseg.viz import panel
+
+
+class Pictures(L.Callback):
+    """Draws `count` evenly spaced images of the evaluated split after each evaluation, on rank 0.
+
+    The files are replaced each time: `<folder>/<name>.png` shows the final weights.
+    """
+
+    def __init__(self, folder: str, count: int = 6):
+        self.folder, self.count = Path(folder), count
+
+    def on_validation_end(self, trainer, module):
+        self._draw(trainer, module, "val")
+
+    def on_test_end(self, trainer, module):
+        self._draw(trainer, module, "test")
+
+    def _draw(self, trainer, module, split):
+        if not trainer.is_global_zero or self.count == 0:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        source = trainer.datamodule.source(split)
+        classes = module.segmenter.classes
+        names, panels = [], []
+        for index in np.linspace(0, len(source) - 1, min(self.count, len(source))).astype(int):
+            image, mask, name = source.read(int(index))
+            batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(module.device)
+            truth = torch.from_numpy(mask)[None].to(module.device)
+            prediction = module.predict_labels(batch, truth)[0].cpu().numpy()
+            names.append(name)
+            panels.append(panel(image, mask, prediction, classes))
+            Image.fromarray(panels[-1]).save(self.folder / f"{name}.png")
+        send_images(trainer, f"{split}/predictions", panels, names)
+
+
+def send_images(trainer: L.Trainer, key: str, images: list[np.ndarray], captions: list[str]) -> None:
+    """Images uint8 (H, W, 3) to every logger that takes pictures (W&B: `log_image`; TensorBoard: `add_image`)."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(key, images, step=trainer.global_step, caption=captions)
+        elif hasattr(logger.experiment, "add_image"):
+            for image, caption in zip(images, captions, strict=True):
+                logger.experiment.add_image(f"{key}/{caption}", image, trainer.global_step, dataformats="HWC")

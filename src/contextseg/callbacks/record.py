@@ -1,0 +1,75 @@
+"""Writes the curves: losses, learning rates and speed while training, scores after each evaluation."""
+
+import logging
+import time
+
+import lightning as L
+
+log = logging.getLogger(__name__)
+
+
+class Record(L.Callback):
+    """Sends numbers to every logger, by optimizer step; the same step means the same weights in every curve.
+
+    `train/...`: loss, each term, learning rate per parameter group, images per second, share of the time spent waiting
+    for data. `val/...`: all scalar scores and the IoU of each class. `images_per_second` and `seconds` tell the whole
+    run, evaluation excluded.
+    """
+
+    def __init__(self, every_steps: int = 10):
+        self.every_steps = every_steps
+        self.images, self.seconds, self.waited = 0, 0.0, 0.0
+        self.window = (0, 0.0, 0.0)  # the three above when the last row was written
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of all processes per second of training."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_start(self, trainer, module):
+        self.clock = time.perf_counter()
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.waited += time.perf_counter() - self.clock
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        now = time.perf_counter()
+        self.seconds += now - self.clock
+        self.clock = now
+        self.images += len(batch.image) * trainer.world_size
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and (trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps):
+            self._write_training(trainer, outputs)
+
+    def _write_training(self, trainer, outputs):
+        images, seconds, waited = (
+            now - before for now, before in zip((self.images, self.seconds, self.waited), self.window, strict=True)
+        )
+        self.window = (self.images, self.seconds, self.waited)
+        row = {f"train/{name if name == 'loss' else f'loss_{name}'}": float(value) for name, value in outputs.items()}
+        for group in trainer.optimizers[0].param_groups:
+            row[f"train/lr_{group['name']}"] = float(group["lr"])
+        row["train/images_per_second"] = images / seconds
+        row["train/waiting_for_data"] = waited / seconds
+        self._send(trainer, row)
+
+    def on_validation_end(self, trainer, module):
+        scores = module.scores
+        row = {f"val/{name}": value for name, value in scores.items() if isinstance(value, int | float)}
+        names = module.segmenter.classes.names
+        row |= {f"val/iou/{name}": float(value) for name, value in zip(names, scores["iou"], strict=True)}
+        self._send(trainer, row)
+        if trainer.is_global_zero:
+            log.info(
+                "step %d/%d  miou %.2f  pix_acc %.2f  (%.0f images/s)",
+                module.scored_step,
+                trainer.max_steps,
+                scores["miou"],
+                scores["pix_acc"],
+                self.images_per_second,
+            )
+        self.clock = time.perf_counter()
+
+    def _send(self, trainer, row):
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)

@@ -1,0 +1,45 @@
+"""`checkpoints/last.ckpt`: where a run that was killed goes on."""
+
+import os
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class SaveLast(Checkpoint):
+    """Saves every `every_steps` optimizer steps and at the end, atomically: the file is either the old or the new one.
+
+    A step that is also evaluated is saved after its evaluation, so that a restart does not evaluate it again. The
+    curves are written to disk first: they reach at least as far as the checkpoint.
+    """
+
+    def __init__(self, folder: str, every_steps: int = 100):
+        self.path = Path(folder) / "last.ckpt"
+        self.every_steps = every_steps
+        self.saved_step = -1
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not self._evaluated_next(trainer, batch_idx):
+            self._save_if_due(trainer)
+
+    def on_validation_end(self, trainer, module):
+        if trainer.state.fn == "fit":
+            self._save_if_due(trainer)
+
+    def _evaluated_next(self, trainer: L.Trainer, batch_idx: int) -> bool:
+        return (batch_idx + 1) % trainer.val_check_batch == 0
+
+    def _save_if_due(self, trainer: L.Trainer) -> None:
+        step = trainer.global_step
+        if step == self.saved_step or (step % self.every_steps and step != trainer.max_steps):
+            return
+        self.saved_step = step
+        for logger in trainer.loggers:
+            logger.save()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name("last.ckpt.part")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            os.replace(partial, self.path)
+        trainer.strategy.barrier()

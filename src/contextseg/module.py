@@ -1,0 +1,104 @@
+"""The one LightningModule: it joins network, loss, optimizer, schedule, prediction and metrics."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torchmetrics import Metric
+
+from contextseg.contract import Batch
+from contextseg.inference import Predictor
+from contextseg.losses.total import LossSum
+from contextseg.segmenter import Segmenter
+
+
+class SegModule(L.LightningModule):
+    """Train and evaluate a `Segmenter`.
+
+    `optimizer(model)` and `schedule(optimizer, max_steps)` are partial functions; `metrics` holds `SegMetrics` under
+    "seg" and whatever the data set adds. `recipe` (what rebuilds the network) and `config` (how it was trained) go into
+    every checkpoint.
+    `frozen_batch_norm` keeps the batch statistics as they are (fine-tuning with few images per device).
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        loss: LossSum,
+        predictor: Predictor,
+        metrics: dict[str, Metric],
+        *,
+        optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+        schedule: Callable[[torch.optim.Optimizer, int], Any] | None = None,
+        recipe: dict | None = None,
+        config: dict | None = None,
+        seed: int = 0,
+        frozen_batch_norm: bool = False,
+    ):
+        super().__init__()
+        self.segmenter, self.loss, self.predictor = segmenter, loss, predictor
+        self.metrics = nn.ModuleDict(metrics)
+        self.optimizer, self.schedule = optimizer, schedule
+        self.recipe, self.config = recipe or {}, config or {}
+        self.seed, self.frozen_batch_norm = seed, frozen_batch_norm
+        self.scores: dict[str, Any] = {}  # of the last evaluation
+        self.scored_step = -1  # optimizer steps done when it ran
+
+    # training
+
+    def configure_optimizers(self) -> dict:
+        optimizer = self.optimizer(self.segmenter)
+        schedule = self.schedule(optimizer, self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train(self, mode: bool = True) -> "SegModule":
+        super().train(mode)
+        if mode and self.frozen_batch_norm:
+            for module in self.modules():
+                if isinstance(module, _NormBase):
+                    module.eval()
+        return self
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # dropout draws from (seed, batch, rank) alone, so a restart needs no saved generator state
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, batch_idx, self.global_rank]).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """A batch -> its loss, and each term by name (a callback writes them down)."""
+        loss, terms = self.loss(self.segmenter(batch.image, batch.mask), batch.mask)
+        return {"loss": loss, **terms}
+
+    # evaluation: one path for validation and test
+
+    def on_validation_epoch_start(self) -> None:
+        for metric in self.metrics.values():
+            metric.reset()
+
+    def predict_labels(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Image uint8 (B, 3, H, W), mask uint8 (B, H', W') -> labels uint8 (B, H', W'), as the evaluation sees them."""
+        with self.trainer.precision_plugin.forward_context():
+            return self.predictor(lambda view: self.segmenter.logits(view, mask), image, mask.shape[-2:])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        prediction = self.predict_labels(batch.image, batch.mask)
+        for metric in self.metrics.values():
+            metric.update(prediction, batch.mask)
+
+    def on_validation_epoch_end(self) -> None:
+        self.scores = {name: value for metric in self.metrics.values() for name, value in metric.compute().items()}
+        self.scored_step = self.global_step
+        self.log("miou", self.scores["miou"], logger=False)  # what the best checkpoint is chosen by
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    # checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["recipe"] = self.recipe
+        checkpoint["config"] = self.config
