@@ -1,0 +1,41 @@
+"""Atrous spatial pyramid pooling: parallel convolutions with growing dilation, and the mean of the image.
+
+Source: DeepLabv3 (Chen et al.: Rethinking Atrous Convolution for Semantic Image Segmentation, 2017), Section 3.3.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.pyramid_pooling import PooledConv
+
+
+class ASPP(nn.Module):
+    """1x1 conv, one 3x3 conv per dilation rate and the pooled image, side by side, fused by a 1x1 conv.
+
+    Every convolution has BN and ReLU. `rates` are those of output stride 8 (half of them at 16). `branch_channels` is
+    the width of each branch, by default that of the result.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        rates: Sequence[int] = (12, 24, 36),
+        image_pooling: bool = True,
+        branch_channels: int | None = None,
+    ):
+        super().__init__()
+        width = branch_channels or out_channels
+        self.branches = nn.ModuleList([ConvNormAct(in_channels, width)])
+        self.branches.extend(ConvNormAct(in_channels, width, 3, dilation=rate) for rate in rates)
+        if image_pooling:
+            self.branches.append(PooledConv(in_channels, width))
+        self.fuse = ConvNormAct(len(self.branches) * width, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C', h, w)."""
+        return self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
