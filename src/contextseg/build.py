@@ -3,8 +3,9 @@
 import importlib
 import importlib.metadata
 import inspect
+import logging
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import hydra
@@ -20,11 +21,13 @@ from contextseg.classes import ClassSet
 from contextseg.contract import ConfigError, Head, Neck
 from contextseg.data.datamodule import SegDataModule
 from contextseg.heads.fcn import FCNHead
+from contextseg.inference import Predictor, WholeImage
 from contextseg.losses.total import LossSum
 from contextseg.metrics import ContextReach, SegMetrics
 from contextseg.module import SegModule
 from contextseg.segmenter import Segmenter
 
+log = logging.getLogger(__name__)
 LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "hydra-core")
 
 
@@ -32,7 +35,7 @@ def instantiate(node: Mapping | DictConfig, option: str, **facts: Any) -> Any:
     """The object that a config node describes, with run-time facts as plain arguments.
 
     A null in the node means the constructor's default. Raises `ConfigError`, naming the `option`, for an argument that
-    the constructor does not have.
+    the constructor does not have, or whose value it refuses.
     """
     node = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     node = {key: value for key, value in node.items() if value is not None}
@@ -41,6 +44,10 @@ def instantiate(node: Mapping | DictConfig, option: str, **facts: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         raise (cause if isinstance(cause, ConfigError) else ConfigError(f"{option}: {error}")) from error
+    except ConfigError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"{option}: {error}") from error
     except TypeError as error:
         if "argument" not in str(error):
             raise
@@ -55,7 +62,17 @@ def datamodule(cfg: DictConfig) -> SegDataModule:
 def recipe(cfg: DictConfig, classes: ClassSet) -> dict:
     """All that rebuilds the network: plain containers, stored in every checkpoint."""
     parts = {part: OmegaConf.to_container(cfg[part], resolve=True) for part in ("backbone", "neck", "head", "aux_head")}
+    if "crop_size" in parts["head"] and parts["head"]["crop_size"] is None:
+        parts["head"]["crop_size"] = crop_size(cfg)
     return parts | {"classes": classes.to_dict(), "versions": versions()}
+
+
+def crop_size(cfg: DictConfig) -> list[int]:
+    """Height and width of the training images, for a head that is tied to them. Raises `ConfigError` if they vary."""
+    size = cfg.data.transform.get("crop_size") or cfg.data.get("size")
+    if size is None:
+        raise ConfigError("this head needs training images of one size; give data.transform.crop_size=[height,width]")
+    return [size, size] if isinstance(size, int) else list(size)
 
 
 def versions() -> dict[str, str]:
@@ -63,25 +80,25 @@ def versions() -> dict[str, str]:
     return {"contextseg": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def segmenter(recipe: dict, reads: Iterable[str] = ()) -> Segmenter:
+def segmenter(recipe: dict, reads: Mapping[str, str] | None = None) -> Segmenter:
     """The network of a recipe, with the auxiliary head if a loss term reads what the head does not emit.
 
-    Raises `ConfigError` if a term reads something that this head never emits.
+    `reads`: what each loss term reads, by the term's name. Raises `ConfigError` if that is nothing the head emits.
     """
     classes = ClassSet.from_dict(recipe["classes"])
     backbone = instantiate(recipe["backbone"], "backbone")
     neck = instantiate(recipe["neck"], "neck", in_channels=backbone.channels)
     head = instantiate(recipe["head"], "head", in_channels=neck.channels, num_classes=len(classes))
-    missing = set(reads) - head.emits - {"logits"}
+    missing = {name: term for term, name in (reads or {}).items() if name not in head.emits | {"logits"}}
     aux_head = None
     if "aux_logits" in missing:
         aux_head = instantiate(recipe["aux_head"], "aux_head", in_channels=backbone.channels, num_classes=len(classes))
-    if missing - {"aux_logits"}:
-        name = sorted(missing - {"aux_logits"})[0]
+    for name in missing.keys() - {"aux_logits"}:
         fitting = sorted(other for other, kind in head_classes().items() if name in kind.emits)
         raise ConfigError(
-            f"the loss reads {name!r}, but head {type(head).__name__} emits {sorted(head.emits) or 'nothing'}; "
-            f"heads that emit it: {', '.join(fitting) or 'none'}; or choose another loss"
+            f"loss term {missing[name]} reads {name!r}, but head {type(head).__name__} emits "
+            f"{', '.join(sorted(head.emits)) or 'nothing'}; heads that emit it: {', '.join(fitting) or 'none'}; "
+            "or choose another loss"
         )
     return Segmenter(backbone, neck, head, aux_head, classes=classes)
 
@@ -110,6 +127,7 @@ def create_model(
     backbone: str = "resnet50",
     weights: str = "none",
     output_stride: int | None = None,
+    neck: str | None = None,
     aux_head: bool = False,
     **settings: Any,
 ) -> Segmenter:
@@ -125,13 +143,13 @@ def create_model(
     kind = known[name]
     stride = output_stride or kind.output_stride
     if backbone == "tiny":
-        body = Tiny(weights=weights)
+        body = Tiny(output_stride=output_stride or 8, weights=weights)
     else:
         body = TimmBackbone(backbone, output_stride=stride, weights=weights)
-    neck = only_class(f"contextseg.necks.{kind.neck}", Neck)(body.channels)
-    head = kind(neck.channels, num_classes, **settings)
+    between = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)(body.channels)
+    head = kind(between.channels, num_classes, **settings)
     aux = FCNHead(body.channels, num_classes, source=-2) if aux_head else None
-    return Segmenter(body, neck, head, aux)
+    return Segmenter(body, between, head, aux)
 
 
 def loss(cfg: DictConfig) -> LossSum:
@@ -145,7 +163,7 @@ def module(cfg: DictConfig, data: SegDataModule, network: Segmenter | None = Non
     criterion = loss(cfg) if network is None else LossSum({})
     parts = recipe(cfg, data.classes) if network is None else {}
     if network is None:
-        network = segmenter(parts, reads=[term.reads for term in criterion.term.values()])
+        network = segmenter(parts, reads={name: term.reads for name, term in criterion.term.items()})
         if network.aux_head is None:
             parts["aux_head"] = None
         prepare(network, cfg)
@@ -155,7 +173,7 @@ def module(cfg: DictConfig, data: SegDataModule, network: Segmenter | None = Non
     return SegModule(
         network,
         criterion,
-        instantiate(cfg.eval.predictor, "eval.predictor"),
+        predictor(cfg, network),
         metrics,
         optimizer=lambda model: instantiate(cfg.optim, "optim", model=model),
         schedule=lambda optimizer, max_steps: instantiate(
@@ -166,6 +184,20 @@ def module(cfg: DictConfig, data: SegDataModule, network: Segmenter | None = Non
         seed=cfg.seed,
         frozen_batch_norm=cfg.frozen_batch_norm,
     )
+
+
+def predictor(cfg: DictConfig, network: Segmenter) -> Predictor:
+    """The predictor of `cfg.eval`, within the one image size that the head takes, if it does.
+
+    Raises `ConfigError` for an oracle in windows: its mask is that of the whole image.
+    """
+    chosen = instantiate(cfg.eval.predictor, "eval.predictor")
+    if network.head.needs_mask and not isinstance(chosen, WholeImage):
+        raise ConfigError(f"{type(network.head).__name__} needs the mask of what it sees: use eval=ss")
+    window = network.head.window
+    if window is not None:
+        log.info("%s takes images of %dx%d only: predicting in windows", type(network.head).__name__, *window)
+    return chosen.within(window)
 
 
 def prepare(network: Segmenter, cfg: DictConfig) -> None:
@@ -250,4 +282,7 @@ def trainer(cfg: DictConfig, callbacks: list, loggers: list, **overrides: Any) -
         "enable_progress_bar": False,  # `callbacks.progress` shows its own
         "enable_checkpointing": True,
     }
-    return L.Trainer(**settings | dict(node.lightning) | overrides, callbacks=callbacks, logger=loggers)
+    try:
+        return L.Trainer(**settings | dict(node.lightning) | overrides, callbacks=callbacks, logger=loggers)
+    except TypeError as error:
+        raise ConfigError(f"trainer.lightning={dict(node.lightning)}: {error}") from error

@@ -36,13 +36,13 @@ def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
     """As `load_checkpoint`, from contents that were read already; `path` is for the error message."""
     recipe = checkpoint["recipe"]
     recipe = recipe | {"backbone": recipe["backbone"] | {"weights": "none"}}
-    network = build.segmenter(recipe, reads=["aux_logits"] if recipe["aux_head"] else [])
+    network = build.segmenter(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
     prefix = "segmenter."
     weights = {
         name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
     }
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)  # with their memory format, on which the last bit depends
     except RuntimeError as error:
         raise ConfigError(
             f"ckpt={path}: weights and recipe do not fit ({str(error).splitlines()[-1].strip()})"

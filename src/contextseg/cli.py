@@ -4,14 +4,16 @@ import functools
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,16 +22,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from contextseg import run_folder
-from contextseg.config import CONF, record_choices
+from contextseg.config import CONF, compose, flatten, record_choices
 from contextseg.console import console
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 
 @functools.cache
 def sweep_folder(runs: str, name: str | None) -> str:
-    """A new folder for the sweep of this process: `<runs>/sweeps/<name>/<date>_<time>`."""
+    """A new folder for the sweep of this command: `<runs>/sweeps/<name>/<date>_<time>`."""
     return str(run_folder.new_folder(Path(runs) / "sweeps" / run_folder.plain_name(name or "sweep")))
 
 
@@ -38,11 +40,17 @@ OmegaConf.register_new_resolver("three_digits", lambda number: f"{number:03d}", 
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Decorator: make a command of `task(cfg)`, configured by `conf/<config_name>.yaml`."""
+    """Decorator: make a command of `task(cfg)`, configured by `conf/<config_name>.yaml`.
+
+    Exit code 0: done; 1: failed, or a job of a sweep did; 2: the user can put it right; 130 and 143: stopped by Ctrl-C
+    and by SIGTERM.
+    """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         def entry() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be told here
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+            sweep_folder.cache_clear()
             log_to_console()
             jobs: list[Path] = []
             errors: list[Exception] = []  # kept from Hydra, which would print them its own way
@@ -51,29 +59,28 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 hydra_cfg = HydraConfig.get()
                 cfg = record_choices(cfg, hydra_cfg.runtime.choices)
                 if hydra_cfg.mode == RunMode.MULTIRUN:
-                    folder = Path(hydra_cfg.runtime.output_dir)
-                    jobs.append(folder)
-                    run_job(task, cfg, folder, list(hydra_cfg.overrides.task))
-                else:
-                    try:
-                        task(cfg)
-                    except Exception as error:
-                        errors.append(error)
+                    run_job(task, cfg, jobs, hydra_cfg)
+                    return
+                try:
+                    task(cfg)
+                except Exception as error:
+                    errors.append(error)
 
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
                 if errors:
                     raise errors[0]
             except KeyboardInterrupt:
-                sys.exit(130)
+                sys.exit(128 + signal.SIGINT)
             except Exception as error:
-                message = explain(error)
-                if message is None:
+                told, code = explain(error, config_name)
+                if not told:
                     raise
-                refuse(message)
-                sys.exit(2)
-            if jobs:
-                sys.exit(summarise(jobs))
+                refuse(told)
+                sys.exit(code)
+            finally:
+                failed = summarise(jobs) if jobs else False
+            sys.exit(int(failed))
 
         entry.__doc__ = task.__doc__
         return entry
@@ -86,45 +93,76 @@ def log_to_console() -> None:
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("contextseg.") and not hasattr(record, "file_only"))
-    handler.setLevel(logging.INFO if int(os.environ.get("LOCAL_RANK", 0)) == 0 else logging.CRITICAL)
+    handler.setLevel(logging.INFO if run_folder.rank() == 0 else logging.CRITICAL)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
 
 
 def refuse(message: str) -> None:
-    """Print one readable line."""
-    console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    """Print one readable line; of several processes, name the one."""
+    process = f" in process {run_folder.rank()}" if run_folder.rank() else ""
+    console.print(f"[bold red]error{process}:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
-def explain(error: BaseException) -> str | None:
-    """What to tell the user of an error that the user can put right; None for any other error."""
+def explain(error: BaseException, config_name: str) -> tuple[str, int]:
+    """One line on an error, and the exit code: 2 if the user can put it right; "" if only the traceback tells more."""
     if isinstance(error, ConfigError):
-        return (
-            str(error).split("\n\nOriginal Traceback")[0] if "Traceback" not in str(error) else worker_error(str(error))
-        )
+        return worker_error(str(error)), 2
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_hydra(error)
-    return None
+        return explain_hydra(error, config_name), 2
+    logged = [note for note in getattr(error, "__notes__", []) if note.startswith(run_folder.LOGGED)]
+    return (f"{one_line(f'{type(error).__name__}: {error}')[:500]} ({logged[0]})" if logged else ""), 1
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def worker_error(text: str) -> str:
-    """The message of a `ConfigError` that a loader worker raised: torch wraps it in the worker's traceback."""
-    return text.rsplit("ConfigError: ", 1)[-1].strip()
+    """The message of a `ConfigError`, also if a loader worker raised it: torch wraps it in the worker's traceback."""
+    return one_line(text.rsplit("ConfigError: ", 1)[-1])
 
 
-def explain_hydra(error: Exception) -> str:
+def explain_hydra(error: Exception, config_name: str) -> str:
     """Hydra's message as one line, with the way out."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"cannot read the override {error.override}: quote the value, for example  '{key}=\"{value}\"'"
-    if missing := re.search(r"(?:Key '([^']+)' is not in struct|Could not override '([^']+)')", text):
-        wanted = next(part for part in missing.groups() if part)
-        return f"unknown option: {text.split(' full_key')[0]} (misspelt {wanted!r}? --cfg job lists every option)"
+        return quoting(error.override)
+    if ambiguous := re.match(r"Ambiguous value for argument '(.*?)' 1\.", text):
+        return f"{quoting(ambiguous[1])}; to run one job for each value, add -m"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return no_such_option(error.missing_cfg_file)
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        return unknown_key(unknown[1], config_name)
     return text
 
 
-def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
+def quoting(override: str) -> str:
+    """How to write an override that Hydra's grammar does not read."""
+    key, _, value = override.partition("=")
+    return f"cannot read {override}: a value with = , [ ] {{ }} or ~ needs two pairs of quotes:  '{key}=\"{value}\"'"
+
+
+def no_such_option(file: str) -> str:
+    """The options of a group, for one that does not exist."""
+    group, _, option = file.rpartition("/")
+    known = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return f"{group}={option}: no such option; choose one of {', '.join(known) or 'none'}"
+
+
+def unknown_key(key: str, config_name: str) -> str:
+    """The nearest known key, for one that does not exist."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    known = [*groups, *flatten(OmegaConf.to_container(compose(config_name=config_name)))]
+    near = get_close_matches(key, known, n=1)
+    if key in known:
+        hint = f"the chosen {key.split('.')[0]} does not have it"
+    else:
+        hint = f"did you mean {near[0]}?" if near else "--help lists the groups, --cfg job every option"
+    return f"unknown option {key}: {hint} (+{key}=... adds an argument that the configuration does not list)"
+
+
+def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, jobs: list[Path], hydra_cfg: DictConfig) -> None:
     """One job of a sweep: an error is recorded in its folder and the sweep goes on."""
     if cfg.get("resume"):
         raise ConfigError(f"resume={cfg.resume} with -m: a sweep starts new runs; resume one run at a time")
@@ -133,16 +171,19 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Path, ov
             f"trainer.devices={cfg.trainer.devices} with -m: the jobs of a sweep share one process, which can start "
             "other processes only once; run each job as a command of its own without -m"
         )
+    folder = Path(hydra_cfg.runtime.output_dir)
+    jobs.append(folder)
     cfg.run.dir = str(folder)
-    log.info("job %s: %s", folder.name, " ".join(overrides))
+    log.info("job %s: %s", folder.name, " ".join(hydra_cfg.overrides.task))
     try:
         task(cfg)
     except Exception as error:
-        refuse(f"{folder.name}: {explain(error) or f'{type(error).__name__}: {error}'}")
+        told, _ = explain(error, hydra_cfg.job.config_name)
+        refuse(f"{folder.name}: {told or one_line(f'{type(error).__name__}: {error}')}")
 
 
-def summarise(folders: list[Path]) -> int:
-    """Print what became of the jobs of a sweep; the exit code: 1 if one did not finish."""
+def summarise(folders: list[Path]) -> bool:
+    """Print what became of the jobs of a sweep; returns whether one did not finish."""
     table = Table(title="sweep", title_justify="left")
     for column in ("job", "status", "mIoU", "pixAcc", "steps", "seconds"):
         table.add_column(column, justify="left" if column in ("job", "status") else "right")
@@ -153,4 +194,4 @@ def summarise(folders: list[Path]) -> int:
         table.add_row(folder.name, result.get("status", "failed"), *cells)
     console.print(table)
     console.print(f"results: {folders[0].parent}", soft_wrap=True, highlight=False)
-    return int(any(result.get("status") != "finished" for result in results))
+    return any(result.get("status") != "finished" for result in results)

@@ -17,13 +17,11 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from contextseg.errors import ConfigError
+
 IGNORE_INDEX = 255
 
 KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "prior_logits", "embedding"})
-
-
-class ConfigError(ValueError):
-    """Something the user can put right: the message names the option or file, its value and the way out."""
 
 
 class Batch(NamedTuple):
@@ -65,10 +63,21 @@ class Head(nn.Module):
     needs_mask: ClassVar[bool] = False  # True: forward also takes the ground truth (an oracle)
     neck: ClassVar[str] = "none"  # the paper's neck
     output_stride: ClassVar[int] = 8  # the paper's backbone stride
+    window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) and the extras in `emits`."""
         raise NotImplementedError
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Where the context of one pixel came from, by what the head's taps heard on one image.
+
+        `maps`: tap name within the head -> what it heard, batch 1. `point`: (row, column) and `size`: (h, w) of the
+        head's map. Returns named maps (h', w'), not negative; {} if the head attends to nothing.
+        """
+        return {}
 
 
 class LossTerm(nn.Module):

@@ -46,8 +46,9 @@ class History(Logger):
         if self.path.exists():
             with self.path.open(newline="") as file:
                 for row in csv.DictReader(file):
-                    if int(row["step"]) <= step:
-                        self.rows[int(row.pop("step"))] = {name: float(v) for name, v in row.items() if v != ""}
+                    number = int(row.pop("step"))
+                    if number <= step:
+                        self.rows[number] = {name: text for name, text in row.items() if text}
 
     @rank_zero_only
     def save(self) -> None:

@@ -75,8 +75,8 @@ class SegMetrics(Metric):
         self.confusion += count(prediction, mask, len(self.classes))
 
     def compute(self) -> dict[str, float | int | Tensor]:
-        """The dictionary of `scores`."""
-        return scores(self.confusion, self.classes)
+        """The dictionary of `scores`, and the counts of all processes: confusion, int64 (K, K)."""
+        return scores(self.confusion, self.classes) | {"confusion": self.confusion.cpu()}
 
 
 class ContextReach(Metric):

@@ -55,6 +55,9 @@ class SegModule(L.LightningModule):
         schedule = self.schedule(optimizer, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        self.train()  # Lightning leaves the mode as it finds it
+
     def train(self, mode: bool = True) -> "SegModule":
         super().train(mode)
         if mode and self.frozen_batch_norm:
@@ -71,6 +74,10 @@ class SegModule(L.LightningModule):
         """A batch -> its loss, and each term by name (a callback writes them down)."""
         loss, terms = self.loss(self.segmenter(batch.image, batch.mask), batch.mask)
         return {"loss": loss, **terms}
+
+    def on_train_batch_end(self, outputs: dict[str, Tensor], batch: Batch, batch_idx: int) -> None:
+        # Lightning evaluates before it stops: the final weights too may be the best ones
+        self.trainer.should_stop = self.trainer.global_step >= self.trainer.max_steps
 
     # evaluation: one path for validation and test
 

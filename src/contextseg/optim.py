@@ -21,9 +21,9 @@ def parameter_groups(
     `head_lr_mult` multiplies the learning rate of the head groups (released code of several papers uses 10).
     `decay_norm_and_bias=False` takes biases and the parameters of norm layers out of the decay.
     """
-    for name, value in {"lr": lr, "weight_decay": weight_decay, "head_lr_mult": head_lr_mult}.items():
-        if value < 0 or (value == 0 and name != "weight_decay"):
-            raise ConfigError(f"optim.{name}={value}: give a positive number")
+    for name, value in {"lr": lr, "head_lr_mult": head_lr_mult}.items():
+        _require(f"optim.{name}", value, value > 0, "a positive number")
+    _require("optim.weight_decay", weight_decay, weight_decay >= 0, "0 or more")
     spared = set()
     if not decay_norm_and_bias:
         for prefix, module in model.named_modules():
@@ -59,6 +59,7 @@ def sgd(
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """SGD with momentum: the optimizer of all five papers."""
+    _require("optim.momentum", momentum, 0 <= momentum < 1, "0 or more, below 1")
     groups = parameter_groups(
         model,
         lr=lr,
@@ -90,6 +91,8 @@ def adamw(
 
 def poly(optimizer: optim.Optimizer, max_steps: int, *, power: float = 0.9, warmup_steps: int = 0):
     """lr * (1 - step / max_steps) ** power, the schedule of all five papers; optionally a linear warm-up before it."""
+    _require("schedule.power", power, power >= 0, "0 or more")
+    _require("schedule.warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more")
 
     def factor(step: int) -> float:
         warmup = min(1.0, (step + 1) / (warmup_steps + 1))
@@ -100,10 +103,26 @@ def poly(optimizer: optim.Optimizer, max_steps: int, *, power: float = 0.9, warm
 
 def onecycle(optimizer: optim.Optimizer, max_steps: int, *, warmup: float = 0.15):
     """Rise to the full rate over the share `warmup` of the steps, then fall by a cosine; the momentum runs opposite."""
+    _require("schedule.warmup", warmup, 0 <= warmup <= 1, "a share of the steps, 0 to 1")
     rates = [group["lr"] for group in optimizer.param_groups]
-    return optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max_steps + 1, pct_start=warmup)
+    if warmup * (max_steps + 1) == 1:  # a rise of no step at all, by whose length torch would divide
+        warmup = 0.0
+    return OneCycle(optimizer, rates, total_steps=max_steps + 1, pct_start=warmup)
+
+
+class OneCycle(optim.lr_scheduler.OneCycleLR):
+    """torch's, but as long as the configuration says: a run may go on with more steps than its checkpoint knew."""
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        length = ("total_steps", "_schedule_phases")
+        super().load_state_dict({name: value for name, value in state_dict.items() if name not in length})
 
 
 def constant(optimizer: optim.Optimizer, max_steps: int):
     """The full rate throughout."""
     return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+def _require(option: str, value: float, fits: bool, hint: str) -> None:
+    if not fits:
+        raise ConfigError(f"{option}={value}: give {hint}")

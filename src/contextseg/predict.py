@@ -25,9 +25,10 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     A file that cannot be read is skipped; at the end that is a `ConfigError`, so that the exit code says it.
     """
+    place = device(cfg.device)
     files = images(Path(cfg.input))
-    network = load_checkpoint(cfg.ckpt).to(device(cfg.device))
-    predictor = build.instantiate(cfg.eval.predictor, "eval.predictor")
+    network = load_checkpoint(cfg.ckpt).to(place)
+    predictor = build.predictor(cfg, network)
     output = Path(cfg.output)
     for folder in ("labels", "overlays"):
         (output / folder).mkdir(parents=True, exist_ok=True)

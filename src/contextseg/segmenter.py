@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck, SegOutput
-from contextseg.layers.resize import argmax_resized
+from contextseg.inference import WholeImage
 
 
 class Segmenter(nn.Module):
@@ -47,10 +47,16 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
-        """Image uint8 (3, H, W) or (B, 3, H, W) -> labels uint8 (H, W) or (B, H, W), in evaluation mode."""
-        was_training = self.training
+        """Image uint8 (3, H, W) or (B, 3, H, W) -> labels uint8 (H, W) or (B, H, W), in evaluation mode.
+
+        One pass over the whole image; a head that takes one size only (`Head.window`) gets windows of that size.
+        """
+        modes = {module: module.training for module in self.modules()}
         self.eval()
         images = image if image.ndim == 4 else image[None]
-        labels = argmax_resized(self.logits(images.to(self.backbone.mean.device)), images.shape[-2:])
-        self.train(was_training)
+        try:
+            labels = WholeImage().within(self.head.window)(self.logits, images.to(self.backbone.mean.device))
+        finally:
+            for module, training in modes.items():
+                module.training = training
         return labels if image.ndim == 4 else labels[0]

@@ -2,8 +2,13 @@
 
 The stem is part of the name, since it changes results: `resnet101` has the 7x7 stem of the original, `resnet101c` three
 3x3 convolutions ("v1c", "deep stem"), `resnet101d` those and average pooling in the shortcuts ("vd").
+
+HRNet keeps four resolutions side by side, strides 4 to 32: there is nothing to dilate, so that `output_stride`, which
+heads set for ResNets, means nothing to it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -11,7 +16,8 @@ import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import get_session, try_to_load_from_cache
 from timm.models import load_state_dict
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from contextseg.backbones.base import Backbone
 from contextseg.contract import ConfigError
@@ -34,19 +40,35 @@ class TimmBackbone(Backbone):
             raise ConfigError(f"backbone.output_stride={output_stride}: choose one of {SUPPORTED_STRIDES}")
         if not 2 <= stages <= 4:
             raise ConfigError(f"backbone.stages={stages}: choose 2, 3 or 4 maps")
-        overlay = pretrained_file(model, weights)
-        network = create(model, output_stride, tuple(range(-4, stages - 4)), overlay)
+        check_name(model)
+        build = partial(create, model, output_stride, tuple(range(-4, stages - 4)), pretrained_file(model, weights))
+        network = build()
+        if weights not in ("none", "imagenet") and (unset := left_random(network, build)):
+            raise ConfigError(
+                f"backbone.weights={weights}: it does not set {len(unset)} tensors of {model}, first {unset[0]}; "
+                "give a file of weights of that model"
+            )
         normalisation = timm.get_pretrained_cfg(model, allow_unregistered=False)
         super().__init__([255 * value for value in normalisation.mean], [255 * value for value in normalisation.std])
         self.channels = tuple(network.feature_info.channels())
         self.strides = tuple(network.feature_info.reduction())
-        if stages == 4 and self.strides[-1] != output_stride:
+        self.divisor = 32 if is_hrnet(model) else 1  # of the image size: HRNet adds maps that it has doubled in size
+        if stages == 4 and self.strides[-1] != output_stride and not is_hrnet(model):
             raise cannot_stride(model, output_stride, f"its maps have strides {self.strides}")
         self.network = network
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Normalised image (B, 3, H, W) -> maps (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
-        return [as_nchw(x, channels) for x, channels in zip(self.network(image), self.channels, strict=True)]
+        height, width = image.shape[-2:]
+        if self.divisor > 1:
+            image = F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))  # with zeros, the mean colour
+        maps = zip(self.network(image), self.channels, self.strides, strict=True)
+        return [as_nchw(x, c)[..., : -(-height // s), : -(-width // s)] for x, c, s in maps]  # without the padding
+
+
+def is_hrnet(model: str) -> bool:
+    """Whether a timm name is an HRNet's."""
+    return model.startswith("hrnet")
 
 
 def as_nchw(x: Tensor, channels: int) -> Tensor:
@@ -56,13 +78,30 @@ def as_nchw(x: Tensor, channels: int) -> Tensor:
     return x
 
 
-def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay: dict | None) -> torch.nn.Module:
-    """The timm network; its refusals turned into `ConfigError`."""
-    name = model.split(".")[0]
+def check_name(model: str) -> None:
+    """Raises `ConfigError` unless timm knows the model, and the weight tag if it names one."""
+    name, _, tag = model.partition(".")
     if not timm.is_model(name):
         close = timm.list_models(f"*{name[:6]}*")[:8]
         raise ConfigError(f"backbone.model={model}: timm has no such model; near it: {', '.join(close) or 'none'}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise ConfigError(f"backbone.model={model}: no weight tag {tag!r}; {name} has {', '.join(tags) or 'none'}")
+
+
+def left_random(network: nn.Module, build: Callable[[], nn.Module]) -> list[str]:
+    """Parameters that the weight file did not set (timm does not say so): they differ between two random starts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.initial_seed() + 1)
+        other = dict(build().named_parameters())
+    return [name for name, parameter in network.named_parameters() if not torch.equal(parameter, other[name])]
+
+
+def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay: dict | None) -> nn.Module:
+    """The timm network; its refusals turned into `ConfigError`."""
     kwargs = {} if output_stride == 32 else {"output_stride": output_stride}
+    if is_hrnet(model):
+        kwargs = {"feature_location": ""}  # the four branches, not what the classification head makes of them
     try:
         return timm.create_model(
             model,
@@ -102,8 +141,8 @@ def pretrained_file(model: str, weights: str) -> dict | None:
         except Exception as error:
             raise ConfigError(f"backbone.weights={weights}: not a file of weights ({type(error).__name__})") from error
         return {"file": weights}
-    config = timm.get_pretrained_cfg(model, allow_unregistered=False) if timm.is_model(model.split(".")[0]) else None
-    if config is None or not config.has_weights:
+    config = timm.get_pretrained_cfg(model, allow_unregistered=False)
+    if not config.has_weights:
         raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model}; give none or a file")
     for file in ("model.safetensors", "pytorch_model.bin"):
         cached = try_to_load_from_cache(config.hf_hub_id, file)

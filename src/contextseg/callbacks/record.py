@@ -46,7 +46,10 @@ class Record(L.Callback):
             now - before for now, before in zip((self.images, self.seconds, self.waited), self.window, strict=True)
         )
         self.window = (self.images, self.seconds, self.waited)
-        row = {f"train/{name if name == 'loss' else f'loss_{name}'}": float(value) for name, value in outputs.items()}
+        row = {}
+        for name, value in outputs.items():  # each process has its share of a term: the mean is that of the whole batch
+            mean = trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")
+            row[f"train/{name if name == 'loss' else f'loss_{name}'}"] = float(mean)
         for group in trainer.optimizers[0].param_groups:
             row[f"train/lr_{group['name']}"] = float(group["lr"])
         row["train/images_per_second"] = images / seconds
@@ -59,6 +62,12 @@ class Record(L.Callback):
         names = module.segmenter.classes.names
         row |= {f"val/iou/{name}": float(value) for name, value in zip(names, scores["iou"], strict=True)}
         self._send(trainer, row)
+        table = [
+            [name, float(iou), float(acc)] for name, iou, acc in zip(names, scores["iou"], scores["acc"], strict=True)
+        ]
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_table"):  # W&B
+                logger.log_table("val/per_class", ["class", "iou", "acc"], table, step=trainer.global_step)
         if trainer.is_global_zero:
             log.info(
                 "step %d/%d  miou %.2f  pix_acc %.2f  (%.0f images/s)",

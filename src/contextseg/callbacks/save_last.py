@@ -28,7 +28,7 @@ class SaveLast(Checkpoint):
             self._save_if_due(trainer)
 
     def _evaluated_next(self, trainer: L.Trainer, batch_idx: int) -> bool:
-        return (batch_idx + 1) % trainer.val_check_batch == 0
+        return (batch_idx + 1) % trainer.val_check_batch == 0 or trainer.global_step == trainer.max_steps
 
     def _save_if_due(self, trainer: L.Trainer) -> None:
         step = trainer.global_step

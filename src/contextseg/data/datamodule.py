@@ -75,7 +75,8 @@ class SegDataModule(LightningDataModule):
 
     def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000) -> None:
         """Read up to `limit` evenly spaced samples per split. Raises the first `ConfigError` found."""
-        self._micro_batch_size()
+        if "train" in splits:
+            self._micro_batch_size()
         for split in splits:
             source = self.source(split)
             indices = np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int).tolist()

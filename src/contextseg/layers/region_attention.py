@@ -1,6 +1,7 @@
-"""Object regions: gather pixels into one vector per class, and let each pixel attend to those vectors.
+"""Object regions: gather pixels into one vector per region, and give each pixel its share of those vectors.
 
-Source: OCR (Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segmentation), Section 3.2, Eq. 3-5.
+Source: OCR (Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segmentation), Section 3.2, Eq. 3-5; the
+relations of other methods in the place of Eq. 5, Section 3.4.
 """
 
 import torch
@@ -10,43 +11,84 @@ from contextseg.attention import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 
 
-def gather_regions(region_logits: Tensor, features: Tensor) -> Tensor:
-    """Region vectors (OCR Eq. 4): region k is the mean of the pixels under a spatial softmax of its map.
-
-    Region logits (B, K, h, w) and features (B, C, h, w) -> (B, C, K).
-    """
-    weights = region_logits.flatten(2).softmax(-1, dtype=torch.float32).to(features.dtype)  # (B, K, hw)
-    return features.flatten(2) @ weights.mT  # (B, C, K)
+def soft_regions(maps: Tensor) -> Tensor:
+    """Softmax of each map over the image ("spatial softmax"): raw (B, K, h, w) -> (B, K, hw), rows sum to 1."""
+    return maps.flatten(2).softmax(-1, dtype=torch.float32).to(maps.dtype)
 
 
-class RegionAttention(nn.Module):
-    """Object-contextual representation (OCR Eq. 3 and 5).
+def gather_regions(regions: Tensor, features: Tensor) -> Tensor:
+    """Region vectors (Eq. 4), weighted means of pixels: regions (B, K, hw), features (B, C, h, w) -> (B, C, K)."""
+    return features.flatten(2) @ regions.mT
 
-    w_ik = softmax_k phi(x_i)^T psi(f_k),   y_i = rho(sum_k w_ik delta(f_k))
 
-    phi, psi and delta go to `key_channels`, rho to `channels`; each is one 1x1 conv -> BN -> ReLU. The rows of w sum
-    to one, so rho's convolution commutes with the weighted sum: it is applied to the K region vectors instead of the
-    hw pixels, which is the same number for less work.
+class RegionContext(nn.Module):
+    """Base of the ways to hand region vectors out to pixels (Eq. 3): y_i = rho(sum_k w_ik delta(f_k)).
+
+    A subclass says what the relation w is. delta goes to `key_channels`, rho back to `channels`; each is one 1x1 conv
+    -> BN -> ReLU. rho's convolution is linear, so it commutes with the weighted sum: it is applied to the K region
+    vectors instead of the hw pixels, which is the same number for less work.
     """
 
     def __init__(self, channels: int, key_channels: int):
         super().__init__()
-        self.phi = ConvNormAct(channels, key_channels)
-        self.psi = ConvNormAct(channels, key_channels)
         self.delta = ConvNormAct(channels, key_channels)
         self.rho = ConvNormAct(key_channels, channels)
-        self.pixel_region = AttentionTap()  # (B, hw, K), rows sum to 1
+        self.pixel_region = AttentionTap()  # (B, hw, K)
 
-    def forward(self, features: Tensor, regions: Tensor) -> Tensor:
-        """Features (B, C, h, w) and region vectors (B, C, K) -> context (B, C, h, w)."""
-        regions = regions.unsqueeze(-1)  # (B, C, K, 1)
-        query = self.phi(features).flatten(2).mT  # (B, hw, C')
-        key = self.psi(regions).flatten(2)  # (B, C', K)
-        relation = (query @ key).softmax(-1, dtype=torch.float32).to(features.dtype)
-        relation = self.pixel_region(relation)  # (B, hw, K)
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
+        """Features (B, C, h, w), region vectors (B, C, K), maps (B, K, h, w) -> w (B, hw, K)."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, vectors: Tensor, maps: Tensor | None = None) -> Tensor:
+        """Features (B, C, h, w), region vectors (B, C, K) [and maps (B, K, h, w)] -> context (B, C, h, w)."""
+        relation = self.pixel_region(self.relation(features, vectors, maps))  # (B, hw, K)
         convolution, *norm_act = self.rho
-        value = convolution(self.delta(regions)).flatten(2)  # (B, C, K)
+        value = convolution(self.delta(vectors.unsqueeze(-1))).flatten(2)  # (B, C, K)
         context = (value @ relation.mT).unflatten(-1, features.shape[-2:])  # (B, C, h, w)
         for module in norm_act:
             context = module(context)
         return context
+
+
+class RegionAttention(RegionContext):
+    """OCR's relation, from pixel and region (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi as delta."""
+
+    def __init__(self, channels: int, key_channels: int):
+        super().__init__(channels, key_channels)
+        self.phi = ConvNormAct(channels, key_channels)
+        self.psi = ConvNormAct(channels, key_channels)
+
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
+        """Features (B, C, h, w), region vectors (B, C, K) -> w (B, hw, K), rows sum to 1."""
+        query = self.phi(features).flatten(2).mT  # (B, hw, C')
+        key = self.psi(vectors.unsqueeze(-1)).flatten(2)  # (B, C', K)
+        return (query @ key).softmax(-1, dtype=torch.float32).to(features.dtype)
+
+
+class PixelRelation(RegionContext):
+    """The relation of Double Attention ("DA scheme"), from the pixel alone: softmax over K scores of a 1x1 conv."""
+
+    def __init__(self, channels: int, key_channels: int, regions: int):
+        super().__init__(channels, key_channels)
+        self.scores = nn.Conv2d(channels, regions, 1)
+
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
+        """Features (B, C, h, w) -> w (B, hw, K), rows sum to 1."""
+        scores = self.scores(features).flatten(2).mT  # (B, hw, K)
+        return scores.softmax(-1, dtype=torch.float32).to(features.dtype)
+
+
+class CoarseRelation(RegionContext):
+    """The relation of ACFNet ("ACF scheme"): the class probabilities of the coarse map itself."""
+
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor) -> Tensor:
+        """Coarse maps (B, K, h, w), raw -> w (B, hw, K), rows sum to 1."""
+        return maps.flatten(2).mT.softmax(-1, dtype=torch.float32).to(features.dtype)  # (B, hw, K)
+
+
+class GivenRelation(RegionContext):
+    """The maps are the relation as they stand (ground truth)."""
+
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor) -> Tensor:
+        """Maps (B, K, h, w) -> the same numbers as w (B, hw, K)."""
+        return maps.flatten(2).mT.to(features.dtype)  # (B, hw, K)

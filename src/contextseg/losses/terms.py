@@ -1,12 +1,16 @@
 """The configured loss terms: what each reads, its settings and its weight. Maths: `losses.functional`."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from contextseg.contract import ConfigError, LossTerm, SegOutput, read
 from contextseg.losses import functional
+from contextseg.losses.affinity import affinity_losses
+from contextseg.losses.category_consistent import Distance, category_consistency
 
 
 class CrossEntropy(LossTerm):
@@ -71,3 +75,84 @@ class OHEM(CrossEntropy):
         logits, target = functional.at_label_size(read(output, self.reads), mask, self.label_stride)
         self.check_weights(logits.shape[1])
         return functional.ohem_cross_entropy(logits, target, self.threshold, self.min_kept, self.class_weights)
+
+
+class Affinity(LossTerm):
+    """CPNet's affinity loss on the prior: `unary_weight` x Eq. 1 + `global_weight` x Eq. 5 (Eq. 6).
+
+    The unary part alone (`global_weight=0`) is the "BCE" of Table 1. `sums`, `exclude_self` and `ignored_class` are
+    readings of the paper, explained in `losses.affinity`. Labels are taken nearest to the centres of the prior's cells.
+    """
+
+    reads = "prior_logits"
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        unary_weight: float = 1.0,
+        global_weight: float = 1.0,
+        sums: str = "row",
+        exclude_self: bool = False,
+        ignored_class: bool = False,
+    ):
+        super().__init__(weight)
+        if min(unary_weight, global_weight) < 0:
+            raise ConfigError(f"affinity unary_weight={unary_weight}, global_weight={global_weight}: give 0 or more")
+        if sums not in ("row", "column"):
+            raise ConfigError(f"affinity sums={sums}: choose row or column")
+        self.unary_weight, self.global_weight = unary_weight, global_weight
+        self.readings = {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class}
+
+    def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
+        """Output, its prior_logits (B, hw, hw) on the grid of the logits (B, K, h, w), and mask (B, H, W) -> scalar."""
+        _, num_classes, *size = output.logits.shape
+        labels = F.interpolate(mask[:, None], size, mode="nearest-exact").flatten(1)  # (B, hw)
+        unary, glob = affinity_losses(read(output, self.reads), labels, num_classes, **self.readings)
+        return self.unary_weight * unary + self.global_weight * glob
+
+
+class CategoryConsistent(LossTerm):
+    """CCNet's category-consistent loss (Eq. 3-8) on the embedding, at the embedding's stride, with the nearest labels.
+
+    `alpha`, `beta` and `gamma` weigh variance, distance and regularisation (Eq. 8); `distance` is "piecewise" or
+    "quadratic" (Table 3). Class means are those of the batch on one device, not of all ranks.
+    """
+
+    reads = "embedding"
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        gamma: float = 0.001,
+        delta_var: float = 0.5,
+        delta_dis: float = 1.5,
+        distance: Distance = "piecewise",
+    ):
+        super().__init__(weight)
+        if distance not in get_args(Distance):
+            raise ConfigError(f"loss.term.ccl.distance={distance}: choose {' or '.join(get_args(Distance))}")
+        if not 0 <= delta_var <= delta_dis:
+            raise ConfigError(
+                f"loss.term.ccl: delta_var={delta_var}, delta_dis={delta_dis}; give 0 <= delta_var <= delta_dis"
+            )
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.delta_var, self.delta_dis, self.distance = delta_var, delta_dis, distance
+
+    def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
+        """Output and mask uint8 (B, H, W) -> scalar."""
+        embedding = read(output, self.reads).float()
+        size = embedding.shape[-2:]
+        target = F.interpolate(mask.unsqueeze(1), size, mode="nearest-exact").squeeze(1)  # (B, h, w)
+        parts = category_consistency(
+            embedding,
+            target.long(),
+            num_classes=output.logits.shape[1],
+            delta_var=self.delta_var,
+            delta_dis=self.delta_dis,
+            distance=self.distance,
+        )
+        return self.alpha * parts.variance + self.beta * parts.distance + self.gamma * parts.regularisation

@@ -1,0 +1,100 @@
+"""CCNet head: recurrent criss-cross attention, which reaches the whole image in two loops.
+
+Source: CCNet (Huang et al.: CCNet: Criss-Cross Attention for Semantic Segmentation, TPAMI), Sections 3.1-3.4; the
+variants "HV" and "HV&VH" of Table 4. X -> conv -> H -> R loops with shared weights -> H'' -> concat(H'', X) -> conv
+-> classifier; a 1x1 convolution of H'' to 16 channels is what the category-consistent loss (`ccl`) reads.
+
+Where the paper is silent: the two convolutions are one 3x3 conv -> BN -> ReLU each, as in the released code. HV: the
+loops alternate between row and column, with the weights shared as ever, so that R = 2 is one horizontal and one
+vertical step; HV&VH: two such chains, one of them column first, and the sum of their results.
+
+The released code differs: `refine`, `gate` and `dropout` below, no category-consistent loss, leaky ReLU.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.criss_cross import CrissCrossAttention, compose
+
+# The chains of one variant: what its odd and its even loops attend to. The results of several chains are summed.
+CHAINS = {
+    "criss_cross": [("criss_cross", "criss_cross")],
+    "hv": [("horizontal", "vertical")],
+    "hv_vh": [("horizontal", "vertical"), ("vertical", "horizontal")],
+}
+
+
+class CCNetHead(Head):
+    """Recurrent criss-cross attention.
+
+    channels            width of H, H' and H''
+    key_channels        width of Q and K; null: an eighth of `channels`, which the paper's GFLOPs tell
+    recurrence          R, the number of loops
+    attention           shape of the path: "criss_cross", "hv" or "hv_vh" (Table 4)
+    embedding_channels  width of the branch for the category-consistent loss; 0 leaves the branch away, which a loss
+                        without `ccl` needs (parameters that no loss reaches stop DDP)
+
+    Released code: `refine=True`, one more 3x3 conv -> BN -> ReLU on H'' before the concatenation; `gate=True`, a learnt
+    factor on the sum of the attention that starts at 0; `dropout=0.1` before the classifier.
+    """
+
+    emits = frozenset({"embedding"})
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        key_channels: int | None = None,
+        recurrence: int = 2,
+        attention: str = "criss_cross",
+        embedding_channels: int = 16,
+        gate: bool = False,
+        refine: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if attention not in CHAINS:
+            raise ConfigError(f"head.attention={attention}: choose {', '.join(CHAINS)}")
+        if recurrence < 1 or (recurrence % 2 and attention != "criss_cross"):
+            raise ConfigError(
+                f"head.recurrence={recurrence} with head.attention={attention}: give 1 or more for criss_cross, an "
+                "even number for hv and hv_vh (one horizontal and one vertical step each)"
+            )
+        self.recurrence, self.chains = recurrence, CHAINS[attention]
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.attention = CrissCrossAttention(channels, key_channels, gate=gate)
+        self.refine = ConvNormAct(channels, channels, 3) if refine else nn.Identity()
+        self.fuse = ConvNormAct(channels + in_channels[-1], channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.embedding = nn.Conv2d(channels, embedding_channels, 1) if embedding_channels else None
+        self.emits = frozenset({"embedding"} if embedding_channels else ())
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: embedding (B, 16, h, w), unless left away."""
+        x = features[-1]
+        h = self.reduce(x)  # (B, C', h, w)
+        context = sum(self.loops(h, chain) for chain in self.chains)  # (B, C', h, w)
+        fused = self.fuse(torch.cat([self.refine(context), x], dim=1))  # (B, C', h, w)
+        extras = {} if self.embedding is None else {"embedding": self.embedding(context)}
+        return SegOutput(self.classifier(self.dropout(fused)), extras)
+
+    def loops(self, h: Tensor, chain: tuple[str, str]) -> Tensor:
+        """H (B, C', h, w) -> H'' (B, C', h, w), after all loops of one chain."""
+        for loop in range(self.recurrence):
+            h = self.attention(h, chain[loop % 2])
+        return h
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """All loops composed into one map (h, w); for "hv_vh" the mean of its two chains."""
+        heard = [loop[0] for loop in maps["attention.criss_cross"]]  # per loop (h, w, h + w)
+        chains = [heard[start : start + self.recurrence] for start in range(0, len(heard), self.recurrence)]
+        return {"context": sum(compose(loops, point) for loops in chains) / len(chains)}

@@ -1,0 +1,101 @@
+"""CPNet head: a supervised prior says which pixels share a class; context comes from those and from all others.
+
+Source: Yu, Wang, Gao, Yu, Shen, Sang: Context Prior for Scene Segmentation (CVPR 2020), Sections 3.2 to 3.4; the loss
+term `affinity` (Section 3.1) supervises the prior. Choices where the paper is silent: contexts are means, not sums
+(`normalise`); a 1x1 conv brings C0 to C1 (`entry`); X is the backbone's last map, concatenated as it is; the "last
+convolution" is one 1x1 conv (`fuse`). PPM or ASPP, where chosen, takes the place of the aggregation module: it feeds
+the prior and is what the prior sums up. The rows without a prior (Tables 1 to 3) keep the N x N map as an attention
+mask without supervision (Section 4.2, Figure 6a): `contexts="intra"` and a loss without the affinity term; those of
+PPM and ASPP are the heads `psp` and `deeplabv3`, whose numbers in Tables 1 and 3 agree.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.aggregation import AggregationModule
+from contextseg.layers.aspp import ASPP
+from contextseg.layers.context_prior import ContextPrior
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.pyramid_pooling import PyramidPooling
+
+
+class CPNetHead(Head):
+    """Context prior network.
+
+    crop_size     height and width in pixels of the training crop, to which the prior is tied: no other image size is
+                  taken, prediction goes by windows of it (`window`); the default is ADE20K's
+    stride        of the last feature map
+    channels      C1, the width of X~ and of each context
+    aggregation   what makes X~ of X: "am" (the aggregation module), "ppm" or "aspp"
+    kernel_size   of the aggregation module, odd
+    contexts      "both", "intra" or "inter"
+    normalise     contexts are means over the N pixels, not sums
+
+    The released code has further layers, all off by default: `entry=3` and `bias=True` in the aggregation module,
+    `project=True` (a 1x1 conv -> BN -> ReLU on each context), `fuse=3` (a k x k conv -> BN -> ReLU to C1 before the
+    classifier), `dropout=0.1`.
+    """
+
+    emits = frozenset({"prior_logits"})
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        crop_size: Sequence[int] = (480, 480),
+        stride: int = 8,
+        channels: int = 512,
+        aggregation: str = "am",
+        kernel_size: int = 11,
+        contexts: str = "both",
+        normalise: bool = True,
+        entry: int | None = 1,
+        bias: bool = False,
+        project: bool = False,
+        fuse: int | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.window = tuple(crop_size)
+        self.size = tuple(-(-side // stride) for side in crop_size)  # (h, w), rounded up
+        width = in_channels[-1]
+        if aggregation == "am":
+            self.aggregation = AggregationModule(width, channels, kernel_size=kernel_size, entry=entry, bias=bias)
+        elif aggregation == "ppm":
+            self.aggregation = PyramidPooling(width, channels)
+        elif aggregation == "aspp":
+            self.aggregation = ASPP(width, channels, branch_channels=channels // 2)
+        else:
+            raise ConfigError(f"head.aggregation={aggregation}: choose am, ppm or aspp")
+        self.context_prior = ContextPrior(channels, self.size, contexts=contexts, normalise=normalise, project=project)
+        width += len(self.context_prior.contexts) * channels
+        self.fuse = nn.Identity() if fuse is None else ConvNormAct(width, channels, fuse)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(width if fuse is None else channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C0, h, w) of the training crop -> logits (B, K, h, w); extras: prior_logits (B, hw, hw).
+
+        Raises `ValueError` for a map of another size.
+        """
+        x = features[-1]
+        if tuple(x.shape[-2:]) != self.size:
+            raise ValueError(
+                f"CPNet's prior is tied to maps of {self.size[0]}x{self.size[1]} (crop {self.window[0]}x"
+                f"{self.window[1]}), got {x.shape[-2]}x{x.shape[-1]}; predict in windows: "
+                f"SlidingWindow({list(self.window)}, pad=True), as Segmenter.predict does"
+            )
+        contexts, prior = self.context_prior(self.aggregation(x))
+        representation = self.fuse(torch.cat([x, *contexts], dim=1))
+        return SegOutput(self.classifier(self.dropout(representation)), {"prior_logits": prior})
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The pixel's row of the prior, and what is missing in it to one, for the contexts that are in use."""
+        row = maps["context_prior.prior"][0][0].unflatten(0, size)[point].unflatten(0, size)  # (h, w)
+        return {name: {"intra": row, "inter": 1 - row}[name] for name in self.context_prior.contexts}

@@ -1,0 +1,67 @@
+"""DANet head: attention between pixels beside attention between channels, summed.
+
+Source: Fu et al.: Dual Attention Network for Scene Segmentation (CVPR 2019), Section 3 and Figure 2, which the authors
+of OCR compare with (Tables 3 and 4). Left out: the further classifiers on either branch; the loss term `aux` has an FCN
+head on stage 3, as for every method of the OCR paper.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.dual_attention import ChannelAttention, PositionAttention
+
+
+class DANetHead(Head):
+    """Position and channel attention.
+
+    key_channels  width of query and key; null: an eighth of `channels`
+    slim          both attentions share one 3x3 convolution and are fused with its result by a 1x1 one: the network that
+                  the parameters of OCR's Table 4 belong to, where its FLOPs are those of the full head
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        key_channels: int | None = None,
+        slim: bool = False,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.slim = slim
+        self.position_attention = PositionAttention(channels, key_channels or channels // 8)
+        self.channel_attention = ChannelAttention()
+        if slim:
+            self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+            self.fuse = ConvNormAct(3 * channels, channels)
+        else:
+            self.position_in = ConvNormAct(in_channels[-1], channels, 3)
+            self.position_out = ConvNormAct(channels, channels, 3)
+            self.channel_in = ConvNormAct(in_channels[-1], channels, 3)
+            self.channel_out = ConvNormAct(channels, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        if self.slim:
+            x = self.reduce(features[-1])  # (B, C, h, w)
+            z = self.fuse(torch.cat([self.position_attention(x), self.channel_attention(x), x], dim=1))
+        else:
+            by_position = self.position_out(self.position_attention(self.position_in(features[-1])))  # (B, C, h, w)
+            by_channel = self.channel_out(self.channel_attention(self.channel_in(features[-1])))  # (B, C, h, w)
+            z = by_position + by_channel
+        return SegOutput(self.classifier(self.dropout(z)), {})
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The pixel's row of the position attention (h, w)."""
+        (position,) = maps["position_attention.position"]
+        return {"position": position.unflatten(1, size)[0, *point].unflatten(0, size)}

@@ -1,0 +1,50 @@
+"""Double attention head: pixels exchange what they know through a few vectors, without any notion of class.
+
+Source: Chen et al.: A^2-Nets: Double Attention Networks (NeurIPS 2018), as the authors of OCR ran it for segmentation
+(Yuan, Chen, Wang, ECCV 2020, Section 4.3, Tables 3, 4 and 7): 3x3 conv to 512, the block, concatenation with the
+features instead of A^2-Nets' residual sum, 1x1 conv. The widths are those that Table 4's costs imply. With the loss
+term `aux` comes an FCN head on stage 3, as for every method of that paper.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.double_attention import DoubleAttention
+
+
+class DoubleAttentionHead(Head):
+    """`regions` vectors are gathered and handed out; `inner_channels` is their width, null: half of `channels`."""
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        inner_channels: int | None = None,
+        regions: int = 64,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.attention = DoubleAttention(channels, inner_channels or channels // 2, regions)
+        self.fuse = ConvNormAct(2 * channels, channels)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        x = self.reduce(features[-1])  # (B, C, h, w)
+        z = self.fuse(torch.cat([x, self.attention(x)], dim=1))
+        return SegOutput(self.classifier(self.dropout(z)), {})
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The gather maps, each as far as the pixel takes from it: sum_k v_ik b_k (h, w)."""
+        (gather,), (distribute,) = maps["attention.gather"], maps["attention.distribute"]
+        return {"context": (distribute.unflatten(1, size)[0, *point] @ gather[0]).unflatten(0, size)}

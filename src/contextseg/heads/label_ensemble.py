@@ -1,0 +1,43 @@
+"""Label-ensemble head: the weighted sum of a coarse and a fine segmentation map.
+
+Source: the coarse-to-fine scheme that OCR compares with (Yuan, Chen, Wang: Object-Contextual Representations for
+Semantic Segmentation, ECCV 2020, supplementary Section 6.1, Table 6). Coarse maps come from stage 3, supervised by the
+loss term `aux`, fine ones from the FCN baseline. Where the paper is silent: the maps are raw scores, fine to coarse
+weigh 1 : 0.4 as in the loss, and the main loss supervises the sum.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.resize import resize
+
+
+class LabelEnsembleHead(Head):
+    """FCN whose scores are added to `coarse_weight` times the coarse ones."""
+
+    emits = frozenset({"aux_logits"})
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        coarse_weight: float = 0.4,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.coarse_weight = coarse_weight
+        self.coarse = nn.Conv2d(in_channels[-2], num_classes, 1)
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps."""
+        coarse = self.coarse(features[-2])  # (B, K, h', w')
+        fine = self.classifier(self.dropout(self.reduce(features[-1])))  # (B, K, h, w)
+        return SegOutput(fine + self.coarse_weight * resize(coarse, fine.shape[-2:]), {"aux_logits": coarse})

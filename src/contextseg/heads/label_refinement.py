@@ -1,0 +1,42 @@
+"""Label-refinement head: the coarse segmentation maps as further channels of the features.
+
+Source: the coarse-to-fine scheme that OCR compares with (Yuan, Chen, Wang: Object-Contextual Representations for
+Semantic Segmentation, ECCV 2020, supplementary Section 6.1, Table 6). Coarse maps come from stage 3, supervised by the
+loss term `aux`. Where the paper is silent: they are raw scores, and the "final classifier" on them and the map of stage
+4 is that of the baseline, a 3x3 conv -> BN -> ReLU and a 1x1 convolution.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.resize import resize
+
+
+class LabelRefinementHead(Head):
+    """FCN on the features and the coarse maps together."""
+
+    emits = frozenset({"aux_logits"})
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.coarse = nn.Conv2d(in_channels[-2], num_classes, 1)
+        self.reduce = ConvNormAct(in_channels[-1] + num_classes, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps."""
+        coarse = self.coarse(features[-2])  # (B, K, h', w')
+        both = torch.cat([features[-1], resize(coarse, features[-1].shape[-2:])], dim=1)  # (B, C + K, h, w)
+        return SegOutput(self.classifier(self.dropout(self.reduce(both))), {"aux_logits": coarse})

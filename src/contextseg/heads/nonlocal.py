@@ -1,0 +1,69 @@
+"""Non-local head, as CCNet's authors ran it: "NL" of Tables 4 and 5, and "NL (R=2)", the block applied twice.
+
+Source: Wang et al.: Non-local Neural Networks (CVPR 2018); CCNet (Huang et al., TPAMI), Section 4.3.2. CCNet gives
+only the cost of its block (Q and K of 64 channels, V of 512); the wiring around it is silent, so it is CCNet's: conv ->
+R blocks with shared weights -> concat with the input -> conv -> classifier, each conv one 3x3 conv -> BN -> ReLU.
+
+The module's name is a keyword: `create_model("nonlocal")` imports it, an import statement cannot.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.non_local import NonLocal
+
+
+class NonLocalHead(Head):
+    """Attention of every pixel to every pixel.
+
+    key_channels  width of Q and K; null: an eighth of `channels`
+    recurrence    R, the number of loops
+    concat        the last convolution sees the input too
+    gate          a learnt factor on the sum of the attention that starts at 0 (as in CCNet's released code)
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        key_channels: int | None = None,
+        recurrence: int = 1,
+        concat: bool = True,
+        gate: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if recurrence < 1:
+            raise ConfigError(f"head.recurrence={recurrence}: give 1 or more")
+        self.recurrence, self.concat = recurrence, concat
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.attention = NonLocal(channels, key_channels, gate=gate)
+        self.fuse = ConvNormAct(channels + in_channels[-1] if concat else channels, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        x = features[-1]
+        context = self.reduce(x)  # (B, C', h, w)
+        for _ in range(self.recurrence):
+            context = self.attention(context)
+        if self.concat:
+            context = torch.cat([context, x], dim=1)  # (B, C' + C, h, w)
+        return SegOutput(self.classifier(self.dropout(self.fuse(context))), {})
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The pixel's row in the product of the loops' attention matrices (h, w)."""
+        *before, last = [loop[0] for loop in maps["attention.non_local"]]  # per loop (hw, hw)
+        reach = last.unflatten(0, size)[point]  # (hw,)
+        for weights in reversed(before):
+            reach = reach @ weights
+        return {"context": reach.unflatten(0, size)}

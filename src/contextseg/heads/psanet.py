@@ -1,0 +1,106 @@
+"""PSANet head: attention predicted from the pixel alone, by relative position; each pixel collects and distributes.
+
+Source: Zhao et al.: PSANet: Point-wise Spatial Attention Network for Scene Parsing (ECCV 2018), Section 3. In each of
+two branches, X -> 1x1 -> features of 512 channels -> 1x1 -> 1x1 -> one "over-complete" map per pixel, a weight for
+every offset of (2n - 1) x (2n - 1). Pixel i reads its weight for pixel j at offset j - i in i's own map (collect), and
+at offset i - j in j's map (distribute). Both results are concatenated, projected, and fused with X.
+
+The number of offsets is that of parameters, hence fixed: `grid` n is the largest side on which attention is computed.
+A smaller map uses the offsets that it has, a larger one is shrunk to n and its context enlarged again (the released
+code always halves: n = 30 at its crop of 473, the default here). So any image size will do. The weights of a receiving
+pixel go through a softmax over its sources, as in the released code.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.attention import AttentionTap
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.resize import resize
+
+
+class PSANetHead(Head):
+    """Point-wise spatial attention, bi-directional.
+
+    channels  width of the values in each branch, and of the last convolution
+    grid      n, the largest side at which attention is computed: (2n - 1)^2 offsets
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        grid: int = 30,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if grid < 1:
+            raise ConfigError(f"head.grid={grid}: give 1 or more")
+        self.grid = grid
+        self.collect = PointwiseAttention(in_channels[-1], channels, grid, distribute=False)
+        self.distribute = PointwiseAttention(in_channels[-1], channels, grid, distribute=True)
+        self.project = ConvNormAct(2 * channels, in_channels[-1])
+        self.fuse = ConvNormAct(2 * in_channels[-1], channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        x = features[-1]
+        size = x.shape[-2:]
+        small = resize(x, [min(side, self.grid) for side in size])  # (B, C, h', w'), sides at most n
+        context = torch.cat([self.collect(small), self.distribute(small)], dim=1)  # (B, 2C', h', w')
+        context = resize(self.project(context), size)  # (B, C, h, w)
+        fused = self.fuse(torch.cat([context, x], dim=1))  # (B, C', h, w)
+        return SegOutput(self.classifier(self.dropout(fused)), {})
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """What the pixel receives from where, by branch: its row of the attention (h', w'), sides at most `grid`."""
+        small = [min(side, self.grid) for side in size]
+        row, column = (place * fewer // side for place, fewer, side in zip(point, small, size, strict=True))
+        return {
+            name: maps[f"{name}.pointwise"][0][0].unflatten(0, small)[row, column].unflatten(0, small)
+            for name in ("collect", "distribute")
+        }
+
+
+class PointwiseAttention(nn.Module):
+    """One branch: z_i = sum_j a_ij v_j, with a_ij predicted from pixel i (collect) or from pixel j (distribute)."""
+
+    def __init__(self, in_channels: int, channels: int, grid: int, *, distribute: bool):
+        super().__init__()
+        self.grid, self.distribute = grid, distribute
+        self.reduce = ConvNormAct(in_channels, channels)
+        self.offsets = nn.Sequential(
+            ConvNormAct(channels, channels), nn.Conv2d(channels, (2 * grid - 1) ** 2, 1, bias=False)
+        )
+        self.pointwise = AttentionTap()  # (B, hw, hw), row = receiving pixel, column = source; rows sum to 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, C, h, w), sides at most `grid` -> context (B, C', h, w)."""
+        values = self.reduce(x)  # (B, C', h, w)
+        scores = self.offsets(values).flatten(2)  # (B, offsets, hw)
+        index = offset_index(*x.shape[-2:], self.grid, x.device)  # (hw, hw): offset from row to column
+        scores = scores.mT.gather(2, index.expand(len(x), -1, -1))  # (B, hw, hw), row = the pixel that predicts
+        if self.distribute:
+            scores = scores.mT  # row = the pixel that receives
+        weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+        context = self.pointwise(weights) @ values.flatten(2).mT  # (B, hw, C')
+        return context.mT.unflatten(-1, x.shape[-2:])  # (B, C', h, w)
+
+
+def offset_index(height: int, width: int, grid: int, device: torch.device) -> Tensor:
+    """Where the offset from pixel p to pixel q stands in a flat (2 grid - 1)^2 map: int64 (hw, hw), [p, q]."""
+    rows = torch.arange(height, device=device)
+    columns = torch.arange(width, device=device)
+    down = rows - rows[:, None] + grid - 1  # (h, h), [from, to]
+    right = columns - columns[:, None] + grid - 1  # (w, w)
+    index = down[:, None, :, None] * (2 * grid - 1) + right[None, :, None, :]  # (h, w, h, w)
+    return index.flatten(2).flatten(0, 1)  # (hw, hw)

@@ -1,0 +1,34 @@
+"""PSP head: averages over grids of 1, 2, 3 and 6 cells beside the features.
+
+Source: Zhao, Shi, Qi, Wang, Jia: Pyramid Scene Parsing Network (CVPR 2017), Section 3.2, in the form that OCR and CTNet
+count: grids of a quarter of the input channels each, a 3x3 conv to `channels`, dropout, classifier.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.pyramid_pooling import PyramidPooling
+
+
+class PSPHead(Head):
+    """Pyramid pooling. One image per device cannot train its batch norms (`PooledConv`)."""
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        bins: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.pool = PyramidPooling(in_channels[-1], channels, bins=bins)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        return SegOutput(self.classifier(self.dropout(self.pool(features[-1]))), {})

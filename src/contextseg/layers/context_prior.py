@@ -1,0 +1,58 @@
+"""Context prior: a map of which pixels belong together, and the context inside and outside of each pixel's class.
+
+Source: CPNet (Yu et al.: Context Prior for Scene Segmentation, CVPR 2020), Section 3.2.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from contextseg.attention import AttentionTap
+from contextseg.contract import ConfigError
+from contextseg.layers.conv import ConvNormAct
+
+CONTEXTS = {"both": ("intra", "inter"), "intra": ("intra",), "inter": ("inter",)}
+
+
+class ContextPrior(nn.Module):
+    """P = sigmoid(BN(1x1 conv(X~))), intra-class context Y = P X~, inter-class context Y' = (1 - P) X~.
+
+    The convolution has one channel per pixel of the map, so `size` (h, w) is fixed. `contexts` are "both", "intra" or
+    "inter". `normalise` divides both by N = hw: the paper writes plain sums, which grow with the map and leave the
+    range of float16; the released code divides. `project` adds a 1x1 conv -> BN -> ReLU on each context (released
+    code).
+
+    (1 - P) X~ is computed as the sum of X~ over the pixels minus P X~: the same number for half the work.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: Sequence[int],
+        *,
+        contexts: str = "both",
+        normalise: bool = True,
+        project: bool = False,
+    ):
+        super().__init__()
+        if contexts not in CONTEXTS:
+            raise ConfigError(f"contexts={contexts}: choose {', '.join(CONTEXTS)}")
+        self.contexts = CONTEXTS[contexts]
+        self.scale = 1 / (size[0] * size[1]) if normalise else 1.0
+        self.relate = ConvNormAct(channels, size[0] * size[1], act=False)
+        self.project = nn.ModuleDict(
+            {name: ConvNormAct(channels, channels) if project else nn.Identity() for name in self.contexts}
+        )
+        self.prior = AttentionTap()  # (B, hw, hw), row = pixel, column = partner
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Aggregated features (B, C, h, w) -> the contexts, each (B, C, h, w), and the prior's logits (B, hw, hw)."""
+        logits = self.relate(x).flatten(2).mT  # (B, hw, hw), row = pixel, column = partner
+        prior = self.prior(logits.sigmoid())
+        values = x.flatten(2) * self.scale  # (B, C, hw), scaled before they are summed, for float16
+        intra = values @ prior.mT  # (B, C, hw)
+        found = {"intra": intra}
+        if "inter" in self.contexts:
+            total = values.sum(-1, keepdim=True)  # (B, C, 1)
+            found["inter"] = (total - intra).to(intra.dtype)
+        return [self.project[name](found[name].view_as(x)) for name in self.contexts], logits

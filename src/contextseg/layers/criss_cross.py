@@ -1,0 +1,86 @@
+"""Criss-cross attention: each pixel attends to the pixels of its column and its row; twice, and it has seen them all.
+
+Source: CCNet (Huang et al.: CCNet: Criss-Cross Attention for Semantic Segmentation, TPAMI), Sections 3.2-3.3, Eq. 1-2.
+
+An attention map here is a tensor (B, h, w, h + w): at pixel (i, j), the first h entries are the weights of column j,
+the last w those of row i. The pixel itself counts once, in the row part (slot h + j); its slot in the column part
+(slot i) is zero. One path of the cross can be shut: "horizontal" leaves the whole column part zero, "vertical" the
+row part (there the pixel itself counts in the column part).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.attention import AttentionTap
+
+Path = Literal["criss_cross", "horizontal", "vertical"]
+
+
+class CrissCrossAttention(nn.Module):
+    """H'_u = sum_i A_iu Phi_iu + H_u (Eq. 2), A the softmax over row and column of Q_u . K_i (Eq. 1), without scaling.
+
+    Q and K go to `key_channels` (the paper: less than C; its GFLOPs say C / 8), V keeps C. `gate` multiplies the sum
+    by a learnt scalar that starts at 0, which is the released code, not the paper. The weights of a pixel sum to one,
+    so V's convolution commutes with the weighted sum and is applied after it: the same number, without a copy of V.
+    """
+
+    def __init__(self, channels: int, key_channels: int | None = None, *, gate: bool = False):
+        super().__init__()
+        key_channels = key_channels or max(channels // 8, 1)
+        self.query = nn.Conv2d(channels, key_channels, 1)
+        self.key = nn.Conv2d(channels, key_channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gate = nn.Parameter(torch.zeros(1)) if gate else None
+        self.criss_cross = AttentionTap()  # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
+
+    def forward(self, x: Tensor, path: Path = "criss_cross") -> Tensor:
+        """Features (B, C, h, w) -> the same shape, each pixel with the context of its `path`."""
+        x = x.contiguous(memory_format=torch.channels_last)  # rows and columns are then both views
+        query = self.query(x).permute(0, 2, 3, 1)  # (B, h, w, C')
+        key = self.key(x).permute(0, 2, 3, 1)  # (B, h, w, C')
+        values = x.permute(0, 2, 3, 1).to(query.dtype)  # (B, h, w, C)
+        weights = self.criss_cross(attention_map(query, key, path))  # (B, h, w, h + w)
+        context = aggregate(weights, values)  # (B, h, w, C)
+        context = self.value(context.permute(0, 3, 1, 2))  # (B, C, h, w)
+        return x + (context if self.gate is None else self.gate * context)
+
+
+def attention_map(query: Tensor, key: Tensor, path: Path = "criss_cross") -> Tensor:
+    """Query and key (B, h, w, C') -> softmax of their products along the path: an attention map (B, h, w, h + w)."""
+    column = query.transpose(1, 2) @ key.permute(0, 2, 3, 1)  # (B, w, h, h)
+    column = column.transpose(1, 2)  # (B, h, w, h)
+    row = query @ key.mT  # (B, h, w, w)
+    if path == "criss_cross":
+        column.diagonal(dim1=1, dim2=3).fill_(-torch.inf)  # the pixel itself counts in its row
+    elif path == "horizontal":
+        column.fill_(-torch.inf)
+    else:
+        row.fill_(-torch.inf)
+    precision = torch.promote_types(query.dtype, torch.float32)
+    return torch.cat([column, row], -1).softmax(-1, dtype=precision).to(query.dtype)
+
+
+def aggregate(weights: Tensor, values: Tensor) -> Tensor:
+    """Weighted sum over column and row: attention map (B, h, w, h + w), values (B, h, w, C) -> (B, h, w, C)."""
+    column, row = weights.split(values.shape[1:3], dim=-1)
+    vertical = column.transpose(1, 2) @ values.transpose(1, 2)  # (B, w, h, C)
+    return (row @ values).add_(vertical.transpose(1, 2))  # (B, h, w, C)
+
+
+def compose(maps: Sequence[Tensor], point: tuple[int, int]) -> Tensor:
+    """Where the context of one pixel came from, over all loops.
+
+    Maps of the loops in order, each (..., h, w, h + w), and a pixel (row, column) of theirs -> weights (..., h, w) that
+    sum to one: the pixel's row in the product A_R ... A_1 of the loops' attention matrices. Left out is what stays at
+    the pixel: residuals and convolutions (Section 3.3 takes the latter as the identity, too).
+    """
+    *batch, height, width, _ = maps[0].shape
+    reach = maps[0].new_zeros(*batch, height, width)
+    reach[..., *point] = 1
+    for weights in reversed(maps):
+        column, row = weights.split((height, width), dim=-1)
+        reach = torch.einsum("...ij,...ijk->...kj", reach, column) + torch.einsum("...ij,...ijk->...ik", reach, row)
+    return reach  # (..., h, w)

@@ -1,0 +1,37 @@
+"""Double attention: gather the image into a few vectors, then hand them out to the pixels.
+
+Source: Chen, Kalantidis, Li, Yan, Feng: A^2-Nets: Double Attention Networks (NeurIPS 2018), Section 3, Eq. 2-6.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.attention import AttentionTap
+from contextseg.layers.region_attention import gather_regions, soft_regions
+
+
+class DoubleAttention(nn.Module):
+    """y_i = up(sum_k v_ik g_k),   g_k = sum_j b_kj down(x_j)
+
+    b, the gather maps, are a softmax over the pixels j, v, the distribute vectors, one over the regions k; both, like
+    down and up, come from plain 1x1 convolutions. v sums to one, so up is applied to the few g_k instead of the pixels.
+    Only v has a bias: softmax over the pixels, and the batch norm that follows the block, take out any other.
+    """
+
+    def __init__(self, channels: int, inner_channels: int, regions: int):
+        super().__init__()
+        self.down = nn.Conv2d(channels, inner_channels, 1, bias=False)
+        self.gather_scores = nn.Conv2d(channels, regions, 1, bias=False)
+        self.distribute_scores = nn.Conv2d(channels, regions, 1)
+        self.up = nn.Conv2d(inner_channels, channels, 1, bias=False)
+        self.gather = AttentionTap()  # (B, regions, hw), rows sum to 1
+        self.distribute = AttentionTap()  # (B, hw, regions), rows sum to 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> context (B, C, h, w)."""
+        gather = self.gather(soft_regions(self.gather_scores(x)))  # (B, regions, hw)
+        vectors = gather_regions(gather, self.down(x))  # (B, C', regions)
+        scores = self.distribute_scores(x).flatten(2).mT  # (B, hw, regions)
+        distribute = self.distribute(scores.softmax(-1, dtype=torch.float32).to(scores.dtype))  # (B, hw, regions)
+        value = self.up(vectors.unsqueeze(-1)).flatten(2)  # (B, C, regions)
+        return (value @ distribute.mT).unflatten(-1, x.shape[-2:])  # (B, C, h, w)

@@ -1,0 +1,56 @@
+"""Dual attention: between all pairs of pixels, and between all pairs of channels.
+
+Source: Fu et al.: Dual Attention Network for Scene Segmentation (CVPR 2019), Sections 3.2 and 3.3.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contextseg.attention import AttentionTap
+
+
+class PositionAttention(nn.Module):
+    """x_i + gamma * sum_j softmax_j(q_i^T k_j) v_j  (Eq. 1 and 2), with gamma zero at the start.
+
+    While nobody listens to the tap, the hw x hw map is left to a fused kernel.
+    """
+
+    def __init__(self, channels: int, key_channels: int):
+        super().__init__()
+        self.query = nn.Conv2d(channels, key_channels, 1)
+        self.key = nn.Conv2d(channels, key_channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.position = AttentionTap()  # (B, hw, hw), rows sum to 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # (B, hw, C' or C)
+        if self.position.heard:
+            attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
+            context = self.position(attention) @ value  # (B, hw, C)
+        else:
+            context = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, hw, C)
+        return x + self.gamma * context.mT.unflatten(-1, x.shape[-2:])  # (B, C, h, w)
+
+
+class ChannelAttention(nn.Module):
+    """x_c + beta * sum_d softmax_d(-x_c^T x_d) x_d  (Eq. 3 and 4), with beta zero at the start.
+
+    The minus is that of the released code: channels take from what is unlike them. The paper prints none, which makes
+    the map nearly the identity. Inner products over hw pixels are large, hence always float32.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1))
+        self.channel = AttentionTap()  # (B, C, C), rows sum to 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        flat = x.flatten(2)  # (B, C, hw)
+        with torch.autocast(x.device.type, enabled=False):
+            product = flat.float() @ flat.float().mT  # (B, C, C)
+        attention = self.channel((-product).softmax(-1).to(x.dtype))  # (B, C, C)
+        return x + self.beta * (attention @ flat).unflatten(-1, x.shape[-2:])  # (B, C, h, w)

@@ -1,0 +1,42 @@
+"""Non-local block: each pixel attends to all pixels.
+
+Source: Wang et al.: Non-local Neural Networks (CVPR 2018), in the form that CCNet counts in Table 5: Q and K at C / 8,
+V at C, no scaling, no projection of the sum. It is the dense counterpart of criss-cross attention.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contextseg.attention import AttentionTap
+
+
+class NonLocal(nn.Module):
+    """y_u = sum_v softmax_v(Q_u . K_v) V_v + x_u, over all pixels v.
+
+    `gate` multiplies the sum by a learnt scalar that starts at 0. The weights of a pixel sum to one, so V's convolution
+    is applied after the weighted sum: the same number, without a copy of V.
+    """
+
+    def __init__(self, channels: int, key_channels: int | None = None, *, gate: bool = False):
+        super().__init__()
+        key_channels = key_channels or max(channels // 8, 1)
+        self.query = nn.Conv2d(channels, key_channels, 1)
+        self.key = nn.Conv2d(channels, key_channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gate = nn.Parameter(torch.zeros(1)) if gate else None
+        self.non_local = AttentionTap()  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, C, h, w) -> the same shape, each pixel with the context of the whole map."""
+        query = self.query(x).flatten(2).mT  # (B, hw, C')
+        key = self.key(x).flatten(2).mT  # (B, hw, C')
+        values = x.flatten(2).mT.to(query.dtype)  # (B, hw, C)
+        if self.non_local.heard:
+            precision = torch.promote_types(query.dtype, torch.float32)
+            weights = (query @ key.mT).softmax(-1, dtype=precision).to(query.dtype)
+            context = self.non_local(weights) @ values  # (B, hw, C)
+        else:
+            context = F.scaled_dot_product_attention(query, key, values, scale=1.0)  # (B, hw, C)
+        context = self.value(context.mT.unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
+        return x + (context if self.gate is None else self.gate * context)

@@ -1,0 +1,114 @@
+"""CPNet's affinity loss: which pairs of pixels share a class, pair by pair and row by row.
+
+Source: CPNet (Yu et al.: Context Prior for Scene Segmentation, CVPR 2020), Section 3.1, Eq. 1-5. The ideal affinity is
+a_ij = 1 where pixels i and j have the same label, the prior p_ij = sigmoid(z_ij) is wanted equal to it:
+
+    unary    -mean_ij (a log p + (1 - a) log(1 - p))
+    global   -mean_j (log precision_j + log recall_j + log specificity_j)
+             precision = sum ap / sum p,   recall = sum ap / sum a,   specificity = sum (1-a)(1-p) / sum (1-a)
+
+No N x N target is ever built: sums over a class are rows added up by label, and what lies outside is the total minus
+that. Pairs with an ignored pixel count nowhere.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from contextseg.contract import IGNORE_INDEX
+from contextseg.losses.functional import global_mean
+
+SMALLEST = 1e-6  # of a ratio, which counts as this at least: no log 0; of its denominator, below which it is 0 / 0
+
+
+def affinity_losses(
+    prior_logits: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    sums: str = "row",
+    exclude_self: bool = False,
+    ignored_class: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Unary and global affinity loss (scalars), means over the valid pairs and pixels of the global batch.
+
+    Prior logits (B, N, N), row = pixel, column = partner; labels uint8 (B, N), 255 ignored.
+
+    sums           what the sums of Eq. 2-4 run over: "row", the partners of one pixel (the text: "at j-th row of P",
+                   and the released code), or "column", the pixels that have one partner (the letter of "over i")
+    exclude_self   a pixel is no partner of itself in recall and in the numerator of precision (released code)
+    ignored_class  ignored pixels are one more class instead of being left out (released code)
+
+    A ratio without denominator (specificity in an image of one class) has nothing to get wrong and counts as 1.
+    """
+    group = labels.long().where(labels != IGNORE_INDEX, num_classes)  # (B, N)
+    classes = num_classes + ignored_class
+    valid = group < classes
+    logits = prior_logits.mT if sums == "row" else prior_logits  # (B, N summed over, N)
+    bce, intra, total = AffinitySums.apply(logits, group, classes)  # (B, N) each
+
+    size = F.one_hot(group, num_classes + 1).sum(1).gather(1, group).float()  # (B, N), pixels of the same class
+    count = valid.sum(1, keepdim=True).float()  # (B, 1)
+    inter_size = count - size
+    specificity = ratio(inter_size - (total - intra), inter_size)
+    if exclude_self:
+        itself = prior_logits.diagonal(dim1=1, dim2=2).float().sigmoid()  # (B, N)
+        intra, size = intra - itself, size - 1
+    terms = ratio(intra, total).log() + ratio(intra, size).log() + specificity.log()  # (B, N)
+    unary = global_mean((bce * valid).sum(), count.square().sum())
+    return unary, global_mean(-(terms * valid).sum(), count.sum())
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole between `SMALLEST` and 1; 1 without gradient where there is nothing to divide by."""
+    defined = whole > SMALLEST
+    return torch.where(defined, part / torch.where(defined, whole, 1), 1).clamp(SMALLEST, 1)
+
+
+class AffinitySums(torch.autograd.Function):
+    """The sums over the first pixel of each pair, strip by strip: nothing of size N x N but the gradient.
+
+    Logits (B, N, N) and group int64 (B, N), of which those from `classes` on count nowhere -> float32 (B, N) each, for
+    the second pixel of the pairs: sum of the binary cross-entropy, of p over the same group, of p over all.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, group: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(logits, group)
+        ctx.classes = classes
+        batch, n = group.shape
+        bce, intra, total = logits.new_zeros(3, batch, n, dtype=torch.float32)
+        for image in range(batch):
+            p_sums, z_sums = logits.new_zeros(2, classes + 1, n, dtype=torch.float32)
+            for rows in strips(logits):
+                labels, z = group[image, rows], logits[image, rows].float()  # (rows,), (rows, N)
+                p_sums.index_add_(0, labels, z.sigmoid())
+                z_sums.index_add_(0, labels, z)
+                bce[image] += (labels < classes).float() @ F.softplus(z)
+            own = group[image, None]  # (1, N)
+            bce[image] -= z_sums.gather(0, own)[0]
+            intra[image] = p_sums.gather(0, own)[0]
+            total[image] = p_sums[:classes].sum(0)
+        return bce, intra, total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_bce: Tensor, d_intra: Tensor, d_total: Tensor) -> tuple[Tensor, None, None]:
+        logits, group = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        for image in range(len(logits)):
+            for rows in strips(logits):
+                labels, p = group[image, rows, None], logits[image, rows].float().sigmoid()  # (rows, 1), (rows, N)
+                counts = (labels < ctx.classes).float()
+                same = (labels == group[image]).float()  # (rows, N)
+                slope = p.addcmul(p, p, value=-1).mul_(torch.addcmul(counts * d_total[image], same, d_intra[image]))
+                gradient[image, rows] = p.mul_(counts).sub_(same).mul_(d_bce[image]).add_(slope)
+        return gradient, None, None
+
+
+def strips(logits: Tensor) -> list[slice]:
+    """Rows to take at once: few enough for the cache of a CPU, all on an accelerator."""
+    n = logits.shape[1]
+    step = 64 if logits.device.type == "cpu" else n
+    return [slice(start, start + step) for start in range(0, n, step)]

@@ -1,0 +1,25 @@
+"""Concatenation: all maps brought to the size of the finest and stacked, as HRNet makes its representation.
+
+Source: Sun et al.: High-Resolution Representations for Labeling Pixels and Regions (2019), "HRNetV2", Section 3.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from contextseg.contract import Neck
+from contextseg.layers.resize import resize
+
+
+class Concat(Neck):
+    """One map instead of several: 48 + 96 + 192 + 384 = 720 channels at stride 4 for HRNet-W48."""
+
+    def __init__(self, in_channels: Sequence[int]):
+        super().__init__()
+        self.channels = (sum(in_channels),)
+
+    def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the one map [(B, sum C_i, h_1, w_1)]."""
+        size = features[0].shape[-2:]
+        return [torch.cat([resize(x, size) for x in features], dim=1)]

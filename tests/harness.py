@@ -1,0 +1,104 @@
+"""What the process-level tests share: runs of a second or less, and callbacks that disturb them."""
+
+import csv
+import io
+import logging
+import os
+import runpy
+import signal
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from contextseg.config import compose
+from contextseg.run import Result, fit
+
+SMALL = (
+    "head=fcn",
+    "width=16",
+    "data.size=80",
+    "data.train_size=64",
+    "data.val_size=8",
+    "data.batch_size=4",
+    "callbacks.pictures.count=1",
+    "trainer=cpu",
+    "trainer.precision=32",
+    "trainer.max_steps=10",
+    "trainer.val_every_steps=null",
+    "trainer.save_every_steps=5",
+    "trainer.log_every_steps=1",
+)
+COMMANDS = Path(__file__).parents[1] / "src"
+TIMES = {"train/images_per_second", "train/waiting_for_data"}  # columns of metrics.csv that no two runs share
+
+
+class PowerCut(RuntimeError):
+    """Stands for anything that ends a process."""
+
+
+class Disturb(L.Callback):
+    """Before the training step that follows `step`, in process `rank`: raises `PowerCut`, or sends itself `signal`."""
+
+    def __init__(self, step: int, signal: str | None = None, rank: int = 0):
+        self.step, self.signal, self.rank = step, signal, rank
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            if self.signal is None:
+                raise PowerCut(f"at step {self.step}")
+            os.kill(os.getpid(), getattr(signal, self.signal))
+
+
+def disturb(step: int, signal: str | None = None, rank: int = 0) -> str:
+    """The override that adds a `Disturb`."""
+    return f"+callbacks.disturb={{_target_:harness.Disturb,step:{step},signal:{signal or 'null'},rank:{rank}}}"
+
+
+def train(folder: Path, *overrides: str) -> Result:
+    """`fit` of a small run whose folders lie in `folder`."""
+    return fit(compose([*SMALL, f"paths.runs={folder}", *overrides]))
+
+
+def call(command: str, *arguments: str) -> tuple[int, str]:
+    """`python src/<command>.py <arguments>` in this process: its exit code, and what it wrote on the terminal.
+
+    An error that the command does not explain comes out as it is: on a terminal it would be a traceback.
+    """
+    file, argv, sigterm = COMMANDS / f"{command}.py", sys.argv, signal.getsignal(signal.SIGTERM)
+    terminal = io.StringIO()
+    try:
+        sys.argv = [str(file), *arguments]
+        with redirect_stdout(terminal), redirect_stderr(terminal):
+            runpy.run_path(str(file), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code, terminal.getvalue()
+    finally:
+        sys.argv = argv
+        signal.signal(signal.SIGTERM, sigterm)
+        logging.captureWarnings(False)
+        logging.getLogger().handlers.clear()
+    raise AssertionError("a command ends with an exit code")
+
+
+def subprocess_environment() -> dict[str, str]:
+    """The environment of a command: it finds this module, takes one thread, and knows of no other process."""
+    alone = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
+    return alone | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+
+
+def last_checkpoint(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    """The rows of `metrics.csv`, as text, without the columns that tell times."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
+
+
+def folders(parent: Path) -> list[Path]:
+    """All run folders below a folder, those of sweeps too."""
+    return sorted(path.parent for path in parent.rglob("config.yaml"))

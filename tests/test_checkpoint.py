@@ -1,0 +1,143 @@
+"""A checkpoint is enough: alone, elsewhere, without a network."""
+
+import shutil
+import socket
+
+import pytest
+import torch
+import yaml
+
+from contextseg import load_checkpoint
+from contextseg.checkpoint import read_checkpoint, restore
+from contextseg.contract import ConfigError
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        pytest.fail("asked the network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def images():
+    return torch.randint(0, 256, (2, 3, 65, 97), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def logits_of(result):
+    """Before anything is saved: those of the trained network itself."""
+    with torch.no_grad():
+        return result.module.segmenter.eval()(images())
+
+
+def plain(value):
+    """Whether a value is made of what `weights_only=True` and JSON know."""
+    if isinstance(value, dict):
+        return type(value) is dict and all(type(k) in (str, int) and plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return type(value) in (list, tuple) and all(map(plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+@pytest.mark.parametrize("overrides", [["head=ocr"], ["head=fcn", "loss=aux"], ["head=fcn", "backbone=test_resnet"]])
+def test_a_checkpoint_alone_gives_the_same_logits(overrides, tmp_run, tmp_path, no_network):
+    result = tmp_run(*overrides)
+    expected = logits_of(result)
+    alone = tmp_path / "elsewhere" / "a=b, (c).ckpt"
+    alone.parent.mkdir()
+    shutil.copy(result.folder / "checkpoints/last.ckpt", alone)
+    shutil.rmtree(result.folder)
+    network = load_checkpoint(alone)
+    found = network(images())
+    assert torch.equal(found.logits, expected.logits)
+    assert found.extras.keys() == expected.extras.keys()
+    assert all(torch.equal(found.extras[name], expected.extras[name]) for name in found.extras)
+    assert network.classes == result.datamodule.classes
+    assert not any(module.training for module in network.modules())
+    assert network.state_dict().keys() == result.module.segmenter.state_dict().keys()
+
+
+def test_a_checkpoint_that_started_from_a_file_of_weights_needs_it_no_more(tmp_run, tmp_path, no_network):
+    import timm
+
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "start.pth")
+    result = tmp_run("head=fcn", "backbone=test_resnet", f"backbone.weights={tmp_path}/start.pth")
+    expected = logits_of(result)
+    (tmp_path / "start.pth").unlink()
+    checkpoint = read_checkpoint(result.folder / "checkpoints/last.ckpt")
+    assert checkpoint["recipe"]["backbone"]["weights"].endswith("start.pth")  # it says how it was made
+    assert torch.equal(restore(checkpoint, "").logits(images()), expected.logits)
+    checkpoint["recipe"]["backbone"]["weights"] = "imagenet"
+    assert torch.equal(restore(checkpoint, "").logits(images()), expected.logits)
+
+
+@pytest.fixture
+def saved(tmp_run):
+    result = tmp_run("head=fcn")
+    return result, result.folder / "checkpoints/last.ckpt"
+
+
+def test_the_file_holds_plain_containers(saved):
+    result, path = saved
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    assert plain(checkpoint["recipe"])
+    assert plain(checkpoint["config"])
+    assert checkpoint["config"] == yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert checkpoint["global_step"] == 2
+    assert checkpoint["recipe"].keys() == {"backbone", "neck", "head", "aux_head", "classes", "versions"}
+    assert "${" not in str(checkpoint["recipe"])
+
+
+def test_the_best_checkpoint_loads_too(saved):
+    (best,) = saved[1].parent.glob("best-*.ckpt")
+    assert torch.equal(load_checkpoint(best).logits(images()), load_checkpoint(saved[1]).logits(images()))
+
+
+def test_files_that_are_no_checkpoint_are_refused(saved, tmp_path):
+    path = saved[1]
+    truncated, text, foreign, tensor = (tmp_path / name for name in ("cut.ckpt", "text.ckpt", "r.pth", "t.pth"))
+    truncated.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    text.write_text("not a checkpoint")
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, foreign)
+    torch.save(torch.zeros(3), tensor)
+    for file, message in {
+        tmp_path / "absent.ckpt": "no such file",
+        tmp_path: "no such file",
+        truncated: "cannot be read",
+        text: "cannot be read",
+        foreign: "holds no recipe",
+        tensor: "holds no recipe",
+    }.items():
+        with pytest.raises(ConfigError, match=message) as refusal:
+            load_checkpoint(file)
+        assert str(file) in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+
+class Harm:
+    def __reduce__(self):
+        return (open, ("harm.txt", "w"))
+
+
+def test_nothing_in_the_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"recipe": Harm(), "state_dict": {}}, tmp_path / "bad.ckpt")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_checkpoint(tmp_path / "bad.ckpt")
+    assert not (tmp_path / "harm.txt").exists()
+
+
+def test_weights_and_recipe_of_different_models_are_refused(saved, tmp_path):
+    changes = {
+        "width": lambda c: c["recipe"]["head"].update(channels=8),
+        "head": lambda c: c["recipe"]["head"].update(_target_="contextseg.heads.ocr.OCRHead"),
+        "weights": lambda c: c["state_dict"].pop("segmenter.head.classifier.bias"),
+        "option": lambda c: c["recipe"]["head"].update(no_such_option=1),
+    }
+    for name, change in changes.items():
+        checkpoint = read_checkpoint(saved[1])
+        change(checkpoint)
+        torch.save(checkpoint, tmp_path / f"{name}.ckpt")
+        with pytest.raises(ConfigError, match=r"weights and recipe do not fit|no_such_option"):
+            load_checkpoint(tmp_path / f"{name}.ckpt")

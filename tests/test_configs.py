@@ -1,0 +1,353 @@
+"""Every option of every group composes and builds; what overrides what."""
+
+import inspect
+import re
+from functools import cache
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+from contextseg import build, run
+from contextseg.classes import class_set
+from contextseg.config import CONF, compose
+from contextseg.contract import ConfigError, Head
+from contextseg.inference import Predictor
+from contextseg.metrics import SegMetrics
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+PROMISED = ["trainer.max_steps", "trainer.devices", "optim.lr", "seed", "name", "width", "paths.runs", "resume"]
+PROMISED += ["data.batch_size", "data.num_workers", "data.train_size", "data.val_size"]
+PROMISED += ["backbone.output_stride", "backbone.weights"]
+
+
+@cache
+def composed(*overrides):
+    """As `compose`, once for each list; not to be changed."""
+    return compose(overrides)
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def each(group):
+    return pytest.mark.parametrize("option", options(group))
+
+
+def load(path):
+    return yaml.safe_load((CONF / path).read_text())
+
+
+def composable(group):
+    """Overrides that choose each option of a group of `train`, with what an option leaves open filled in."""
+    prefix = "" if group in compose_groups() else "+"
+    for option in options(group):
+        yield [f"{prefix}{group}={option}", *(["backbone.model=resnet18"] if option == "timm" else [])]
+
+
+@cache
+def compose_groups():
+    """Groups in the defaults list of conf/train.yaml."""
+    return {
+        key.removeprefix("override ") for entry in load("train.yaml")["defaults"] if entry != "_self_" for key in entry
+    }
+
+
+def resolved(cfg):
+    """The configuration as a run would see it."""
+    return OmegaConf.to_container(OmegaConf.merge(cfg, {"run": {"dir": "run", "id": "id"}}), resolve=True)
+
+
+@pytest.mark.parametrize("overrides", [o for group in GROUPS for o in composable(group)], ids=lambda o: o[0])
+def test_every_option_composes(overrides):
+    cfg = resolved(composed(*overrides))
+    assert "???" not in str(cfg)
+    assert cfg["head"]["_target_"].startswith("contextseg.heads.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command):
+    cfg = compose(config_name=command)
+    assert OmegaConf.to_container(cfg, resolve=False)
+    missing = OmegaConf.missing_keys(cfg)
+    assert all(f"{key}: ???" in (CONF / f"{command}.yaml").read_text() for key in missing)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_target_exists(path):
+    def walk(node):
+        if isinstance(node, dict):
+            if "_target_" in node:
+                assert callable(hydra.utils.get_object(node["_target_"]))
+            for child in node.values():
+                walk(child)
+
+    walk(yaml.safe_load(path.read_text()))
+
+
+def test_the_promised_names_exist():
+    cfg = compose(["head=ocr", "backbone=resnet50"])
+    for key in PROMISED:
+        assert OmegaConf.select(cfg, key, default="absent") != "absent", key
+    assert "root" in compose(["data=camvid"]).data
+    assert "ckpt" in compose(config_name="evaluate").keys()  # noqa: SIM118, a missing value is not "in"
+    assert {"auto", "cpu", "gpu", "ddp", "ddp_cpu"} <= set(options("trainer"))
+    for group in ("head", "backbone", "neck", "loss", "data", "eval", "experiment", "logger"):
+        assert group in compose_groups()
+
+
+# Heads and losses
+
+
+def network(*overrides):
+    cfg = composed(*overrides)
+    reads = {name: term.reads for name, term in build.loss(cfg).term.items()}
+    return build.segmenter(build.recipe(cfg, class_set(cfg.data._target_.split(".")[-2])), reads)
+
+
+@each("head")
+def test_every_head_builds_with_its_loss_on_tiny(option):
+    model = network(f"head={option}")
+    assert model.backbone.strides == (2, 4, 8)
+    assert isinstance(model.head, Head)
+
+
+@each("head")
+def test_every_head_has_its_width_from_the_paper_on_a_large_backbone(option):
+    with torch.device("meta"):
+        model = network(f"head={option}", "backbone=resnet50", "width=null")
+    node = load(f"head/{option}.yaml")["head"]
+    if node.get("channels") == "${width}":
+        default = inspect.signature(type(model.head)).parameters["channels"].default
+        assert any(default in parameter.shape for parameter in model.head.parameters())
+
+
+def test_resnet101_with_ocr():
+    with torch.device("meta"):
+        model = network("head=ocr", "backbone=resnet101", "width=null")
+        output = model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert output.logits.shape == output.extras["aux_logits"].shape == (2, 12, 8, 8)
+    assert model.backbone.channels == (256, 512, 1024, 2048)
+
+
+@each("head")
+def test_a_head_and_its_file_agree(option):
+    """`create_model` takes neck, output stride and settings from the class, the commands from the yaml."""
+    text, raw = (CONF / f"head/{option}.yaml").read_text(), load(f"head/{option}.yaml")
+    assert text.startswith("# @package _global_\n# ")
+    cfg = composed(f"head={option}")
+    kind = hydra.utils.get_class(cfg.head._target_)
+    settings = inspect.signature(kind).parameters
+    assert set(cfg.head) - {"_target_"} <= set(settings)
+    companions = {key for entry in raw["defaults"] if isinstance(entry, dict) for key in entry}
+    assert companions <= {"override /loss", "override /neck"}
+    if kind.__module__ != f"contextseg.heads.{option}":  # a variant of another head, or its released code
+        return
+    assert cfg.neck._target_.split(".")[-2] == kind.neck
+    assert cfg.backbone.output_stride == kind.output_stride
+    for name, value in raw["head"].items():
+        if name == "_target_" or value is None or str(value).startswith("${"):
+            continue  # nothing is said that the constructor does not say
+        default = settings[name].default
+        assert value == (list(default) if isinstance(default, tuple) else default), f"{name} is not the paper's"
+    assert raw["head"].get("channels", "${width}") == "${width}"
+
+
+def test_every_head_has_a_file():
+    used = {composed(f"head={option}").head._target_.split(".")[-2] for option in options("head")}
+    assert used == build.head_classes().keys()
+
+
+def test_head_constructors_take_settings_by_name():
+    for kind in build.head_classes().values():
+        in_channels, num_classes, *others = inspect.signature(kind).parameters.values()
+        assert (in_channels.name, num_classes.name) == ("in_channels", "num_classes")
+        for parameter in others:
+            assert parameter.kind is parameter.KEYWORD_ONLY
+            assert parameter.default is not parameter.empty
+
+
+@each("loss")
+def test_a_loss_is_named_after_its_terms(option):
+    cfg = composed(f"loss={option}")
+    names = set(option.split("+"))
+    assert set(cfg.loss.term) == names | ({"ce"} if "ohem" not in names else set())
+    criterion = build.loss(cfg)
+    for name, term in criterion.term.items():
+        assert term.weight == cfg.loss.term[name].weight > 0
+    assert set(load(f"loss/{option}.yaml")) == {"defaults"}
+
+
+def test_weights_of_terms_live_in_their_files_only():
+    for path in CONF.rglob("*.yaml"):
+        says = re.search(r"^\s*weight:", path.read_text(), re.MULTILINE) is not None
+        assert says is (path.parent == CONF / "loss/term"), path
+    assert compose(["loss=aux", "loss.term.aux.weight=0.1"]).loss.term.aux.weight == 0.1
+    assert compose(["loss=aux"]).loss.term.aux.weight == 0.4
+
+
+# The other groups
+
+
+@each("data")
+def test_every_data_set_builds(option):
+    data = build.datamodule(composed(f"data={option}"))
+    assert data.name == option
+    assert len(data.classes) > 1
+    assert (data.transform.flip_pairs or ()) == data.classes.flip_pairs
+
+
+@pytest.mark.parametrize("schedule", options("schedule"))
+@each("optim")
+def test_every_optimizer_steps_with_every_schedule(option, schedule):
+    cfg = compose([f"optim={option}", f"schedule={schedule}"])
+    model = torch.nn.Conv2d(1, 1, 1)
+    optimizer = build.instantiate(cfg.optim, "optim", model=model)
+    scheduler = build.instantiate(cfg.schedule, "schedule", optimizer=optimizer, max_steps=2)
+    before = model.weight.detach().clone()
+    for _ in range(2):
+        model(torch.ones(1, 1, 1, 1)).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    assert not torch.equal(model.weight, before)
+
+
+@each("eval")
+def test_every_evaluation_predicts(option):
+    cfg = composed(f"eval={option}")
+    predictor = build.instantiate(cfg.eval.predictor, "eval.predictor")
+    assert isinstance(predictor, Predictor)
+    image = torch.randint(0, 256, (1, 3, 100, 130), dtype=torch.uint8)
+    labels = predictor(lambda view: view.float(), image)
+    assert labels.shape == (1, 100, 130)
+    assert cfg.eval.batch_size >= 1
+
+
+@each("trainer")
+def test_every_trainer_builds_or_says_what_is_missing(option):
+    cfg = composed(f"trainer={option}")
+    gpus = torch.cuda.device_count()
+    wanted = cfg.trainer.devices if cfg.trainer.accelerator == "gpu" else 0
+    if wanted > gpus:
+        with pytest.raises(ConfigError, match=r"CUDA|GPUs"):
+            build.trainer(cfg, [], [])
+        return
+    trainer = build.trainer(cfg, [], [], enable_checkpointing=False)
+    assert trainer.max_steps == cfg.trainer.max_steps
+    assert trainer.num_devices == cfg.trainer.devices
+    assert type(trainer.strategy).__name__ == ("DDPStrategy" if cfg.trainer.devices > 1 else "SingleDeviceStrategy")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("option", ["gpu", "ddp"])
+def test_a_gpu_that_is_not_there_is_refused(option):
+    with pytest.raises(ConfigError, match=r"accelerator=gpu: torch sees no CUDA device; use trainer=cpu"):
+        build.trainer(composed(f"trainer={option}"), [], [])
+
+
+@each("logger")
+def test_every_logger_writes_into_the_run_folder(option, tmp_path, small):
+    cfg = OmegaConf.merge(small(f"logger={option}"), {"run": {"dir": str(tmp_path), "id": "id"}})
+    assert "history" in cfg.logger  # csv always
+    if option == "wandb":
+        assert cfg.logger.wandb.save_dir == str(tmp_path)
+        return  # opened in test_loggers.py
+    with run.loggers(cfg, 0) as loggers:
+        for logger in loggers:
+            logger.log_metrics({"train/loss": 1.0}, step=1)
+            logger.save()
+    assert "1.0" in (tmp_path / "metrics.csv").read_text()
+    if option == "tensorboard":
+        assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@each("callbacks")
+def test_every_callback_builds(option, tmp_path):
+    import lightning as L
+
+    cfg = OmegaConf.merge(composed(f"callbacks={option}"), {"run": {"dir": str(tmp_path), "id": "id"}})
+    for name, node in cfg.callbacks.items():
+        assert isinstance(build.instantiate(node, f"callbacks.{name}"), L.Callback)
+
+
+@each("experiment")
+def test_every_experiment_builds(option):
+    cfg = composed(f"experiment={option}")
+    text = (CONF / f"experiment/{option}.yaml").read_text()
+    assert text.startswith("# @package _global_\n# ")
+    assert "python src/train.py" in text or option == "context_scenes"
+    with torch.device("meta"):
+        module = build.module(cfg, build.datamodule(cfg))
+    assert isinstance(module.metrics["seg"], SegMetrics)
+    optimizer = module.optimizer(module.segmenter)
+    module.schedule(optimizer, cfg.trainer.max_steps)
+    weights = cfg.class_weights
+    assert weights is None or len(weights) == len(module.segmenter.classes)
+
+
+@each("debug")
+def test_a_debug_option_wins_over_the_experiment(option):
+    cfg = composed(f"debug={option}")
+    assert cfg.trainer.max_steps == load(f"debug/{option}.yaml")["trainer"]["max_steps"] < 100
+    build.trainer(cfg, [], [], enable_checkpointing=False)
+
+
+# Precedence
+
+
+def test_a_head_brings_its_companions():
+    assert set(composed("head=fcn").loss.term) == {"ce"}
+    assert set(composed("head=ocr").loss.term) == {"ce", "aux"}
+    assert compose(["head=ocr", "backbone=resnet50"]).backbone.output_stride == 8
+
+
+def test_command_line_beats_experiment_beats_head(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/probe.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: ohem\n  - override /schedule: constant\n"
+        "optim: {lr: 0.5}\nbackbone: {output_stride: 16}\n"
+    )
+    given = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=probe", "head=ocr", "backbone=resnet50"]
+    cfg = compose(given)
+    assert set(cfg.loss.term) == {"ohem"}
+    assert cfg.optim.lr == 0.5
+    assert cfg.backbone.output_stride == 16
+    assert cfg.schedule._target_.endswith("constant")
+    cfg = compose([*given, "loss=ce", "optim.lr=0.1", "backbone.output_stride=32", "schedule=poly"])
+    assert set(cfg.loss.term) == {"ce"}
+    assert cfg.optim.lr == 0.1
+    assert cfg.backbone.output_stride == 32
+    assert cfg.schedule._target_.endswith("poly")
+
+
+def test_choices_are_written_down():
+    cfg = compose(["head=fcn", "data=camvid", "loss=ohem+aux", "experiment=camvid"])
+    assert cfg.choices == {"data": "camvid", "backbone": "tiny", "head": "fcn", "loss": "ohem+aux", "eval": "ss"}
+    assert cfg.name == "fcn_tiny_camvid"
+    assert compose(["head=fcn", "name=mine"]).name == "mine"
+
+
+def test_the_data_root_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("CONTEXTSEG_DATA", "somewhere")
+    assert compose(["data=camvid"]).data.root == "somewhere/camvid"
+    assert compose(["data=camvid", "data.root=else"]).data.root == "else"
+    monkeypatch.delenv("CONTEXTSEG_DATA")
+    assert compose(["data=camvid"]).data.root == "data/camvid"
+
+
+@pytest.mark.parametrize("override", ["heda=ocr", "head=orc", "optim.learning_rate=1", "loss=lovasz+nothing"])
+def test_a_misspelt_override_is_refused_by_hydra(override):
+    with pytest.raises(hydra.errors.HydraException):
+        compose([override])
+
+
+def test_no_file_names_a_machine():
+    for path in (*CONF.rglob("*.yaml"), *Path(__file__).parent.glob("*.py")):
+        assert not {"/" + "home/", "/" + "work/", "/" + "root/"} & {w for w in path.read_text().split() if "/" in w}

@@ -1,0 +1,53 @@
+"""Where the context of a pixel came from: an answer for every head, on images of any size."""
+
+import pytest
+import torch
+
+from contextseg import build
+from contextseg.context_maps import context_maps
+from contextseg.contract import ConfigError
+
+HEADS = sorted(name for name, kind in build.head_classes().items() if not kind.needs_mask)
+SETTINGS = {"cpnet": {"crop_size": (64, 64)}}
+
+
+def model(name, **settings):
+    torch.manual_seed(0)
+    return build.create_model(name, backbone="tiny", num_classes=5, channels=16, **SETTINGS.get(name, {}), **settings)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("size", [(64, 64), (72, 100), (40, 56)])
+def test_every_head_answers(name, size):
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    maps = context_maps(model(name).eval(), image, (size[1] - 1, 3))
+    assert "gradient" in maps
+    for values in maps.values():
+        assert values.ndim == 2
+        assert values.isfinite().all()
+        assert (values >= 0).all()
+        assert values.sum() > 0
+
+
+def test_the_gradient_of_an_fcn_stays_near_the_pixel():
+    maps = context_maps(model("fcn").eval(), torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8), (64, 64))
+    where = maps["gradient"].nonzero()
+    assert ((where - 8).abs() <= 1).all()  # one 3x3 convolution
+
+
+def test_two_loops_of_criss_cross_reach_the_whole_image_and_one_a_cross():
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    one = context_maps(model("ccnet", recurrence=1).eval(), image, (20, 44))["context"]
+    two = context_maps(model("ccnet", recurrence=2).eval(), image, (20, 44))["context"]
+    assert (one > 0).sum() == 8 + 8 - 1
+    assert (one[5] > 0).all()
+    assert (one[:, 2] > 0).all()
+    assert (two > 0).all()
+
+
+def test_bad_questions_are_refused():
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match=r"point=\[64, 3\] lies outside"):
+        context_maps(model("fcn"), image, (64, 3))
+    with pytest.raises(ConfigError, match="oracle"):
+        context_maps(model("ocr_ground_truth"), image, (3, 3))

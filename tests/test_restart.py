@@ -1,0 +1,147 @@
+"""A run that is killed and started again equals the run that was never killed, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import lightning as L
+import pytest
+import torch
+from harness import COMMANDS, SMALL, PowerCut, curve, disturb, folders, last_checkpoint, subprocess_environment, train
+
+from contextseg.contract import ConfigError
+
+VARIANTS = {
+    "a validation at the step of the checkpoint": ["trainer.val_every_steps=5"],
+    "validations in between": ["trainer.val_every_steps=3"],
+    "an epoch border in between": ["data.train_size=14"],
+    "two workers and an epoch border": ["data.num_workers=2", "data.train_size=14"],
+    "bf16": ["trainer.precision=bf16"],
+    "ocr with dropout": ["head=ocr", "+head.dropout=0.5"],
+    "two batches per step": ["trainer.max_device_batch=2"],
+}
+
+
+def leaves(node, path=""):
+    """Nested containers as pairs of path and leaf."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else None
+    if items is None:
+        yield path, node
+    else:
+        for name, child in items:
+            yield from leaves(child, f"{path}/{name}")
+
+
+def assert_same_run(one, other):
+    """Weights and batch statistics, optimizer, schedule, the loops' counters and the curve are equal, bit for bit."""
+    checkpoints = [last_checkpoint(folder) for folder in (one, other)]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step"):
+        first, second = (dict(leaves(checkpoint[part])) for checkpoint in checkpoints)
+        assert first.keys() == second.keys()
+        for name, value in first.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, second[name]), f"{part}{name}"
+            else:
+                assert value == second[name], f"{part}{name}"
+    assert curve(one) == curve(other)
+
+
+def cut(folder, step, *overrides):
+    """A run that ends before its step `step` + 1."""
+    with pytest.raises(PowerCut):
+        train(folder, disturb(step), *overrides)
+
+
+@pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
+def test_restart_is_exact(tmp_path, overrides):
+    whole = train(tmp_path / "whole", *overrides).folder
+    cut(tmp_path / "cut", 7, *overrides)
+    assert last_checkpoint(folders(tmp_path / "cut")[0])["global_step"] == 5
+    resumed = train(tmp_path / "cut", "resume=auto", *overrides).folder
+    assert folders(tmp_path / "cut") == [resumed], "the run goes on in its own folder"
+    assert [row["step"] for row in curve(resumed)] == [str(step) for step in range(1, 11)]
+    assert_same_run(whole, resumed)
+
+
+def test_restart_after_a_kill(tmp_path):
+    """As a user meets it: the process is gone (SIGKILL), the same command with resume=auto goes on."""
+    whole = train(tmp_path / "whole").folder
+    arguments = [*SMALL, f"paths.runs={tmp_path}/killed", disturb(5, "SIGKILL")]
+    command = [sys.executable, str(COMMANDS / "train.py"), *arguments]
+    killed = subprocess.run(command, env=subprocess_environment(), capture_output=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert not list((tmp_path / "killed").rglob("metrics.json")), "nothing says that it ended"
+    resumed = train(tmp_path / "killed", "resume=auto")
+    assert folders(tmp_path / "killed") == [resumed.folder]
+    assert resumed.metrics["status"] == "finished"
+    assert_same_run(whole, resumed.folder)
+
+
+def test_a_run_killed_in_its_last_evaluation_is_only_evaluated(tmp_path):
+    run = train(tmp_path)
+    os.remove(run.folder / "metrics.json")
+    again = train(tmp_path, "resume=auto")
+    assert again.folder == run.folder
+    assert again.metrics["steps"] == 10
+    assert again.metrics["iou"] == pytest.approx(run.metrics["iou"], nan_ok=True)
+    assert again.metrics["best"] == run.metrics["best"]
+
+
+def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    save = L.Trainer.save_checkpoint
+
+    def half(trainer, path, *args, **kwargs):
+        save(trainer, path, *args, **kwargs)
+        if trainer.global_step > 5 and "last" in str(path):
+            os.truncate(path, os.path.getsize(path) // 2)
+            raise PowerCut("in the middle of the file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(L.Trainer, "save_checkpoint", half)
+        with pytest.raises(PowerCut):
+            train(tmp_path / "cut")
+    (folder,) = folders(tmp_path / "cut")
+    assert last_checkpoint(folder)["global_step"] == 5
+    assert_same_run(train(tmp_path / "whole").folder, train(tmp_path / "cut", "resume=auto").folder)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "poly", "onecycle"])
+def test_a_finished_run_goes_on_with_more_steps(tmp_path, schedule):
+    choice = f"schedule={schedule}"
+    short = train(tmp_path, choice, "trainer.max_steps=5").folder
+    longer = train(tmp_path, choice, f"resume={short}", "trainer.max_steps=10")
+    assert longer.folder == short
+    assert longer.metrics["steps"] == 10
+    assert [row["step"] for row in curve(short)] == [str(step) for step in range(1, 11)]
+    if schedule == "constant":
+        whole = train(tmp_path / "whole", choice).folder
+        assert [row["train/loss"] for row in curve(whole)] == [row["train/loss"] for row in curve(short)]
+
+
+def test_auto_starts_a_new_run_when_none_is_unfinished(tmp_path):
+    first = train(tmp_path, "resume=auto", "trainer.max_steps=2").folder
+    second = train(tmp_path, "resume=auto", "trainer.max_steps=2").folder
+    assert folders(tmp_path) == sorted([first, second])
+    other = train(tmp_path, "name=other", "trainer.max_steps=2")
+    cut(tmp_path, 7)
+    assert train(tmp_path, "name=other", "resume=auto", "trainer.max_steps=2").folder.parent == other.folder.parent
+
+
+def test_another_configuration_is_refused_by_its_keys(tmp_path):
+    finished = train(tmp_path, "trainer.max_steps=5").folder
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    for change, named in {
+        "optim.lr=0.1": "optim.lr: 0.003 -> 0.1",
+        "head=ocr": "head._target_",
+        "seed=1": "seed: 0 -> 1",
+    }.items():
+        with pytest.raises(ConfigError, match=named):
+            train(tmp_path, f"resume={finished}", "trainer.max_steps=10", change)
+    with pytest.raises(ConfigError, match=r"has done its 5 steps; raise trainer\.max_steps"):
+        train(tmp_path, f"resume={finished}", "trainer.max_steps=5")
+    with pytest.raises(ConfigError, match="give a run folder"):
+        train(tmp_path, f"resume={tmp_path}")
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+    assert json.loads((finished / "metrics.json").read_text())["status"] == "finished"
