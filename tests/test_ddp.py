@@ -43,6 +43,7 @@ def test_training_follows_one_process(tmp_path, processes):
     before, after = last_checkpoint(one.folder)["state_dict"], last_checkpoint(folder)["state_dict"]
     for name, value in before.items():
         np.testing.assert_allclose(after[name].float(), value.float(), atol=1e-4, err_msg=name)
+        assert not name.endswith("num_batches_tracked") or value == 0, "the batch statistics are frozen"
     losses = [[float(row["train/loss"]) for row in curve(place)] for place in (one.folder, folder)]
     np.testing.assert_allclose(*losses, atol=1e-4)
 
