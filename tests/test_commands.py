@@ -123,7 +123,12 @@ MISTAKES = {
     "a rate that is no number": (["optim.lr=fast"], "optim.lr=fast: give a number"),
     "an empty batch": (["data.batch_size=0"], "data.batch_size=0"),
     "a batch that does not divide": (["trainer.devices=2", "data.batch_size=3"], "data.batch_size=3"),
-    "no training images": (["data.train_size=0"], "train split of context_scenes is empty"),
+    "too few maps": (["head=label_refinement", "neck=concat"], "reads more maps than the 1 it gets"),
+    "parts that do not fit": (
+        ["backbone=timm", "backbone.model=swin_tiny_patch4_window7_224", "backbone.output_stride=32"],
+        "FCNHead cannot follow NoNeck",
+    ),
+    "no training images": (["data.train_size=0"], "data.train_size=0: give a number that is at least 1"),
     "a negative seed": (["seed=-1"], "seed=-1: give a number that is at least 0"),
     "no steps": (["trainer.max_steps=0"], "trainer.max_steps=0: give a positive number"),
     "a name with a space": (["name='my run'"], "name='my run': use letters, digits"),
@@ -138,6 +143,8 @@ MISTAKES = {
     "an unquoted ,": (["paths.runs=a,b"], """needs two pairs of quotes:  'paths.runs="a,b"'"""),
     "an unquoted [": (["paths.runs=a[b"], """needs two pairs of quotes:  'paths.runs="a[b"'"""),
     "an unquoted ~": (["paths.runs=~a"], """needs two pairs of quotes:  'paths.runs="~a"'"""),
+    "an unquoted space": (["name=my", "run"], "cannot read run: write key=value; a value with spaces needs quotes"),
+    "no option of a group": (["experiment=null"], "to leave the group out, write  '~GROUP'"),
 }
 
 
@@ -218,11 +225,13 @@ def test_mistakes_in_a_checkpoint(here, checkpoint):
         assert "Missing mandatory value: ckpt" in refused(command, *rest)
     said = refused("evaluate", f"ckpt={checkpoint}", "data=camvid", "data.root=camvid")
     assert "was trained for foliage, sand" in said
-    assert "no split 'nope'" in refused("evaluate", f"ckpt={checkpoint}", "split=nope")
+    for split in ("nope", "train"):
+        assert f"split={split}: choose val or test" in refused("evaluate", f"ckpt={checkpoint}", f"split={split}")
+    assert "evaluate.py has no such group" in refused("evaluate", f"ckpt={checkpoint}", "head=fcn")
 
 
 def test_evaluating_again_gives_the_same_numbers(here, trained, checkpoint):
-    before = sorted(trained.folder.rglob("*"))
+    before = {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*")}
     code, said = call("evaluate", f"ckpt={checkpoint}")
     assert code == 0, said
     (folder,) = folders(here)
@@ -231,7 +240,9 @@ def test_evaluating_again_gives_the_same_numbers(here, trained, checkpoint):
     assert {name: again[name] for name in ("miou", "pix_acc", "iou")} == {
         name: json.loads((trained.folder / "metrics.json").read_text())[name] for name in ("miou", "pix_acc", "iou")
     }
-    assert sorted(trained.folder.rglob("*")) == before, "nothing is written into the run that is read"
+    after = {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*")}
+    assert after == before, "nothing is written into the run that is read"
+    assert (folder / "predictions/scene_2_00000.png").is_file()
 
 
 def test_evaluating_another_split_way_and_size(here, checkpoint):
@@ -277,6 +288,17 @@ def test_a_sheet_of_samples(here):
     assert Image.open("sheet.png").size[0] > 256
     assert "count=0: give 1 or more" in refused("samples", "count=0")
     assert "no split 'nope'" in refused("samples", "split=nope")
+    assert "output=sheet.nope: unknown file extension" in refused("samples", "count=1", "output=sheet.nope")
+
+
+def test_a_picture_of_attention(here, checkpoint):
+    Image.new("RGB", (80, 80)).save("image.png")
+    given = (f"ckpt={checkpoint}", "image=image.png")
+    code, said = call("attend", *given, "point=[9,7]", "output=new/folder/a.png")
+    assert code == 0, said
+    assert Image.open("new/folder/a.png").size[0] > 160
+    for point in ("5", "[a,b]", "[1.5,2]", "[1,2,3]"):
+        assert "give [x,y], two whole numbers" in refused("attend", *given, f"point={point}")
 
 
 def test_help_lists_the_groups_at_once(here):
@@ -285,7 +307,7 @@ def test_help_lists_the_groups_at_once(here):
     done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     for line in ("head: ", "backbone: ", "loss: ", "data: ", "trainer: auto, cpu, ddp, ddp_cpu, gpu"):
-        assert f"\n{line}" in done.stdout
+        assert f"\n  {line}" in done.stdout
     assert os.times().children_user - start[1] < 3
     assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
@@ -308,7 +330,7 @@ def test_a_sweep_leaves_complete_folders_and_a_table(here):
 
 
 def test_a_failing_job_does_not_stop_a_sweep(here):
-    code, said = call("train", "-m", "optim.lr=-1,0.001", *SHORT)
+    code, said = call("train", "optim.lr=-1,0.001", "-m", *SHORT)  # overrides on both sides of -m
     assert code == 1
     assert "error: 000_fcn_tiny_s0: optim.lr=-1" in said
     assert "Traceback" not in said

@@ -118,8 +118,8 @@ def test_published_parameter_counts():
         assert parameters(PyramidPooling(2048, 512)) == 23_073_792
         assert parameters(ASPP(2048, 256)) == 15_535_104
         assert parameters(PSPHead([1024, 2048], 21)) == 23_084_565
-        assert parameters(DeepLabV3Head([1024, 2048], 21)) == 16_130_837
-        without = DeepLabV3Head([1024, 2048], 21, refine=False)
+        assert parameters(DeepLabV3Head([1024, 2048], 21, refine=True)) == 16_130_837
+        without = DeepLabV3Head([1024, 2048], 21)
     assert parameters(without) == 15_535_104 + 257 * 21
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from PIL import Image, ImageDraw
 
 from contextseg import viz
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 def attend(cfg: DictConfig) -> Path:
     """Draw the context maps of the pixel `cfg.point` of `cfg.image` into `cfg.output`."""
-    if len(cfg.point) != 2:
-        raise ConfigError(f"point={list(cfg.point)}: give [x,y] in pixels")
+    if not isinstance(cfg.point, ListConfig) or [type(value) for value in cfg.point] != [int, int]:
+        raise ConfigError(f"point={cfg.point}: give [x,y], two whole numbers of pixels")
     image = read_image(Path(cfg.image))
     network = load_checkpoint(cfg.ckpt)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     maps = context_maps(network, pixels, tuple(cfg.point))
     picture = context_picture(image, network.predict(pixels).numpy(), maps, tuple(cfg.point), network.classes)
-    Image.fromarray(picture).save(cfg.output)
+    viz.save(picture, cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
     return Path(cfg.output)
 

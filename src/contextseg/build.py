@@ -5,7 +5,7 @@ import importlib.metadata
 import inspect
 import logging
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -13,8 +13,9 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from torch._subclasses import FakeTensorMode
 
-from contextseg import __version__, heads
+from contextseg import __version__, heads, necks
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.backbones.tiny import Tiny
 from contextseg.classes import ClassSet
@@ -64,14 +65,16 @@ def recipe(cfg: DictConfig, classes: ClassSet) -> dict:
     parts = {part: OmegaConf.to_container(cfg[part], resolve=True) for part in ("backbone", "neck", "head", "aux_head")}
     if "crop_size" in parts["head"] and parts["head"]["crop_size"] is None:
         parts["head"]["crop_size"] = crop_size(cfg)
+        if parts["head"]["crop_size"] is None:
+            raise ConfigError("this head is tied to one image size; give data.transform.crop_size=[height,width]")
     return parts | {"classes": classes.to_dict(), "versions": versions()}
 
 
-def crop_size(cfg: DictConfig) -> list[int]:
-    """Height and width of the training images, for a head that is tied to them. Raises `ConfigError` if they vary."""
+def crop_size(cfg: DictConfig) -> list[int] | None:
+    """Height and width of the training images; None if they vary."""
     size = cfg.data.transform.get("crop_size") or cfg.data.get("size")
     if size is None:
-        raise ConfigError("this head needs training images of one size; give data.transform.crop_size=[height,width]")
+        return None
     return [size, size] if isinstance(size, int) else list(size)
 
 
@@ -88,7 +91,12 @@ def segmenter(recipe: dict, reads: Mapping[str, str] | None = None) -> Segmenter
     classes = ClassSet.from_dict(recipe["classes"])
     backbone = instantiate(recipe["backbone"], "backbone")
     neck = instantiate(recipe["neck"], "neck", in_channels=backbone.channels)
-    head = instantiate(recipe["head"], "head", in_channels=neck.channels, num_classes=len(classes))
+    try:
+        head = instantiate(recipe["head"], "head", in_channels=neck.channels, num_classes=len(classes))
+    except IndexError as error:
+        raise ConfigError(
+            f"{recipe['head']['_target_']} reads more maps than the {len(neck.channels)} it gets; use neck=none"
+        ) from error
     missing = {name: term for term, name in (reads or {}).items() if name not in head.emits | {"logits"}}
     aux_head = None
     if "aux_logits" in missing:
@@ -146,6 +154,9 @@ def create_model(
         body = Tiny(output_stride=output_stride or 8, weights=weights)
     else:
         body = TimmBackbone(backbone, output_stride=stride, weights=weights)
+    necks_known = [info.name for info in pkgutil.iter_modules(necks.__path__)]
+    if neck not in (None, *necks_known):
+        raise ConfigError(f"no neck {neck!r}; known: {', '.join(sorted(necks_known))}")
     between = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)(body.channels)
     head = kind(between.channels, num_classes, **settings)
     aux = FCNHead(body.channels, num_classes, source=-2) if aux_head else None
@@ -166,6 +177,7 @@ def module(cfg: DictConfig, data: SegDataModule, network: Segmenter | None = Non
         network = segmenter(parts, reads={name: term.reads for name, term in criterion.term.items()})
         if network.aux_head is None:
             parts["aux_head"] = None
+        try_out(network, crop_size(cfg) or data.source("train").read(0)[0].shape[:2])
         prepare(network, cfg)
     metrics = {"seg": SegMetrics(data.classes)}
     if data.context_rules:
@@ -198,6 +210,25 @@ def predictor(cfg: DictConfig, network: Segmenter) -> Predictor:
     if window is not None:
         log.info("%s takes images of %dx%d only: predicting in windows", type(network.head).__name__, *window)
     return chosen.within(window)
+
+
+def try_out(network: Segmenter, size: Sequence[int]) -> None:
+    """A forward pass that computes no numbers. Raises `ConfigError` if the parts do not fit together.
+
+    `size`: height and width of the training images.
+    """
+    network.eval()
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            network(torch.empty(1, 3, *size, dtype=torch.uint8), torch.empty(1, *size, dtype=torch.uint8))
+    except (ValueError, IndexError, TypeError, AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"{type(network.head).__name__} cannot follow {type(network.neck).__name__} and the backbone's maps of "
+            f"{list(network.backbone.channels)} channels at strides {list(network.backbone.strides)} on images of "
+            f"{size[0]}x{size[1]} ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            "choose another neck, backbone or data.transform.crop_size"
+        ) from error
+    network.train()
 
 
 def prepare(network: Segmenter, cfg: DictConfig) -> None:

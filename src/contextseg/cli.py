@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,13 @@ def sweep_folder(runs: str, name: str | None) -> str:
     return str(run_folder.new_folder(Path(runs) / "sweeps" / run_folder.plain_name(name or "sweep")))
 
 
+def option_lines(*groups: str) -> str:
+    """The options of config groups, a line each."""
+    lines = ((group, ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))) for group in groups)
+    return "\n".join(f"  {group}: {options}" for group, options in lines)
+
+
+OmegaConf.register_new_resolver("options", option_lines, replace=True)
 OmegaConf.register_new_resolver("sweep_folder", lambda *where: sweep_folder(*where), replace=True)
 OmegaConf.register_new_resolver("three_digits", lambda number: f"{number:03d}", replace=True)
 
@@ -50,6 +57,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def entry() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be told here
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+            sys.argv[1:] = overrides_first(sys.argv[1:])
             sweep_folder.cache_clear()
             log_to_console()
             jobs: list[Path] = []
@@ -88,6 +96,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     return decorate
 
 
+def overrides_first(words: Sequence[str]) -> list[str]:
+    """The words of a command line, overrides in front: argparse takes them in one piece only, `a=1 -m b=2` not."""
+    return sorted(words, key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
+
+
 def log_to_console() -> None:
     """Our own log lines at INFO on the console; of the libraries, warnings only. Quiet on all ranks but 0."""
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
@@ -108,7 +121,7 @@ def explain(error: BaseException, config_name: str) -> tuple[str, int]:
     """One line on an error, and the exit code: 2 if the user can put it right; "" if only the traceback tells more."""
     if isinstance(error, ConfigError):
         return worker_error(str(error)), 2
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
         return explain_hydra(error, config_name), 2
     logged = [note for note in getattr(error, "__notes__", []) if note.startswith(run_folder.LOGGED)]
     return (f"{one_line(f'{type(error).__name__}: {error}')[:500]} ({logged[0]})" if logged else ""), 1
@@ -125,6 +138,8 @@ def worker_error(text: str) -> str:
 
 def explain_hydra(error: Exception, config_name: str) -> str:
     """Hydra's message as one line, with the way out."""
+    if str(error).startswith("Config group override must be"):
+        return "GROUP=null: an option of the group is needed; to leave the group out, write  '~GROUP'"
     text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
         return quoting(error.override)
@@ -139,7 +154,9 @@ def explain_hydra(error: Exception, config_name: str) -> str:
 
 def quoting(override: str) -> str:
     """How to write an override that Hydra's grammar does not read."""
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"cannot read {override}: write key=value; a value with spaces needs quotes:  'key=\"two words\"'"
     return f"cannot read {override}: a value with = , [ ] {{ }} or ~ needs two pairs of quotes:  '{key}=\"{value}\"'"
 
 
@@ -155,7 +172,9 @@ def unknown_key(key: str, config_name: str) -> str:
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     known = [*groups, *flatten(OmegaConf.to_container(compose(config_name=config_name)))]
     near = get_close_matches(key, known, n=1)
-    if key in known:
+    if key in groups:
+        hint = f"{config_name}.py has no such group"
+    elif key in known:
         hint = f"the chosen {key.split('.')[0]} does not have it"
     else:
         hint = f"did you mean {near[0]}?" if near else "--help lists the groups, --cfg job every option"

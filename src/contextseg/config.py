@@ -22,6 +22,7 @@ FREE += ("data.num_workers",)
 
 # The smallest value of options that libraries would refuse late or in their own words.
 LEAST = {"seed": 0, "width": 1, "label_stride": 1, "data.batch_size": 1, "data.num_workers": 0, "eval.batch_size": 1}
+LEAST |= {"data.train_size": 1, "data.val_size": 1, "data.test_size": 1, "head.channels": 1, "head.key_channels": 1}
 LEAST |= {"optim.lr": 0, "optim.weight_decay": 0, "callbacks.pictures.count": 0, "trainer.gradient_clip": 0}
 SWITCHES = ("frozen_batch_norm", "trainer.channels_last", "trainer.sync_batchnorm")  # any word would turn them on
 

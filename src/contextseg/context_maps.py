@@ -58,11 +58,14 @@ def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[s
 
 
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
-    """Batch uint8 (1, 3, H, W) and a (row, column) of the logits -> (h, w): the gradient's norm over the channels."""
+    """Batch uint8 (1, 3, H, W) and a (row, column) of the logits -> (h, w), the gradient at each place.
+
+    The norm over the channels, and its square root, without which the pixel itself would outshine all others.
+    """
     row, column = place
     with torch.no_grad():
         *finer, last = network.backbone(batch)
     last.requires_grad_()
     scores = network.head(network.neck([*finer, last])).logits[0, :, row, column]  # (K,)
     (gradient,) = torch.autograd.grad(scores.max(), last)
-    return gradient[0].norm(dim=0).cpu()
+    return gradient[0].norm(dim=0).sqrt().cpu()

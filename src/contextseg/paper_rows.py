@@ -12,13 +12,14 @@ INTRODUCTION = """# The papers' rows
 Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as overrides
 of `python src/train.py`. Numbers are the papers', not ours. Data sets that are not here yet are named, not set; rows of
 one table that differ only in how they are evaluated or trained share their overrides. By default they run the embedded
-recipe on `context_scenes` at width 64; `experiment=null` gives the papers' widths, with SGD and poly. Written by
+recipe on `context_scenes` at width 64; `experiment=none` gives the papers' widths, with SGD and poly. Written by
 `python -m contextseg.paper_rows`.
 """
 
 
 def tables() -> list[dict]:
-    """The tables: `table`, `source`, `about`, `data`, and `rows` with `row`, `published`, `overrides` or `waiting`."""
+    """The tables: `table`, `source`, `about`, `data`, and `rows` with `row`, `published`, perhaps a `note`, and
+    `overrides` or `waiting`."""
     return yaml.safe_load((Path(__file__).parent / "paper_rows.yaml").read_text())
 
 
@@ -31,7 +32,8 @@ def page() -> str:
         for row in table["rows"]:
             published = ", ".join(f"{name} {value}" for name, value in row["published"].items()) or "not recoverable"
             how = f"`{' '.join(row['overrides'])}`" if "overrides" in row else f"waiting: {row['waiting']}"
-            lines.append(f"| {row['row']} | {published} | {how} |")
+            note = f" ({row['note']})" if "note" in row else ""
+            lines.append(f"| {row['row']} | {published}{note} | {how} |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 

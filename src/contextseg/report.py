@@ -24,9 +24,10 @@ def report(cfg: DictConfig) -> str:
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for name, runs in groups.items():
         cells = [spread([run.get(column) for run in runs]) for column in columns]
-        unlearnt = sum(any((run.get(key) or 100) < least for key, least in learnt.items()) for run in runs)
+        judged = [run for run in runs if learnt.keys() <= run.keys()]
+        unlearnt = str(sum(any(run[key] < least for key, least in learnt.items()) for run in judged)) if judged else ""
         speed = statistics.median(run.get("images_per_second", 0) for run in runs)
-        cells = [name, str(len(runs)), *cells, str(unlearnt), f"{runs[0]['parameters'] / 1e3:,.0f} k", f"{speed:.0f}"]
+        cells = [name, str(len(runs)), *cells, unlearnt, f"{runs[0]['parameters'] / 1e3:,.0f} k", f"{speed:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     table = "\n".join(lines) + "\n"
     console.print(table, soft_wrap=True, highlight=False, markup=False)

@@ -89,6 +89,8 @@ def fit(cfg: DictConfig) -> Result:
 
 def evaluate(cfg: DictConfig) -> Result:
     """Score a checkpoint on a split; the results get a run folder of their own."""
+    if cfg.split not in ("val", "test"):
+        raise ConfigError(f"split={cfg.split}: choose val or test")
     checkpoint = read_checkpoint(cfg.ckpt)
     cfg = as_trained(checkpoint["config"], cfg)
     folder = run_folder.open_folder(runs_of(cfg), suffix="_evaluate")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
-from PIL import Image
 
 from contextseg import build, viz
 from contextseg.contract import ConfigError
@@ -26,11 +25,10 @@ def samples(cfg: DictConfig) -> Path:
             image, mask = data.transform(image, mask, (cfg.seed, 0, int(index)))
         pair = np.concatenate([image, viz.colour_mask(mask, data.classes)], axis=1)
         tiles.append(viz.caption(pair, name))
-    path = Path(cfg.output)
-    path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [viz.sheet(tiles, columns=3), viz.legend(data.classes)]
     height = max(len(picture) for picture in pictures)
     pictures = [np.pad(p, ((0, height - len(p)), (8, 0), (0, 0)), constant_values=255) for p in pictures]
-    Image.fromarray(np.concatenate(pictures, axis=1)).save(path)
+    path = Path(cfg.output)
+    viz.save(np.concatenate(pictures, axis=1), path)
     log.info("%d samples of %s (%s): %s", len(tiles), data.name, cfg.split, path)
     return path

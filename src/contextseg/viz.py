@@ -19,7 +19,7 @@ from rich.text import Text
 from torch import Tensor
 
 from contextseg.classes import ClassSet
-from contextseg.contract import IGNORE_INDEX
+from contextseg.contract import IGNORE_INDEX, ConfigError
 from contextseg.layers.resize import resize
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -78,6 +78,16 @@ def enlarge(picture: Picture, side: int = 256) -> Picture:
     """The picture with every pixel repeated as often as its longer side still fits into `side`."""
     times = max(1, side // max(picture.shape[:2]))
     return picture.repeat(times, 0).repeat(times, 1)
+
+
+def save(picture: Picture, path: str | Path) -> None:
+    """Write a picture, its folder too. Raises `ConfigError` for an extension that names no image format."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Image.fromarray(picture).save(path)
+    except ValueError as error:
+        raise ConfigError(f"output={path}: {error}; give a .png or .jpg file") from error
 
 
 def caption(picture: Picture, text: str) -> Picture:

@@ -18,8 +18,8 @@ class Backbone(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Image uint8 (B, 3, H, W), RGB -> maps [(B, C_i, H / stride_i, W / stride_i)], fine to coarse."""

@@ -35,7 +35,7 @@ class DANetHead(Head):
     ):
         super().__init__()
         self.slim = slim
-        self.position_attention = PositionAttention(channels, key_channels or channels // 8)
+        self.position_attention = PositionAttention(channels, key_channels or max(channels // 8, 1))
         self.channel_attention = ChannelAttention()
         if slim:
             self.reduce = ConvNormAct(in_channels[-1], channels, 3)

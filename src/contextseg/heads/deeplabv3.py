@@ -18,7 +18,7 @@ class DeepLabV3Head(Head):
     """Atrous spatial pyramid pooling. One image per device cannot train the batch norm of its pooled branch.
 
     `rates` are those of output stride 8, half of them fit 16. `image_pooling=False` leaves the image's mean out.
-    `refine=False` is the paper's: no 3x3 conv before the classifier.
+    `refine` adds the 3x3 conv before the classifier.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class DeepLabV3Head(Head):
         channels: int = 256,
         rates: Sequence[int] = (12, 24, 36),
         image_pooling: bool = True,
-        refine: bool = True,
+        refine: bool = False,
         dropout: float = 0.1,
     ):
         super().__init__()

@@ -13,7 +13,7 @@ from contextseg.attention import AttentionTap
 class PositionAttention(nn.Module):
     """x_i + gamma * sum_j softmax_j(q_i^T k_j) v_j  (Eq. 1 and 2), with gamma zero at the start.
 
-    While nobody listens to the tap, the hw x hw map is left to a fused kernel.
+    While nobody listens to the tap, the hw x hw map is left to torch, which fuses it where the device can.
     """
 
     def __init__(self, channels: int, key_channels: int):
@@ -31,7 +31,8 @@ class PositionAttention(nn.Module):
             attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
             context = self.position(attention) @ value  # (B, hw, C)
         else:
-            context = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, hw, C)
+            one_head = (x.unsqueeze(1) for x in (query, key, value))  # (B, 1, hw, C' or C)
+            context = F.scaled_dot_product_attention(*one_head, scale=1.0).squeeze(1)  # (B, hw, C)
         return x + self.gamma * context.mT.unflatten(-1, x.shape[-2:])  # (B, C, h, w)
 
 
