@@ -339,6 +339,16 @@ def test_a_failing_job_does_not_stop_a_sweep(here):
     assert "ConfigError" in (one / "train.log").read_text()
 
 
+@pytest.mark.slow
+def test_a_sweep_in_processes_of_its_own_has_one_folder_and_a_table(here):
+    pytest.importorskip("submitit")
+    command = [sys.executable, str(COMMANDS / "train.py"), "-m", "hydra/launcher=submitit_local", "head=fcn,ocr"]
+    done = subprocess.run([*command, *SHORT[1:]], env=subprocess_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [folder.name for folder in folders(here / "runs/sweeps")] == ["000_fcn_tiny_s0", "001_ocr_tiny_s0"]
+    assert "001_ocr_tiny_s0" in done.stderr
+
+
 def test_what_a_sweep_cannot_do_is_refused(here):
     assert "run each job as a command of its own" in refused("train", "-m", "seed=0,1", *SHORT, "trainer.devices=2")
     assert "resume one run at a time" in refused("train", "-m", "seed=0,1", *SHORT, "resume=auto")

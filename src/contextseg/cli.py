@@ -1,6 +1,5 @@
 """Entry points: Hydra composes, mistakes become one line and exit code 2, sweeps end with a table."""
 
-import functools
 import logging
 import os
 import re
@@ -29,10 +28,15 @@ from contextseg.errors import ConfigError
 log = logging.getLogger(__name__)
 
 
-@functools.cache
+SWEEP = "CONTEXTSEG_SWEEP_FOLDER"  # how the jobs of a sweep know its folder, those in other processes too
+
+
 def sweep_folder(runs: str, name: str | None) -> str:
-    """A new folder for the sweep of this command: `<runs>/sweeps/<name>/<date>_<time>`."""
-    return str(run_folder.new_folder(Path(runs) / "sweeps" / run_folder.plain_name(name or "sweep")))
+    """The folder for the sweep of this command, made when first asked for: `<runs>/sweeps/<name>/<date>_<time>`."""
+    if SWEEP not in os.environ:
+        parent = Path(runs) / "sweeps" / run_folder.plain_name(name or "sweep")
+        os.environ[SWEEP] = str(run_folder.new_folder(parent))
+    return os.environ[SWEEP]
 
 
 def option_lines(*groups: str) -> str:
@@ -58,16 +62,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be told here
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
             sys.argv[1:] = overrides_first(sys.argv[1:])
-            sweep_folder.cache_clear()
             log_to_console()
-            jobs: list[Path] = []
             errors: list[Exception] = []  # kept from Hydra, which would print them its own way
 
             def run(cfg: DictConfig) -> None:
                 hydra_cfg = HydraConfig.get()
                 cfg = record_choices(cfg, hydra_cfg.runtime.choices)
                 if hydra_cfg.mode == RunMode.MULTIRUN:
-                    run_job(task, cfg, jobs, hydra_cfg)
+                    run_job(task, cfg, hydra_cfg)
                     return
                 try:
                     task(cfg)
@@ -81,13 +83,15 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
+                os.environ.pop(SWEEP, None)  # refused as a whole: no table
                 told, code = explain(error, config_name)
                 if not told:
                     raise
                 refuse(told)
                 sys.exit(code)
             finally:
-                failed = summarise(jobs) if jobs else False
+                sweep = os.environ.pop(SWEEP, None)
+                failed = summarise(Path(sweep)) if sweep else False
             sys.exit(int(failed))
 
         entry.__doc__ = task.__doc__
@@ -181,7 +185,7 @@ def unknown_key(key: str, config_name: str) -> str:
     return f"unknown option {key}: {hint} (+{key}=... adds an argument that the configuration does not list)"
 
 
-def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, jobs: list[Path], hydra_cfg: DictConfig) -> None:
+def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, hydra_cfg: DictConfig) -> None:
     """One job of a sweep: an error is recorded in its folder and the sweep goes on."""
     if cfg.get("resume"):
         raise ConfigError(f"resume={cfg.resume} with -m: a sweep starts new runs; resume one run at a time")
@@ -191,7 +195,6 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, jobs: list[Path]
             "other processes only once; run each job as a command of its own without -m"
         )
     folder = Path(hydra_cfg.runtime.output_dir)
-    jobs.append(folder)
     cfg.run.dir = str(folder)
     log.info("job %s: %s", folder.name, " ".join(hydra_cfg.overrides.task))
     try:
@@ -201,8 +204,9 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, jobs: list[Path]
         refuse(f"{folder.name}: {told or one_line(f'{type(error).__name__}: {error}')}")
 
 
-def summarise(folders: list[Path]) -> bool:
-    """Print what became of the jobs of a sweep; returns whether one did not finish."""
+def summarise(sweep: Path) -> bool:
+    """Print what became of the jobs in the folder of a sweep; returns whether one did not finish."""
+    folders = sorted(path for path in sweep.iterdir() if re.match(r"\d{3}_", path.name))
     table = Table(title="sweep", title_justify="left")
     for column in ("job", "status", "mIoU", "pixAcc", "steps", "seconds"):
         table.add_column(column, justify="left" if column in ("job", "status") else "right")
@@ -212,5 +216,5 @@ def summarise(folders: list[Path]) -> bool:
         cells = ("" if number is None else f"{number:.2f}".removesuffix(".00") for number in numbers)
         table.add_row(folder.name, result.get("status", "failed"), *cells)
     console.print(table)
-    console.print(f"results: {folders[0].parent}", soft_wrap=True, highlight=False)
+    console.print(f"results: {sweep}", soft_wrap=True, highlight=False)
     return any(result.get("status") != "finished" for result in results)
