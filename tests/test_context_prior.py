@@ -349,9 +349,11 @@ def test_a_run_is_tied_to_its_crop_and_its_checkpoint_knows_it(tmp_run, caplog):
 def test_the_crop_comes_from_the_data(small):
     assert build.crop_size(small()) == [96, 96]
     assert build.crop_size(small("+data.transform.crop_size=[64,80]")) == [64, 80]
-    sizeless = small("~data.size")
+    sizeless = small("head=cpnet")
+    classes = build.datamodule(sizeless).classes
+    del sizeless.data.size
     with pytest.raises(ConfigError, match=r"data\.transform\.crop_size"):
-        build.crop_size(sizeless)
+        build.recipe(sizeless, classes)
 
 
 def test_a_loss_without_affinity_is_the_row_without_prior(small):
