@@ -15,12 +15,13 @@ from contextseg import build
 from contextseg.config import CONF, compose
 from contextseg.contract import Batch
 
+VARIANTS = ("ccnet head.recurrence=1", "ccnet head.recurrence=3", "psanet head.grid=16")
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 
 
 def training_step(option: str):
-    """A function that does one optimizer step of `head=<option>`, and the number of its parameters."""
-    cfg = compose([f"head={option}"])
+    """A function that does one step of `head=<option>` (overrides may follow), and the number of its parameters."""
+    cfg = compose(f"head={option}".split())
     module = build.module(cfg, build.datamodule(cfg))
     optimizer = module.optimizer(module.segmenter)
     generator = torch.Generator().manual_seed(0)
@@ -40,7 +41,7 @@ def training_step(option: str):
 
 
 def main() -> None:
-    options = sorted(path.stem for path in (CONF / "head").glob("*.yaml"))
+    options = [*sorted(path.stem for path in (CONF / "head").glob("*.yaml")), *VARIANTS]
     steps = {option: training_step(option) for option in options}
     seconds: dict[str, list[float]] = {option: [] for option in options}
     for _ in range(ROUNDS + 1):  # the first round warms up
