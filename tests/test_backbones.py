@@ -214,6 +214,10 @@ def test_offline_is_found_out_at_once(monkeypatch):
         (["backbone=timm", "backbone.model=resnet19"], "model=resnet19: timm has no such model; near it: .*resnet"),
         (["backbone=timm", "backbone.model=resnet18.none_such"], "no weight tag 'none_such'; resnet18 has .*tv_in1k"),
         (["backbone=timm", "backbone.model=no_net", "backbone.weights=imagenet"], "timm has no such model"),
+        (
+            ["backbone=resnet18", "backbone.stages=3", "backbone.output_stride=32"],
+            r"output_stride=32: resnet18 cannot give it",
+        ),
         (["backbone=timm", "backbone.model=vgg11"], r"output_stride=8: vgg11 cannot give it .*resnet18/34"),
         (["backbone=resnet18", "backbone.output_stride=4"], r"output_stride=4: choose one of \(8, 16, 32\)"),
         (["backbone=resnet18", "backbone.stages=5"], "stages=5: choose 2, 3 or 4"),

@@ -53,7 +53,7 @@ class TimmBackbone(Backbone):
         self.channels = tuple(network.feature_info.channels())
         self.strides = tuple(network.feature_info.reduction())
         self.divisor = 32 if is_hrnet(model) else 1  # of the image size: HRNet adds maps that it has doubled in size
-        if stages == 4 and self.strides[-1] != output_stride and not is_hrnet(model):
+        if self.strides[-1] != output_stride and not is_hrnet(model):
             raise cannot_stride(model, output_stride, f"its maps have strides {self.strides}")
         self.network = network
 
