@@ -1,6 +1,6 @@
 """Every head compiles and exports, forward and backward, and keeps its numbers in half precision.
 
-The inductor tests also write their table: docs/compile.md comes from `python tests/test_compile.py`.
+`python tests/test_compile.py` prints the table of docs/compile.md.
 """
 
 import inspect
