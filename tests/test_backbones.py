@@ -209,20 +209,29 @@ def test_offline_is_found_out_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "strides"),
+    [
+        (["backbone=tiny"], (2, 4, 8)),
+        (["backbone=resnet18", "backbone.stages=3"], (4, 8, 16)),
+        (["backbone=test_resnet"], (4, 8, 16)),
+    ],
+)
+def test_a_network_without_that_many_strides_keeps_its_own(overrides, strides):
+    with torch.device("meta"):
+        assert backbone(*overrides, "backbone.output_stride=32").strides == strides
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["backbone=timm", "backbone.model=resnet19"], "model=resnet19: timm has no such model; near it: .*resnet"),
         (["backbone=timm", "backbone.model=resnet18.none_such"], "no weight tag 'none_such'; resnet18 has .*tv_in1k"),
         (["backbone=timm", "backbone.model=no_net", "backbone.weights=imagenet"], "timm has no such model"),
-        (
-            ["backbone=resnet18", "backbone.stages=3", "backbone.output_stride=32"],
-            r"output_stride=32: resnet18 cannot give it",
-        ),
         (["backbone=timm", "backbone.model=vgg11"], r"output_stride=8: vgg11 cannot give it .*resnet18/34"),
         (["backbone=resnet18", "backbone.output_stride=4"], r"output_stride=4: choose one of \(8, 16, 32\)"),
         (["backbone=resnet18", "backbone.stages=5"], "stages=5: choose 2, 3 or 4"),
         (["backbone=timm", "backbone.model=resnetblur18", "backbone.weights=imagenet"], "timm has no weights for"),
-        (["backbone=tiny", "backbone.output_stride=16"], "output_stride=16: tiny has stride 8 only"),
+        (["backbone=tiny", "backbone.output_stride=4"], r"output_stride=4: choose one of \(8, 16, 32\)"),
         (["backbone=tiny", "backbone.weights=imagenet"], "weights=imagenet: tiny has no pretrained weights"),
         (["backbone=tiny", "+backbone.depth=3"], "backbone: .*depth"),
     ],

@@ -60,7 +60,7 @@ def maps(count, batch=2):
     """`count` maps for a 64 px image, strides up to 8, the last two alike from four on (a dilated ResNet)."""
     strides = {2: (4, 8), 3: (2, 4, 8), 4: (4, 8, 8, 8)}[count]
     channels = [6 * (i + 1) for i in range(count)]
-    return channels, [torch.randn(batch, c, 64 // s, 64 // s) for c, s in zip(channels, strides, strict=True)]
+    return channels, strides, [torch.randn(batch, c, 64 // s, 64 // s) for c, s in zip(channels, strides, strict=True)]
 
 
 def close(a, b, **tolerance):
@@ -133,9 +133,9 @@ def test_every_parameter_gets_a_gradient(name):
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_a_head_takes_the_last_of_any_number_of_maps(name, count):
     kind = HEADS[name]
-    channels, features = maps(count)
-    neck = build.only_class(f"contextseg.necks.{kind.neck}", build.Neck)(channels)
-    head = kind(neck.channels, K, **settings(name, (64, 64))).eval()
+    channels, strides, features = maps(count)
+    neck = build.only_class(f"contextseg.necks.{kind.neck}", build.Neck)(channels, strides)
+    head = kind(num_classes=K, **build.maps_known(kind, neck), **settings(name, (64, 64))).eval()
     given = (neck(features), masks()) if kind.needs_mask else (neck(features),)
     assert head(*given).logits.shape[:2] == (2, K)
 

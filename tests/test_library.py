@@ -43,7 +43,7 @@ def test_settings_reach_the_parts():
     [
         ({"name": "orc"}, "no head 'orc'; known: .*fcn.*ocr"),
         ({"backbone": "resnet19"}, "resnet19: timm has no such model"),
-        ({"backbone": "tiny", "output_stride": 16}, "tiny has stride 8 only"),
+        ({"backbone": "tiny", "output_stride": 4}, "output_stride=4: choose one of"),
         ({"backbone": "tiny", "weights": "imagenet"}, "tiny has no pretrained weights"),
         ({"backbone": "resnet18", "weights": "none.pth"}, "no such file"),
     ],

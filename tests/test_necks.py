@@ -38,16 +38,17 @@ def slow_bilinear(x, h, w):
 def test_concat_stacks_all_maps_at_the_finest_size(sizes):
     channels = [3 * (i + 1) for i in range(len(sizes))]
     features = [torch.randn(2, c, *size, dtype=torch.float64) for c, size in zip(channels, sizes, strict=True)]
-    neck = Concat(channels)
+    neck = Concat(channels, (4, 8, 16, 32)[: len(channels)])
     (found,) = neck(features)
     assert neck.channels == (sum(channels),) == found.shape[1:2]
+    assert neck.strides == (4,)
     expected = torch.stack([torch.cat([slow_bilinear(x[b], *sizes[0]) for x in features]) for b in range(2)])
     torch.testing.assert_close(found, expected)
 
 
 def test_no_neck_is_the_identity():
     features = [torch.randn(1, 3, 4, 4)]
-    assert NoNeck([3])(features) is features
+    assert NoNeck([3], [8])(features) is features
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 20)])

@@ -90,9 +90,10 @@ def segmenter(recipe: dict, reads: Mapping[str, str] | None = None) -> Segmenter
     """
     classes = ClassSet.from_dict(recipe["classes"])
     backbone = instantiate(recipe["backbone"], "backbone")
-    neck = instantiate(recipe["neck"], "neck", in_channels=backbone.channels)
+    neck = instantiate(recipe["neck"], "neck", in_channels=backbone.channels, strides=backbone.strides)
     try:
-        head = instantiate(recipe["head"], "head", in_channels=neck.channels, num_classes=len(classes))
+        kind = hydra.utils.get_class(recipe["head"]["_target_"])
+        head = instantiate(recipe["head"], "head", num_classes=len(classes), **maps_known(kind, neck))
     except IndexError as error:
         raise ConfigError(
             f"{recipe['head']['_target_']} reads more maps than the {len(neck.channels)} it gets; use neck=none"
@@ -109,6 +110,12 @@ def segmenter(recipe: dict, reads: Mapping[str, str] | None = None) -> Segmenter
             "or choose another loss"
         )
     return Segmenter(backbone, neck, head, aux_head, classes=classes)
+
+
+def maps_known(kind: type[Head], neck: Neck) -> dict[str, Sequence[int]]:
+    """What a head is told about the maps of its neck: their channels, and their strides if its constructor asks."""
+    facts = {"in_channels": neck.channels}
+    return facts | ({"strides": neck.strides} if "strides" in inspect.signature(kind).parameters else {})
 
 
 def head_classes() -> dict[str, type[Head]]:
@@ -151,14 +158,14 @@ def create_model(
     kind = known[name]
     stride = output_stride or kind.output_stride
     if backbone == "tiny":
-        body = Tiny(output_stride=output_stride or 8, weights=weights)
+        body = Tiny(output_stride=stride, weights=weights)
     else:
         body = TimmBackbone(backbone, output_stride=stride, weights=weights)
     necks_known = [info.name for info in pkgutil.iter_modules(necks.__path__)]
     if neck not in (None, *necks_known):
         raise ConfigError(f"no neck {neck!r}; known: {', '.join(sorted(necks_known))}")
-    between = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)(body.channels)
-    head = kind(between.channels, num_classes, **settings)
+    between = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)(body.channels, body.strides)
+    head = kind(num_classes=num_classes, **maps_known(kind, between), **settings)
     aux = FCNHead(body.channels, num_classes, source=-2) if aux_head else None
     return Segmenter(body, between, head, aux)
 

@@ -42,10 +42,12 @@ class SegOutput(NamedTuple):
 class Neck(nn.Module):
     """Base of the necks: maps in, maps out, fine to coarse.
 
-    A subclass takes `(in_channels, *, own settings)` and sets `channels`, the channels of the maps it returns.
+    A subclass takes `(in_channels, strides, *, own settings)`, one entry per map, and sets `channels` and `strides`,
+    those of the maps it returns.
     """
 
     channels: Sequence[int]
+    strides: Sequence[int]
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         """Maps [(B, C_i, h_i, w_i)], fine to coarse -> maps [(B, C_j, h_j, w_j)], fine to coarse."""
@@ -55,14 +57,15 @@ class Neck(nn.Module):
 class Head(nn.Module):
     """Base of the heads: feature maps in, `SegOutput` out.
 
-    A subclass takes `(in_channels, num_classes, *, own settings)`; the class attributes name its companions, so that
-    `create_model` needs no configuration (a test holds them equal to `conf/head/*.yaml`).
+    A subclass takes `(in_channels, num_classes, *, own settings)`; one that must know the strides of its maps has a
+    setting `strides`, which `build` fills in. The class attributes name its companions, so that `create_model` needs no
+    configuration (a test holds them equal to `conf/head/*.yaml`).
     """
 
     emits: ClassVar[frozenset[str]] = frozenset()  # names of the extras it returns
     needs_mask: ClassVar[bool] = False  # True: forward also takes the ground truth (an oracle)
     neck: ClassVar[str] = "none"  # the paper's neck
-    output_stride: ClassVar[int] = 8  # the paper's backbone stride
+    output_stride: ClassVar[int] = 8  # the paper's: later stages of the backbone are dilated
     window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
@@ -76,6 +79,14 @@ class Head(nn.Module):
 
         `maps`: tap name within the head -> what it heard, batch 1. `point`: (row, column) and `size`: (h, w) of the
         head's map. Returns named maps (h', w'), not negative; {} if the head attends to nothing.
+        """
+        return {}
+
+    def inside(self, maps: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        """What the head computed on one image, beyond single pixels, to look at; `maps` as in `context`.
+
+        Returns named tensors, not negative: (n,) to draw as bars ("class_probability" has one per class), or
+        (n, h', w') as n pictures; {} if there is nothing but the context of pixels.
         """
         return {}
 

@@ -5,12 +5,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from contextseg.errors import ConfigError
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+def check_stride(output_stride: int) -> None:
+    """Raises `ConfigError` unless it is one of `OUTPUT_STRIDES`."""
+    if output_stride not in OUTPUT_STRIDES:
+        raise ConfigError(f"backbone.output_stride={output_stride}: choose one of {OUTPUT_STRIDES}")
+
 
 class Backbone(nn.Module):
     """Base of the backbones: normalises the image, so that a checkpoint knows its own input convention.
 
     `mean` and `std` are on the 0-255 scale, RGB. A subclass sets `channels` and `strides`, one entry per map, and
-    implements `features`.
+    implements `features`. Its setting `output_stride` dilates the stages beyond that stride; a network that has less by
+    itself (`tiny`, a truncated ResNet) keeps its own, with nothing to dilate.
     """
 
     channels: Sequence[int]

@@ -19,14 +19,12 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.backbones.base import Backbone
+from contextseg.backbones.base import Backbone, check_stride
 from contextseg.contract import ConfigError
-
-SUPPORTED_STRIDES = (8, 16, 32)
 
 
 class TimmBackbone(Backbone):
-    """Feature maps of a timm model at the output stride asked for (stages beyond it are dilated).
+    """Feature maps of a timm model, with the stages beyond the output stride dilated.
 
     `model`: a timm name, with or without a weight tag. `stages`: how many maps to return, counted from the finest of
     the last four (`stages=3` drops the last stage of a ResNet). `weights`: "none", "imagenet", or a file
@@ -36,8 +34,7 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(self, model: str, *, output_stride: int = 8, weights: str = "none", stages: int = 4):
-        if output_stride not in SUPPORTED_STRIDES:
-            raise ConfigError(f"backbone.output_stride={output_stride}: choose one of {SUPPORTED_STRIDES}")
+        check_stride(output_stride)
         if not 2 <= stages <= 4:
             raise ConfigError(f"backbone.stages={stages}: choose 2, 3 or 4 maps")
         check_name(model)
@@ -53,7 +50,7 @@ class TimmBackbone(Backbone):
         self.channels = tuple(network.feature_info.channels())
         self.strides = tuple(network.feature_info.reduction())
         self.divisor = 32 if is_hrnet(model) else 1  # of the image size: HRNet adds maps that it has doubled in size
-        if self.strides[-1] != output_stride and not is_hrnet(model):
+        if self.strides[-1] > output_stride and not is_hrnet(model):
             raise cannot_stride(model, output_stride, f"its maps have strides {self.strides}")
         self.network = network
 

@@ -7,7 +7,7 @@ squeeze-and-excitation would pool over the whole image and spoil it.
 
 from torch import Tensor, nn
 
-from contextseg.backbones.base import Backbone
+from contextseg.backbones.base import Backbone, check_stride
 from contextseg.contract import ConfigError
 from contextseg.layers.conv import ConvNormAct
 
@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
 class Tiny(Backbone):
     """Maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
 
-    Raises `ConfigError` for weights or for another output stride than 8: it has neither.
+    Its stride is 8 whatever `output_stride` allows. Raises `ConfigError` for weights: it has none.
     """
 
     def __init__(
@@ -42,10 +42,7 @@ class Tiny(Backbone):
         mean: float = 118.0,
         std: float = 50.0,
     ):
-        if output_stride != 8:
-            raise ConfigError(
-                f"backbone.output_stride={output_stride}: tiny has stride 8 only; use a ResNet or another timm backbone"
-            )
+        check_stride(output_stride)
         if weights != "none":
             raise ConfigError(f"backbone.weights={weights}: tiny has no pretrained weights; use backbone.weights=none")
         super().__init__([mean] * 3, [std] * 3)

@@ -15,9 +15,9 @@ from contextseg.layers.resize import resize
 class Concat(Neck):
     """One map instead of several: 48 + 96 + 192 + 384 = 720 channels at stride 4 for HRNet-W48."""
 
-    def __init__(self, in_channels: Sequence[int]):
+    def __init__(self, in_channels: Sequence[int], strides: Sequence[int]):
         super().__init__()
-        self.channels = (sum(in_channels),)
+        self.channels, self.strides = (sum(in_channels),), (strides[0],)
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the one map [(B, sum C_i, h_1, w_1)]."""

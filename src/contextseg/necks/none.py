@@ -10,9 +10,9 @@ from contextseg.contract import Neck
 class NoNeck(Neck):
     """The identity."""
 
-    def __init__(self, in_channels: Sequence[int]):
+    def __init__(self, in_channels: Sequence[int], strides: Sequence[int]):
         super().__init__()
-        self.channels = tuple(in_channels)
+        self.channels, self.strides = tuple(in_channels), tuple(strides)
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         """Maps -> the same maps."""
