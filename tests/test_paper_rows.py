@@ -1,18 +1,21 @@
 """Each row of the papers' tables builds, learns, and is another computation than its neighbours."""
 
 import itertools
+import math
 import zlib
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.nn.modules.batchnorm import _NormBase
 
 from contextseg import build, paper_rows
 from contextseg.config import compose
 
 TABLES = {table["table"]: [row for row in table["rows"] if "overrides" in row] for table in paper_rows.tables()}
+WHOLE = {"output_stride": 32, "stages": 4}
 CONFIGURATIONS = sorted({tuple(row["overrides"]) for rows in TABLES.values() for row in rows})
 
 
@@ -22,21 +25,25 @@ def without_backbone(row):
 
 
 @cache
-def tiny():
-    return compose(["backbone=tiny"]).backbone
+def small_backbone(output_stride):
+    """`tiny`, or where a head wants more than its stride 8 (a pyramid of maps) the smallest ResNet, whole."""
+    option = "tiny" if output_stride == 8 else "test_resnet"
+    node = compose([f"backbone={option}", "head=fcn"]).backbone
+    return node if option == "tiny" else OmegaConf.merge(node, WHOLE)
 
 
 @cache
 def ran(overrides):
-    """Logits and loss of a configuration on `tiny` and fixed images, with weights that depend on their names alone."""
+    """Logits and loss of a configuration on a small backbone and fixed images, with weights that depend on their names
+    alone."""
     cfg = compose([*overrides, "width=16", "data.size=80"])
-    cfg.backbone = tiny()
+    cfg.backbone = small_backbone(cfg.backbone.output_stride)
     criterion = build.loss(cfg)
     recipe = build.recipe(cfg, build.datamodule(cfg).classes)
     network = build.segmenter(recipe, {name: term.reads for name, term in criterion.term.items()})
     for name, parameter in network.named_parameters():
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        torch.nn.init.normal_(parameter, std=max(parameter[0].numel(), 1) ** -0.5, generator=generator)
+        torch.nn.init.normal_(parameter, std=math.prod(parameter.shape[1:]) ** -0.5, generator=generator)
     for module in network.modules():
         if isinstance(module, _NormBase):
             torch.nn.init.ones_(module.weight)

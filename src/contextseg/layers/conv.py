@@ -1,4 +1,4 @@
-"""The block that all five papers are made of: convolution, batch norm, ReLU."""
+"""The block that all five papers are made of: convolution, batch norm, ReLU; and its light, separable form."""
 
 from torch import nn
 
@@ -27,4 +27,19 @@ class ConvNormAct(nn.Sequential):
             nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True) if act else nn.Identity(),
+        )
+
+
+class SeparableConvNormAct(nn.Sequential):
+    """ "k x k depthwise-separable conv -> BN -> ReLU": one k x k kernel per channel, then a 1x1 conv across channels.
+
+    Keeps the size. `bias` is that of the 1x1 conv; nothing stands between the two.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = False):
+        super().__init__(
+            nn.Conv2d(in_channels, in_channels, kernel_size, padding=kernel_size // 2, groups=in_channels, bias=False),
+            nn.Conv2d(in_channels, out_channels, 1, bias=bias),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
         )

@@ -51,11 +51,14 @@ class RegionContext(nn.Module):
 
 
 class RegionAttention(RegionContext):
-    """OCR's relation, from pixel and region (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi as delta."""
+    """OCR's relation, from pixel and region (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi as delta.
 
-    def __init__(self, channels: int, key_channels: int):
+    `phi_kernel`: kernel size of phi's convolution (CTNet: 3).
+    """
+
+    def __init__(self, channels: int, key_channels: int, phi_kernel: int = 1):
         super().__init__(channels, key_channels)
-        self.phi = ConvNormAct(channels, key_channels)
+        self.phi = ConvNormAct(channels, key_channels, phi_kernel)
         self.psi = ConvNormAct(channels, key_channels)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:

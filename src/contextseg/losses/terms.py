@@ -11,6 +11,7 @@ from contextseg.contract import ConfigError, LossTerm, SegOutput, read
 from contextseg.losses import functional
 from contextseg.losses.affinity import affinity_losses
 from contextseg.losses.category_consistent import Distance, category_consistency
+from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, class_probability_loss
 
 
 class CrossEntropy(LossTerm):
@@ -156,3 +157,26 @@ class CategoryConsistent(LossTerm):
             distance=self.distance,
         )
         return self.alpha * parts.variance + self.beta * parts.distance + self.gamma * parts.regularisation
+
+
+class ClassProbability(LossTerm):
+    """CTNet's class-probability loss (Eq. 4): the classes of an image against their shares of its valid pixels.
+
+    `activation` makes probabilities of the scores and is the head's: "softmax" or "sigmoid". `batch_weight` is a
+    reading of omega_n, "none" or "valid", explained in `losses.class_probability`.
+    """
+
+    reads = "class_probability"
+
+    def __init__(self, *, weight: float = 1.0, activation: str = "softmax", batch_weight: str = "none"):
+        super().__init__(weight)
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"loss.term.cp.activation={activation}: choose {' or '.join(ACTIVATIONS)}")
+        if batch_weight not in BATCH_WEIGHTS:
+            raise ConfigError(f"loss.term.cp.batch_weight={batch_weight}: choose {' or '.join(BATCH_WEIGHTS)}")
+        self.activation, self.batch_weight = activation, batch_weight
+
+    def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
+        """Output, its class_probability (B, K), and mask uint8 (B, H, W) -> scalar."""
+        scores = read(output, self.reads).float()
+        return class_probability_loss(scores, mask, activation=self.activation, batch_weight=self.batch_weight)

@@ -1,0 +1,160 @@
+"""CTNet head: channel context tells which classes an image holds, spatial context hands them out to the pixels.
+
+Source: CTNet (Li, Sun, Tang: CTNet: Context-based Tandem Network for Semantic Segmentation), Sections 3.1 to 3.4. CCM:
+channel weights C_m, middle feature X_c = C_m X (Eq. 3), class probabilities P_p, supervised by the loss term `cp`
+(Eq. 4), class features M = C_m P_p^T (Eq. 5). SCM: each pixel of X_c attends to the columns of M (Eq. 6 and 7) -> X_s.
+Then conv(X_c) and X_s, concatenated -> 1x1 conv -> classifier.
+
+Where the paper is silent: a 3x3 conv makes X of the last map; the convolution of X_c and that of the query are 3x3 (the
+released code's); r = 2; P_p is a softmax (the released code's). The released code also scales the attention, adds X_c
+to X_s, has one more 3x3 conv there and a batch norm in the class layer: not the paper's, left out.
+
+The variants of Tables 5 and 6, which the paper names but does not describe, are read as follows.
+
+    OCCM    X_s and SCM leave: conv(X_c) -> 1x1 conv -> classifier
+    OSCM    CCM leaves: X is the middle feature, and pooled X stands in the place of C_m: P_p = FC(pool(X)) and
+            M = pool(X) P_p^T. `cp` supervises that P_p.
+    PANet   both modules on X, neither hears of the other: CCM gives conv(X_c), SCM is the OSCM's with a class layer of
+            its own; `cp` supervises the CCM's.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.attention import AttentionTap
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.channel_context import BLOCKS, POOLINGS, make_block, pool
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.region_attention import RegionAttention
+
+CHOICES = {
+    "modules": ("both", "ccm", "scm"),
+    "wiring": ("tandem", "parallel"),
+    "channel_block": BLOCKS,
+    "pooling": POOLINGS,
+    "class_activation": ("softmax", "sigmoid"),
+}
+
+
+class PixelClass(RegionAttention):
+    """Pixels attend to class features (Eq. 6 and 7), with a 3x3 query; a second tap keeps the shape of the map."""
+
+    def __init__(self, channels: int, key_channels: int):
+        super().__init__(channels, key_channels, phi_kernel=3)
+        self.pixel_class = AttentionTap()  # (B, K, h, w), classes sum to 1
+
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
+        """Features (B, C, h, w), class features (B, C, K) -> E (B, hw, K), rows sum to 1."""
+        relation = super().relation(features, vectors, maps)
+        self.pixel_class(relation.mT.unflatten(-1, features.shape[-2:]))
+        return relation
+
+
+class CTNetHead(Head):
+    """Channel and spatial context in tandem.
+
+    channels           width of X, X_c and X_s
+    key_channels       width of the query, the keys and the values; null: half of `channels`
+    modules            "both"; "ccm" (OCCM) or "scm" (OSCM, Table 5)
+    wiring             "tandem" or "parallel" (PANet, Table 6)
+    channel_block      what makes C_m: "mce", "eca", "se" (Table 1), "gc" or "encoding" (Figure 3)
+    kernel_sizes       of "mce"; exactly one for "eca" (Figure 7)
+    pooling            global pooling in "mce", "eca" and "se", and of X in OSCM: "avg", "max" or "mix" (Table 2)
+    class_activation   makes P_p of its scores: "softmax" or "sigmoid"
+    class_probability  return the scores of P_p, for the loss term `cp`; a loss without it needs false: a class layer
+                       that nothing else reads is then left away (parameters that no loss reaches stop DDP)
+    """
+
+    emits = frozenset({"class_probability"})
+    neck = "jpu"
+    output_stride = 32
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        key_channels: int | None = None,
+        modules: str = "both",
+        wiring: str = "tandem",
+        channel_block: str = "mce",
+        kernel_sizes: Sequence[int] = (9, 17, 33, 65),
+        pooling: str = "avg",
+        class_activation: str = "softmax",
+        class_probability: bool = True,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        for name, value in zip(CHOICES, (modules, wiring, channel_block, pooling, class_activation), strict=True):
+            if value not in CHOICES[name]:
+                raise ConfigError(f"head.{name}={value}: choose {', '.join(CHOICES[name])}")
+        if wiring == "parallel" and modules != "both":
+            raise ConfigError(f"head.wiring=parallel needs two modules, got head.modules={modules}; use modules=both")
+        self.emits = frozenset({"class_probability"} if class_probability else ())
+        self.pooling, self.class_activation = pooling, class_activation
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.channel_block = self.classes = self.attention = self.own_classes = None
+        if modules != "scm":
+            self.channel_block = make_block(channel_block, channels, kernel_sizes=kernel_sizes, pooling=pooling)
+            self.channel_weights = AttentionTap()  # (B, C)
+            if class_probability or (modules == "both" and wiring == "tandem"):
+                self.classes = nn.Linear(channels, num_classes)
+        if modules != "ccm":
+            self.attention = PixelClass(channels, key_channels or channels // 2)
+            if self.channel_block is None or wiring == "parallel":
+                self.own_classes = nn.Linear(channels, num_classes)
+        if self.classes is not None or self.own_classes is not None:
+            self.probability = AttentionTap()  # (B, K); PANet: of CCM, if supervised, then of SCM
+        self.conv = ConvNormAct(channels, channels, 3)
+        self.fuse = ConvNormAct(channels if self.attention is None else 2 * channels, channels)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C', h, w) -> logits (B, K, h, w); extras: class_probability (B, K), unless left away."""
+        x = middle = self.reduce(features[-1])  # (B, C, h, w)
+        found = []  # (scores of P_p, M) of each class layer
+        if self.channel_block is not None:
+            weights = self.channel_weights(self.channel_block(x).to(x.dtype))  # (B, C)
+            middle = weights[:, :, None, None] * x  # Eq. 3
+            if self.classes is not None:
+                found.append(self.class_features(self.classes, weights))
+        parts = [self.conv(middle)]
+        if self.attention is not None:
+            if self.own_classes is not None:
+                found.append(self.class_features(self.own_classes, pool(x, self.pooling)))
+            _, vectors = found[-1]
+            parts.append(self.attention(middle if self.own_classes is None else x, vectors))
+        fused = self.fuse(torch.cat(parts, dim=1))  # (B, C, h, w)
+        extras = {"class_probability": found[0][0]} if self.emits else {}
+        return SegOutput(self.classifier(self.dropout(fused)), extras)
+
+    def class_features(self, layer: nn.Linear, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 5: the vector (B, C) of an image -> raw scores (B, K) of P_p, and M (B, C, K)."""
+        scores = layer(vector)
+        if self.class_activation == "softmax":
+            probability = scores.softmax(-1, dtype=torch.float32).to(vector.dtype)
+        else:
+            probability = scores.sigmoid().to(vector.dtype)
+        return scores, vector.unsqueeze(2) * self.probability(probability).unsqueeze(1)
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Pixels that match the same classes (h, w): sum_k e_ik e_jk, the correlation below Eq. 6; {} without SCM."""
+        if self.attention is None:
+            return {}
+        relation = maps["attention.pixel_class"][0][0]  # (K, h, w)
+        return {"context": torch.einsum("k,khw->hw", relation[:, *point], relation)}
+
+    def inside(self, maps: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        """P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), as far as the modules have them."""
+        taps = {
+            "class_probability": "probability",
+            "channel_weights": "channel_weights",
+            "pixel_class": "attention.pixel_class",
+        }
+        return {name: maps[tap][0][0] for name, tap in taps.items() if maps.get(tap)}

@@ -1,0 +1,56 @@
+"""FPN head: a coarse map brought back to 1/4 step by step, with the backbone's finer maps added; AGLN's baseline.
+
+Source: Lin et al.: Feature Pyramid Networks for Object Detection (CVPR 2017), Section 3, as the authors of AGLN ran it
+for segmentation (Li et al.: Attention Guided Global Enhancement and Local Refinement Network for Semantic Segmentation,
+Sections III-D and IV-A.5, Tables IV to VIII). The parameters of Table VIII decide where the text is silent, or says
+otherwise: laterals are 1x1 (the text has 3x3), that of the last map 3x3; a 3x3 conv follows each sum.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from contextseg.contract import Head, SegOutput
+from contextseg.layers.feature_pyramid import Fusion, Laterals
+from contextseg.layers.resize import resize
+
+
+class FPNHead(Head):
+    """Feature pyramid.
+
+    strides         of the maps, counted from the end
+    channels        width of the pyramid; the fused map has twice as many
+    finest_stride   maps finer than that are left out, the paper's 1/4 is the finest; the last four maps are used at
+                    most, the last two at least. `tiny` has 2, 4 and 8: two are used, with finest_stride=2 all three
+    lateral_kernel  of the convolution on each map but the last; the text's is 3
+    """
+
+    output_stride = 32
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        channels: int = 256,
+        finest_stride: int = 4,
+        lateral_kernel: int = 1,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.laterals = Laterals(
+            in_channels, strides, channels, finest_stride=finest_stride, kernel_size=lateral_kernel
+        )
+        self.fusion = Fusion(channels, len(self.laterals.convs))
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) at the finest map used; no extras."""
+        *finer, x = self.laterals(features)
+        outputs = [x]
+        for encoder in reversed(finer):
+            x = encoder + resize(x, encoder.shape[-2:])  # (B, C, h_i, w_i)
+            outputs.insert(0, x)
+        return SegOutput(self.classifier(self.dropout(self.fusion(outputs))), {})

@@ -1,0 +1,165 @@
+"""Channel context: a weight for each channel of a map, from what the whole map holds.
+
+Source: CTNet (Li, Sun, Tang: CTNet: Context-based Tandem Network for Semantic Segmentation), Section 3.2, Eq. 1-2 and
+Figure 3, and the blocks that its tables compare: SE (Hu et al., CVPR 2018), ECA (Wang et al., CVPR 2020), GC (Cao et
+al.: GCNet, 2019) and Encoding (Zhang et al.: EncNet, CVPR 2018). Each takes (B, C, h, w) and returns C_m (B, C) in
+(0, 1).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contextseg.contract import ConfigError
+
+BLOCKS = ("mce", "eca", "se", "gc", "encoding")
+POOLINGS = ("avg", "max", "mix")
+
+
+def make_block(name: str, channels: int, *, kernel_sizes: Sequence[int], pooling: str) -> nn.Module:
+    """The block of `BLOCKS` called `name`; `kernel_sizes` are those of "mce", for "eca" exactly one.
+
+    Raises `ConfigError` for another number of kernels, and for a pooling other than "avg" with "gc" and "encoding",
+    which have their own way to sum up an image.
+    """
+    if name == "mce":
+        return MCE(channels, kernel_sizes, pooling)
+    if name == "eca":
+        if len(kernel_sizes) != 1:
+            raise ConfigError(
+                f"head.kernel_sizes={list(kernel_sizes)} with head.channel_block=eca: give exactly one, such as [9]"
+            )
+        return ECA(kernel_sizes[0], pooling)
+    if name == "se":
+        return SE(channels, pooling=pooling)
+    if pooling != "avg":
+        raise ConfigError(
+            f"head.pooling={pooling} with head.channel_block={name}, which does not pool: use head.pooling=avg"
+        )
+    return GC(channels) if name == "gc" else Encoding(channels)
+
+
+def pool(x: Tensor, pooling: str) -> Tensor:
+    """Global pooling (B, C, h, w) -> (B, C): "avg", "max" or "mix", the sum of both (Table 2)."""
+    average = x.mean((2, 3)) if pooling != "max" else 0
+    return average + x.amax((2, 3)) if pooling != "avg" else average
+
+
+class ChannelConv(nn.Conv1d):
+    """1-D convolution along the channels of a vector, without bias, padded with zeros to the same length.
+
+    Channel c sees those from c - (k - 1) // 2 to c + k // 2: an even kernel reaches one further up than down, and k may
+    be larger than the number of channels. Raises `ConfigError` for a kernel below 1.
+    """
+
+    def __init__(self, kernel_size: int):
+        if kernel_size < 1:
+            raise ConfigError(f"head.kernel_sizes: {kernel_size} is no kernel of a convolution; give 1 or more")
+        super().__init__(1, 1, kernel_size, bias=False)
+
+    def forward(self, vector: Tensor) -> Tensor:
+        """(B, C) -> (B, C)."""
+        (k,) = self.kernel_size
+        return super().forward(F.pad(vector.unsqueeze(1), ((k - 1) // 2, k // 2))).squeeze(1)
+
+
+class MCE(nn.Module):
+    """Multi-local channel excitation: C_m = sigmoid(W_1 [f_k1(P_x), ..., f_ks(P_x)] + b_1)  (Eq. 1 and 2).
+
+    P_x is the pooled map, f_k a `ChannelConv`. W_1 has s weights, the same for all channels, and b_1 one bias for each
+    channel, as printed (the released code has no bias). Raises `ConfigError` if there is no kernel.
+    """
+
+    def __init__(self, channels: int, kernel_sizes: Sequence[int] = (9, 17, 33, 65), pooling: str = "avg"):
+        super().__init__()
+        if not kernel_sizes:
+            raise ConfigError("head.kernel_sizes=[] with head.channel_block=mce: give one kernel size or more")
+        self.pooling = pooling
+        self.scales = nn.ModuleList(ChannelConv(k) for k in kernel_sizes)
+        self.weight = nn.Linear(len(kernel_sizes), 1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        pooled = pool(x, self.pooling)
+        local = torch.stack([conv(pooled) for conv in self.scales], dim=-1)  # (B, C, s)
+        return (self.weight(local).squeeze(-1) + self.bias).sigmoid()
+
+
+class ECA(nn.Module):
+    """Efficient channel attention: one `ChannelConv`, then the sigmoid; the block of Table 1 and of Figure 7.
+
+    K = 512 of Figure 7, "global", is even and as long as the channels are many: of these, channel 255 sees all, the
+    first and the last see half. A kernel of twice the channels less one would show all to all.
+    """
+
+    def __init__(self, kernel_size: int = 9, pooling: str = "avg"):
+        super().__init__()
+        self.pooling = pooling
+        self.conv = ChannelConv(kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        return self.conv(pool(x, self.pooling)).sigmoid()
+
+
+class SE(nn.Module):
+    """Squeeze and excitation: pooling -> FC to C / `reduction` -> ReLU -> FC -> sigmoid."""
+
+    def __init__(self, channels: int, reduction: int = 16, pooling: str = "avg"):
+        super().__init__()
+        self.pooling = pooling
+        hidden = max(channels // reduction, 1)
+        self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        return self.excite(pool(x, self.pooling)).sigmoid()
+
+
+class GC(nn.Module):
+    """Global context block in its multiplicative form: a mean of the pixels with learnt weights stands for the image.
+
+    Weights: softmax over the image of a 1x1 conv; then FC to C / `reduction` -> layer norm -> ReLU -> FC -> sigmoid.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.score = nn.Conv2d(channels, 1, 1, bias=False)  # a bias would be lost in the softmax
+        self.transform = nn.Sequential(
+            nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        weights = self.score(x).flatten(2).softmax(-1, dtype=torch.float32).to(x.dtype)  # (B, 1, hw)
+        return self.transform((weights @ x.flatten(2).mT).squeeze(1)).sigmoid()
+
+
+class Encoding(nn.Module):
+    """EncNet's encoding layer: how the pixels differ from learnt codewords d_k, summed up to one vector.
+
+    e_k = sum_i a_ik (x_i - d_k) with a_ik = softmax_k(-s_k ||x_i - d_k||^2); BN per codeword -> ReLU; mean over the
+    codewords (EncNet prints the sum; the factor is the FC's) -> FC -> sigmoid. Always float32: e_k sums over the image.
+    """
+
+    def __init__(self, channels: int, codewords: int = 32):
+        super().__init__()
+        spread = (codewords * channels) ** -0.5
+        self.codewords = nn.Parameter(torch.empty(codewords, channels).uniform_(-spread, spread))
+        self.smoothing = nn.Parameter(torch.rand(codewords))
+        self.norm_act = nn.Sequential(nn.BatchNorm1d(codewords), nn.ReLU(inplace=True))
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        with torch.autocast(x.device.type, enabled=False):
+            precision = torch.promote_types(x.dtype, torch.float32)
+            pixels, codewords = x.flatten(2).mT.to(precision), self.codewords  # (B, hw, C), (D, C)
+            square = pixels.square().sum(-1, keepdim=True) - 2 * pixels @ codewords.mT + codewords.square().sum(-1)
+            shares = (-self.smoothing * square).softmax(-1)  # (B, hw, D)
+            residuals = shares.mT @ pixels - shares.sum(1).unsqueeze(-1) * codewords  # (B, D, C)
+            return self.linear(self.norm_act(residuals).mean(1)).sigmoid()

@@ -1,0 +1,67 @@
+"""Local refinement: what an encoder map adds to the decoder, chosen by channel and gated by place.
+
+Source: AGLN (Li et al.: Attention Guided Global Enhancement and Local Refinement Network for Semantic Segmentation),
+Section III-B.2, Eq. 4 and 5.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.attention import AttentionTap
+
+
+class LocalRefinement(nn.Module):
+    """Encoder map B -> channel resampling by the decoder map E -> spatial gating by the descriptor map M -> G.
+
+    Each of the two can be switched off (Table V) and is the identity then.
+    """
+
+    def __init__(self, *, channel_resampling: bool = True, spatial_gating: bool = True):
+        super().__init__()
+        self.resample = ChannelResampling() if channel_resampling else None
+        self.gate = SpatialGating() if spatial_gating else None
+        self.before = AttentionTap()  # (B, C, h, w), the encoder map
+        self.after = AttentionTap()  # (B, C, h, w), the refined one
+
+    def forward(self, encoder: Tensor, decoder: Tensor, descriptor_map: Tensor) -> Tensor:
+        """Encoder map B, decoder map E and descriptor map M, all (B, C, h, w) -> refined encoder map (B, C, h, w)."""
+        x = self.before(encoder)
+        if self.resample is not None:
+            x = self.resample(x, decoder)
+        if self.gate is not None:
+            x = self.gate(x, descriptor_map)
+        return self.after(x)
+
+
+class ChannelResampling(nn.Module):
+    """F_i = sum_j softmax_j(E_i . B_j) B_j: channel i of the decoder takes from the encoder's channels what is like it.
+
+    Eq. 4, F = B x softmax(B x E^T), does not multiply with maps of C x hw. With maps of hw x C it can only be
+    F = B softmax(B^T E), and the softmax goes over the encoder's channels: only so is each channel of F a mean of
+    them, and stands where the channel E_i is that it is added to (Eq. 6). Inner products over hw pixels are large and
+    not scaled in the paper, hence always float32.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.relation = AttentionTap()  # (B, C, C), row = decoder channel, column = encoder channel; rows sum to 1
+
+    def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        """Encoder map B and decoder map E (B, C, h, w) -> F (B, C, h, w)."""
+        keys, queries = encoder.flatten(2), decoder.flatten(2)  # (B, C, hw)
+        with torch.autocast(encoder.device.type, enabled=False):
+            product = queries.float() @ keys.float().mT  # (B, C, C)
+        relation = self.relation(product.softmax(-1).to(encoder.dtype))  # (B, C, C)
+        return (relation @ keys).view_as(encoder)
+
+
+class SpatialGating(nn.Module):
+    """G = F . sigmoid(M) (Eq. 5), element by element."""
+
+    def __init__(self):
+        super().__init__()
+        self.spatial = AttentionTap()  # (B, C, h, w), between 0 and 1
+
+    def forward(self, x: Tensor, descriptor_map: Tensor) -> Tensor:
+        """Resampled encoder map F and descriptor map M (B, C, h, w) -> G (B, C, h, w)."""
+        return x * self.spatial(descriptor_map.sigmoid())
