@@ -1,4 +1,4 @@
-"""Evaluation at 512x683 with 150 classes: our confusion counts and arg-max against the obvious ones.
+"""Evaluation: our confusion counts, arg-max and multi-scale prediction against the obvious ones.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/evaluation.py
 
@@ -16,10 +16,13 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
+from contextseg.inference import MultiScale, Network, SlidingWindow, windows
+from contextseg.inference.multi_scale import resized_image
 from contextseg.layers.resize import argmax_resized, resize
 from contextseg.metrics import SegMetrics
 
 SIZE, K, ROUNDS = (512, 683), 150, 11
+VIEW_ROUNDS = 3
 
 
 def peak_mib(call: Callable) -> float:
@@ -34,10 +37,10 @@ def peak_mib(call: Callable) -> float:
     return peak / 2**20
 
 
-def compare(title: str, **calls: Callable) -> None:
+def compare(title: str, rounds: int = ROUNDS, **calls: Callable) -> None:
     """Prints one line for each call; the first is ours."""
     times = {name: [] for name in calls}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in calls.items():
             start = time.perf_counter()
             call()
@@ -46,6 +49,55 @@ def compare(title: str, **calls: Callable) -> None:
     print(title)
     for name, call in calls.items():
         print(f"  {name:24}{median[name]:9.2f} ms {median[name] / median['ours']:7.1f}x {peak_mib(call):9.1f} MiB")
+
+
+def logits_of(classes: int) -> Network:
+    """A network of stride 8 that costs nothing: smooth logits, the same for every image of a size."""
+    base = 3 * torch.randn(1, classes, 16, 22)
+    return lambda image: resize(base, [-(-side // 8) for side in image.shape[-2:]]).expand(len(image), -1, -1, -1)
+
+
+@torch.no_grad()
+def plain_views(predictor: MultiScale, network: Network, image: torch.Tensor) -> torch.Tensor:
+    """Labels from probabilities (1, K, H, W) that are made in full for each view and added."""
+    total = torch.zeros(())
+    for scale in predictor.scales:
+        view = resized_image(image, predictor.size_at(scale, image.shape[-2:]))
+        for seen in (network, predictor._mirrored(network)):
+            if isinstance(predictor.inner, SlidingWindow):
+                scores = plain_windows(predictor.inner, seen, view)
+                total = total + resize(scores, image.shape[-2:])
+            else:
+                total = total + resize(seen(view), image.shape[-2:]).softmax(1)
+    return total.argmax(1)
+
+
+def plain_windows(predictor: SlidingWindow, network: Network, image: torch.Tensor) -> torch.Tensor:
+    """Probabilities (1, K, H, W): one float map of the view, to which each window is added."""
+    total = 0
+    for rows, columns in windows(image.shape[-2:], predictor.crop, predictor.stride):
+        crop = image[..., rows, columns]
+        part = resize(network(crop), crop.shape[-2:]).softmax(1)
+        if isinstance(total, int):
+            total = part.new_zeros(1, part.shape[1], *image.shape[-2:])
+        total[..., rows, columns] += part
+    return total.div_(total.sum(1, keepdim=True))
+
+
+def compare_views(classes: int, size: tuple[int, int], crop: int) -> None:
+    """Multi-scale and flip without a network's time: what the protocol itself costs."""
+    network = logits_of(classes)
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    for name, inner in (("whole images", None), (f"windows of {crop}", SlidingWindow(crop))):
+        ours = MultiScale(inner, flip=True)
+        compare(
+            f"6 scales x flip, {name}, K={classes}, {size[0]}x{size[1]}",
+            rounds=VIEW_ROUNDS,
+            ours=lambda ours=ours: ours(network, image),
+            plain=lambda ours=ours: plain_views(ours, network, image),
+        )
+        differ = (ours(network, image) != plain_views(ours, network, image)).sum().item()
+        print(f"  {differ} of {size[0] * size[1]} labels differ")
 
 
 def main() -> None:
@@ -77,6 +129,8 @@ def main() -> None:
         plain=lambda: resize(logits, SIZE).argmax(1),
         plain_channels_last=lambda: resize(channels_last, SIZE).argmax(1),
     )
+    compare_views(150, SIZE, 480)
+    compare_views(19, (1024, 2048), 769)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Label images:  python src/predict.py ckpt=FILE input=FOLDER output=FOLDER   (--help lists the groups)"""
+"""Label images and videos:  python src/predict.py ckpt=FILE input=FOLDER output=FOLDER   (--help lists the groups)"""
 
-from contextseg.cli import command
+from contextseg.cli import command, refuse
 
 
 @command("predict")
 def predict(cfg):
-    from contextseg.predict import predict as work
+    from contextseg.predict.command import predict as work
 
-    work(cfg)
+    if skipped := work(cfg).skipped:
+        refuse(f"{len(skipped)} of the inputs skipped: " + "; ".join(skipped))
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

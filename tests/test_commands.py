@@ -62,6 +62,7 @@ def test_a_finished_run(trained):
     best = {path for path in written if path.startswith("checkpoints/best-")}
     assert len(best) == 1
     tables = {"config.yaml", "metrics.json", "metrics.csv", "per_class.csv", "confusion.npz", "train.log"}
+    tables |= {"per_class.png", "confusion.png"}
     assert written == tables | best | {"checkpoints/last.ckpt", "predictions/scene_2_00000.png"}
     metrics = json.loads((trained.folder / "metrics.json").read_text())
     assert metrics["status"] == "finished"
@@ -267,19 +268,6 @@ def test_quoted_paths(here, checkpoint, name):
     assert code == 0, said
     assert Image.open(folder / "out/labels/one.png").size == (90, 80)
     assert (folder / "out/overlays/one.png").is_file()
-
-
-def test_mistakes_in_predicting(here, checkpoint):
-    ckpt, out = f"ckpt={checkpoint}", "output=out"
-    assert "input=nowhere: no such file or folder" in refused("predict", ckpt, "input=nowhere", out)
-    (here / "empty").mkdir()
-    assert "input=empty: no image in this folder" in refused("predict", ckpt, "input=empty", out)
-    assert "device=tpu: choose auto" in refused("predict", ckpt, "input=empty", out, "device=tpu")
-    (here / "photos").mkdir()
-    Image.new("RGB", (40, 40)).save(here / "photos/good.png")
-    (here / "photos/bad.png").write_bytes(b"no picture")
-    assert "1 of 2 files skipped: cannot read photos/bad.png" in refused("predict", ckpt, "input=photos", out)
-    assert os.listdir(here / "out/labels") == ["good.png"], "the other files are labelled"
 
 
 def test_a_sheet_of_samples(here):

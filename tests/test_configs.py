@@ -197,7 +197,9 @@ def test_weights_of_terms_live_in_their_files_only():
 
 
 @each("data")
-def test_every_data_set_builds(option):
+def test_every_data_set_builds(option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("classes.yaml").write_text("names: [background, thing]")  # of data=folder
     data = build.datamodule(composed(f"data={option}"))
     assert data.name == option
     assert len(data.classes) > 1

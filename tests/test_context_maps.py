@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from contextseg import build
-from contextseg.context_maps import context_maps
+from contextseg.attend import class_shares, inside_picture
+from contextseg.classes import ClassSet
+from contextseg.context_maps import context_maps, inside_maps
 from contextseg.contract import ConfigError
 
 HEADS = sorted(name for name, kind in build.head_classes().items() if not kind.needs_mask)
@@ -51,3 +53,25 @@ def test_bad_questions_are_refused():
         context_maps(model("fcn"), image, (64, 3))
     with pytest.raises(ConfigError, match="oracle"):
         context_maps(model("ocr_ground_truth"), image, (3, 3))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_a_head_shows_of_its_inside_can_be_drawn(name):
+    image = torch.randint(0, 256, (3, 64, 72), dtype=torch.uint8)
+    network = model(name).eval()
+    inside = inside_maps(network, image)
+    for values in inside.values():
+        assert values.ndim in (1, 3)
+        assert values.isfinite().all()
+        assert (values >= 0).all()
+    if inside:
+        classes = ClassSet("five", tuple("abcde"), tuple((i, 0, 0) for i in range(5)))
+        picture = inside_picture(inside, classes, class_shares(image[0].numpy() % 5, classes))
+        assert picture.dtype.name == "uint8"
+        assert picture.shape[2] == 3
+
+
+def test_shares_are_of_the_valid_pixels():
+    mask = torch.tensor([[0, 0, 1, 255]], dtype=torch.uint8).numpy()
+    classes = ClassSet("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
+    assert class_shares(mask, classes).tolist() == [pytest.approx(2 / 3), pytest.approx(1 / 3)]

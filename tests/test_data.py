@@ -208,7 +208,10 @@ def break_mask(copy):
     ("break_it", "message"),
     [
         (break_size, r"valannot/f2\.png has size 20x10 and its image 32x24"),
-        (break_labels, r"valannot/f2\.png: labels 12, 37 are outside 0\.\.10 and not 255"),
+        (
+            break_labels,
+            r"valannot/f2\.png: labels 12, 37 \(288, 240 pixels\) are outside 0\.\.10 and not 255.*check_data\.py",
+        ),
         (break_colour, r"valannot/f2\.png has mode RGB"),
         (break_image, r"cannot read .*val/f1\.jpg .*intact copy"),
         (break_mask, r"cannot read .*valannot/f2\.png .*intact copy"),
@@ -226,13 +229,15 @@ def test_a_fault_stays_readable_from_a_worker(copy):
         list(CamVid(root=str(copy), num_workers=1).val_dataloader())
 
 
-def test_camvid_mixed_sizes_need_batch_size_1(tmp_path):
-    write_camvid(tmp_path, sizes=((24, 32), (24, 40), (24, 32)))
+def test_an_evaluated_batch_has_one_size(tmp_path):
+    sizes = ((24, 32), (24, 40), (24, 40), (24, 40), (24, 32))
+    write_camvid(tmp_path, sizes=sizes, suffixes=(".png",) * 5)
     data = CamVid(root=str(tmp_path))
-    assert len(list(data.test_dataloader())) == 3
+    assert len(list(data.test_dataloader())) == 5
     data.plan(seed=0, num_batches=1, eval_batch_size=2)
-    with pytest.raises(ConfigError, match=r"eval\.batch_size=1"):
-        list(data.test_dataloader())
+    batches = list(data.test_dataloader())
+    assert [batch.name for batch in batches] == [["f0"], ["f1", "f2"], ["f3"], ["f4"]]
+    assert len(data.test_dataloader()) == 4
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no copy of CamVid; set CONTEXTSEG_DATA")

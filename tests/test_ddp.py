@@ -74,6 +74,24 @@ def test_evaluation_counts_every_image_once(tmp_path_factory, tmp_path, processe
     assert (one == several).all()
 
 
+@pytest.mark.parametrize("protocol", ["ms_flip", "slide"])
+def test_protocols_do_not_depend_on_processes_workers_or_batch(tmp_path_factory, tmp_path, protocol):
+    extra = "eval.extra_metrics=[boundary_iou,miou_per_image]"
+    settings = [f"ckpt={checkpoint(tmp_path_factory.getbasetemp() / 'trained')}", f"eval={protocol}", extra]
+    settings += ["data.val_size=9", "callbacks.pictures.count=0"]
+    settings += ["eval.predictor.crop=[48,64]"] if protocol == "slide" else []
+    code, said = call("evaluate", *settings, f"paths.runs={tmp_path}/one")
+    assert code == 0, said
+    other = ["eval.batch_size=3", "data.num_workers=1", "trainer.devices=2", f"paths.runs={tmp_path}/several"]
+    done = run("evaluate", *settings, *other)
+    assert done.returncode == 0, done.stderr
+    one, several = (folders(tmp_path / name)[0] for name in ("one", "several"))
+    assert (confusion(one) == confusion(several)).all()
+    one, several = (json.loads((folder / "metrics.json").read_text()) for folder in (one, several))
+    for name in ("miou", "boundary_iou", "miou_per_image"):
+        assert one[name] == several[name] > 0
+
+
 def test_one_failing_process_stops_all(tmp_path):
     start = time.monotonic()
     done = run("train", *SMALL, "trainer=ddp_cpu", f"paths.runs={tmp_path}", disturb(3, rank=1))

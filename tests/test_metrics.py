@@ -1,11 +1,11 @@
-"""SegMetrics and ContextReach against plain loops."""
+"""Every metric against plain loops."""
 
 import numpy as np
 import pytest
 import torch
 
 from contextseg.classes import ClassSet
-from contextseg.metrics import ContextReach, SegMetrics, count, scores
+from contextseg.metrics import BoundaryIoU, ContextReach, PerImageIoU, SegMetrics, count, scores
 
 COLOURS = tuple((40 * i, 0, 0) for i in range(6))
 CLASSES = ClassSet("toy", tuple("abcdef"), COLOURS, groups={"first": ("a", "c"), "rare": ("f",)})
@@ -174,3 +174,93 @@ def test_context_reach_without_a_cue_has_no_near_pixel():
     assert result["far_acc"] == result["far_acc_ground"] == 100
     assert np.isnan(result["near_acc"])
     assert np.isnan(result["far_acc_slab"])
+
+
+# Those of eval.extra_metrics
+
+
+def plain_bands(labels: np.ndarray, radius: int) -> np.ndarray:
+    """Where the square around a pixel of one image (H, W) holds another label or leaves the image."""
+    near = np.zeros(labels.shape, dtype=bool)
+    for y, x in np.ndindex(labels.shape):
+        inside = min(y, x) >= radius and max(y - labels.shape[0], x - labels.shape[1]) < -radius
+        around = labels[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+        near[y, x] = not inside or (around != labels[y, x]).any()
+    return near
+
+
+def blocks(seed: int, size: tuple[int, int] = (40, 52)) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prediction and mask (3, H, W) of rectangles, some of them void, which differ in one rectangle."""
+    draw = np.random.default_rng(seed)
+    masks = np.zeros((3, *size), dtype=np.uint8)
+    for mask in masks:
+        for label in [*draw.integers(0, K - 1, 8), 255]:
+            top, left = draw.integers(0, size[0] - 8), draw.integers(0, size[1] - 8)
+            mask[top : top + draw.integers(3, 20), left : left + draw.integers(3, 20)] = label
+    predictions = np.where(masks == 255, 1, masks)
+    predictions[:, 10:25, 12:30] = 2
+    return torch.tensor(predictions), torch.tensor(masks)
+
+
+@pytest.mark.parametrize(("width", "radius"), [(0.001, 1), (0.02, 1), (0.05, 3), (0.2, 13), (0.9, 59)])
+def test_boundary_iou_equals_a_plain_loop(width, radius):
+    prediction, mask = blocks(0)
+    assert max(1, round(width * np.hypot(40, 52))) == radius
+    metric = BoundaryIoU(CLASSES, width)
+    metric.update(prediction[:2], mask[:2])
+    metric.update(prediction[2:], mask[2:])
+    both, union = np.zeros(K), np.zeros(K)
+    for guess, truth in zip(prediction.numpy(), mask.numpy(), strict=True):
+        guess = np.where(truth == 255, 255, guess)
+        in_truth, in_guess = plain_bands(truth, radius), plain_bands(guess, radius)
+        for k in range(K):
+            a, b = (truth == k) & in_truth, (guess == k) & in_guess
+            both[k] += (a & b).sum()
+            union[k] += (a | b).sum()
+    expected = np.mean(100 * both[union > 0] / union[union > 0])
+    assert metric.compute()["boundary_iou"] == pytest.approx(expected)
+    if radius == 59:  # the band is the whole image
+        assert expected == pytest.approx(scores(count(prediction, mask, K), CLASSES)["miou"])
+
+
+def test_boundary_iou_sees_what_miou_hardly_does():
+    mask = torch.zeros(1, 200, 200, dtype=torch.uint8)
+    mask[:, 50:150, 50:150] = 1
+    shifted = mask.roll(3, 1)
+    metric = BoundaryIoU(CLASSES)  # bands of 6 pixels
+    metric.update(shifted, mask)
+    assert scores(count(shifted, mask, K), CLASSES)["miou"] > 93
+    assert metric.compute()["boundary_iou"] < 75
+
+
+@pytest.mark.parametrize("kind", [BoundaryIoU, PerImageIoU])
+def test_extra_metrics_of_perfect_and_of_no_pixels(kind):
+    _, mask = blocks(1)
+    metric = kind(CLASSES)
+    void = torch.full_like(mask, 255)
+    metric.update(torch.zeros_like(mask), void)
+    (name,) = metric.compute()
+    assert np.isnan(metric.compute()[name])
+    metric.update(torch.where(mask == 255, 3, mask), mask)
+    assert metric.compute()[name] == 100
+
+
+def test_miou_per_image_equals_a_plain_loop():
+    prediction, mask = blocks(2)
+    mask[2] = 255
+    metric = PerImageIoU(CLASSES)
+    metric.update(prediction, mask)
+    each = [scores(count(prediction[i : i + 1], mask[i : i + 1], K), CLASSES)["miou"] for i in range(2)]
+    assert metric.compute()["miou_per_image"] == pytest.approx(np.mean(each), abs=1e-8)
+    assert metric.images == 2
+
+
+@pytest.mark.parametrize("kind", [BoundaryIoU, PerImageIoU])
+def test_extra_metrics_do_not_depend_on_batch_order_or_process(kind):
+    prediction, mask = blocks(3)
+    together, parts = kind(CLASSES), [kind(CLASSES), kind(CLASSES)]
+    together.update(prediction, mask)
+    for i in (2, 0, 1):
+        parts[i % 2].update(prediction[i : i + 1], mask[i : i + 1])
+    parts[0].merge_state(parts[1])
+    assert parts[0].compute() == together.compute()

@@ -97,6 +97,17 @@ def test_confusion_picture_is_written(tmp_path):
         assert min(picture.size) > 500
 
 
+def test_per_class_picture_shows_every_class_in_its_colour(tmp_path):
+    result = scores(count(torch.tensor(PREDICTION), torch.tensor(MASK), K), CLASSES)
+    viz.per_class_picture(result, CLASSES, tmp_path / "per_class.png")
+    with Image.open(tmp_path / "per_class.png") as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(2**20)}
+    present = {tuple(colour) for colour, iou in zip(CLASSES.palette, result["iou"], strict=True) if iou > 10}
+    assert present <= colours
+    nothing = scores(torch.zeros(K, K), CLASSES)
+    viz.per_class_picture(nothing, CLASSES, tmp_path / "nothing.png")
+
+
 def test_table_shows_classes_groups_and_means():
     confusion = count(torch.tensor(PREDICTION), torch.tensor(MASK), K)
     confusion[7] = confusion[:, 7] = 0

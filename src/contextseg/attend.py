@@ -1,24 +1,32 @@
-"""A picture of the context of one pixel: the image, its prediction, and every map of `context_maps`."""
+"""Pictures of what a head does with an image: where the context of one pixel came from, and what the head shows of its
+inside (class probabilities, channel weights, gates, features)."""
 
 import logging
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, ListConfig
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from contextseg import viz
 from contextseg.checkpoint import load_checkpoint
-from contextseg.context_maps import context_maps
+from contextseg.classes import ClassSet
+from contextseg.context_maps import context_maps, inside_maps
 from contextseg.contract import ConfigError
+from contextseg.data.labels import Indices
 from contextseg.data.source import read_image
 
 log = logging.getLogger(__name__)
+MOST = 16  # maps shown of one kind, spread over all there are
 
 
 def attend(cfg: DictConfig) -> Path:
-    """Draw the context maps of the pixel `cfg.point` of `cfg.image` into `cfg.output`."""
+    """Draw the context maps of the pixel `cfg.point` of `cfg.image` into `cfg.output`, and what the head shows of its
+    inside, if anything, beside it as <output>_inside; `cfg.mask`, train ids, adds the true class shares."""
     if not isinstance(cfg.point, ListConfig) or [type(value) for value in cfg.point] != [int, int]:
         raise ConfigError(f"point={cfg.point}: give [x,y], two whole numbers of pixels")
     image = read_image(Path(cfg.image))
@@ -28,6 +36,11 @@ def attend(cfg: DictConfig) -> Path:
     picture = context_picture(image, network.predict(pixels).numpy(), maps, tuple(cfg.point), network.classes)
     viz.save(picture, cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
+    if inside := inside_maps(network, pixels):
+        shares = None if cfg.mask is None else class_shares(Indices()(Path(cfg.mask)), network.classes)
+        beside = Path(cfg.output).with_stem(f"{Path(cfg.output).stem}_inside")
+        viz.save(inside_picture(inside, network.classes, shares), beside)
+        log.info("%s: %s", ", ".join(inside), beside)
     return Path(cfg.output)
 
 
@@ -37,6 +50,52 @@ def context_picture(image: np.ndarray, labels: np.ndarray, maps: dict, point: tu
     tiles |= {name: viz.heat(heat, image) for name, heat in maps.items()}
     marked = [viz.caption(mark(viz.enlarge(tile), point, image.shape), name) for name, tile in tiles.items()]
     return viz.sheet(marked, columns=min(len(marked), 5))
+
+
+def inside_picture(inside: dict[str, Tensor], classes: ClassSet, shares: np.ndarray | None = None) -> np.ndarray:
+    """What `inside_maps` returns -> a picture uint8 (H, W, 3): bars, then a row of maps for each kind.
+
+    `shares`: true class shares (K,), beside the class probabilities.
+    """
+    rows = []
+    for name, values in inside.items():
+        if values.ndim == 1:
+            by_class = name == "class_probability"
+            rows.append(bars(name, values.numpy(), classes if by_class else None, shares if by_class else None))
+        else:
+            chosen = torch.linspace(0, len(values) - 1, min(len(values), MOST)).round().int().tolist()
+            names = classes.names if len(values) == len(classes) else range(len(values))
+            tiles = [viz.caption(viz.enlarge(grey(values[i]), 128), str(names[i])) for i in chosen]
+            rows.append(viz.caption(viz.sheet(tiles, columns=8), name))
+    return viz.sheet(rows, columns=1)
+
+
+def bars(name: str, values: np.ndarray, classes: ClassSet | None = None, truth: np.ndarray | None = None) -> np.ndarray:
+    """Values (n,) [of classes, in their colours, with the true ones outlined] -> a bar chart uint8 (H, W, 3)."""
+    figure = Figure(figsize=(10, 3.2), dpi=100, layout="constrained")
+    axes = figure.add_subplot(title=name if truth is None else f"{name}, black: true share of the pixels")
+    places = np.arange(len(values))
+    colours = "tab:blue" if classes is None else np.array(classes.palette) / 255
+    axes.bar(places, values, color=colours, edgecolor="none" if classes is None else "lightgrey")
+    if classes is not None:
+        axes.set_xticks(places, classes.names, rotation=60 if len(classes) <= 40 else 90)
+    if truth is not None:
+        axes.bar(places, truth, color="none", edgecolor="black")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def grey(values: Tensor) -> np.ndarray:
+    """A map (h, w), not negative -> grey uint8 (h, w, 3), white at its maximum."""
+    level = (255 * values / values.max().clamp(min=1e-12)).round().to(torch.uint8).numpy()
+    return level[..., None].repeat(3, axis=-1)
+
+
+def class_shares(mask: np.ndarray, classes: ClassSet) -> np.ndarray:
+    """Mask of train ids (H, W) -> share of the valid pixels by class (K,)."""
+    counts = np.bincount(mask.ravel(), minlength=256)[: len(classes)]
+    return counts / max(counts.sum(), 1)
 
 
 def mark(picture: np.ndarray, point: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:

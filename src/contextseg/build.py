@@ -14,6 +14,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch._subclasses import FakeTensorMode
+from torchmetrics import Metric
 
 from contextseg import __version__, heads, necks
 from contextseg.backbones.timm_features import TimmBackbone
@@ -24,12 +25,13 @@ from contextseg.data.datamodule import SegDataModule
 from contextseg.heads.fcn import FCNHead
 from contextseg.inference import Predictor, WholeImage
 from contextseg.losses.total import LossSum
-from contextseg.metrics import ContextReach, SegMetrics
+from contextseg.metrics import BoundaryIoU, ContextReach, PerImageIoU, SegMetrics
 from contextseg.module import SegModule
 from contextseg.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "hydra-core")
+EXTRA_METRICS = {"boundary_iou": BoundaryIoU, "miou_per_image": PerImageIoU}
 
 
 def instantiate(node: Mapping | DictConfig, option: str, **facts: Any) -> Any:
@@ -186,14 +188,11 @@ def module(cfg: DictConfig, data: SegDataModule, network: Segmenter | None = Non
             parts["aux_head"] = None
         try_out(network, crop_size(cfg) or data.source("train").read(0)[0].shape[:2])
         prepare(network, cfg)
-    metrics = {"seg": SegMetrics(data.classes)}
-    if data.context_rules:
-        metrics["reach"] = ContextReach(rules=data.context_rules)
     return SegModule(
         network,
         criterion,
         predictor(cfg, network),
-        metrics,
+        metrics(cfg, data),
         optimizer=lambda model: instantiate(cfg.optim, "optim", model=model),
         schedule=lambda optimizer, max_steps: instantiate(
             cfg.schedule, "schedule", optimizer=optimizer, max_steps=max_steps
@@ -205,12 +204,26 @@ def module(cfg: DictConfig, data: SegDataModule, network: Segmenter | None = Non
     )
 
 
+def metrics(cfg: DictConfig, data: SegDataModule) -> dict[str, Metric]:
+    """What every data set is scored by, what it adds, and those of `cfg.eval.extra_metrics`."""
+    chosen: dict[str, Metric] = {"seg": SegMetrics(data.classes)}
+    if data.context_rules:
+        chosen["reach"] = ContextReach(rules=data.context_rules)
+    for name in cfg.eval.get("extra_metrics") or ():  # a checkpoint may be older than the option
+        if name not in EXTRA_METRICS:
+            raise ConfigError(f"eval.extra_metrics={name}: choose of {', '.join(EXTRA_METRICS)}")
+        chosen[name] = EXTRA_METRICS[name](data.classes)
+    return chosen
+
+
 def predictor(cfg: DictConfig, network: Segmenter) -> Predictor:
     """The predictor of `cfg.eval`, within the one image size that the head takes, if it does.
 
-    Raises `ConfigError` for an oracle in windows: its mask is that of the whole image.
+    Raises `ConfigError` for an oracle that would see resized, mirrored or cut images: its mask is the whole image's.
     """
     chosen = instantiate(cfg.eval.predictor, "eval.predictor")
+    if network.classes is not None:
+        chosen.flip_pairs = network.classes.flip_pairs
     if network.head.needs_mask and not isinstance(chosen, WholeImage):
         raise ConfigError(f"{type(network.head).__name__} needs the mask of what it sees: use eval=ss")
     window = network.head.window

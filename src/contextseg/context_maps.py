@@ -57,6 +57,19 @@ def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[s
     return {name: values.float() for name, values in maps.items()} | {"gradient": gradient_map(network, batch, place)}
 
 
+def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Tensor]:
+    """Image uint8 (3, H, W) -> what the head shows of its inside (`Head.inside`): named (n,) or (n, h, w) on the CPU.
+
+    {} for a head without taps, an oracle, and a head that takes one image size only.
+    """
+    head = network.head
+    if head.needs_mask or head.window or not any(isinstance(module, AttentionTap) for module in head.modules()):
+        return {}
+    with torch.no_grad(), record_attention(head) as heard:
+        network.logits(image[None].to(network.backbone.mean.device))
+    return {name: values.float() for name, values in head.inside(heard).items()}
+
+
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
     """Batch uint8 (1, 3, H, W) and a (row, column) of the logits -> (h, w), the gradient at each place.
 

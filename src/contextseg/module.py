@@ -20,8 +20,8 @@ class SegModule(L.LightningModule):
     """Train and evaluate a `Segmenter`.
 
     `optimizer(model)` and `schedule(optimizer, max_steps)` are partial functions; `metrics` holds `SegMetrics` under
-    "seg" and whatever the data set adds. `recipe` (what rebuilds the network) and `config` (how it was trained) go into
-    every checkpoint.
+    "seg" and whatever the data set adds. `recipe` (what rebuilds the network), `config` (how it was trained) and
+    `train_images` (fingerprints of the images it was trained on) go into every checkpoint.
     `frozen_batch_norm` keeps the batch statistics as they are (fine-tuning with few images per device).
     """
 
@@ -44,6 +44,7 @@ class SegModule(L.LightningModule):
         self.metrics = nn.ModuleDict(metrics)
         self.optimizer, self.schedule = optimizer, schedule
         self.recipe, self.config = recipe or {}, config or {}
+        self.train_images: Tensor | None = None  # uint8 (N, 8), set by `run.fit`
         self.seed, self.frozen_batch_norm = seed, frozen_batch_norm
         self.scores: dict[str, Any] = {}  # of the last evaluation
         self.scored_step = -1  # optimizer steps done when it ran
@@ -109,3 +110,4 @@ class SegModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["recipe"] = self.recipe
         checkpoint["config"] = self.config
+        checkpoint["train_images"] = self.train_images

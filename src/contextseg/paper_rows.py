@@ -1,11 +1,14 @@
-"""The rows of the papers' tables and the overrides that build each; facts in `paper_rows.yaml`, page in docs.
+"""The rows of the papers' tables and the overrides that build each; facts in `conf/ablation/*.yaml`, page in docs.
 
 python -m contextseg.paper_rows > docs/paper_rows.md
 """
 
-from pathlib import Path
+import re
 
 import yaml
+
+from contextseg.config import CONF
+from contextseg.errors import ConfigError
 
 INTRODUCTION = """# The papers' rows
 
@@ -17,10 +20,34 @@ recipe on `context_scenes` at width 64; `experiment=none` gives the papers' widt
 """
 
 
+PAPERS = ("ctnet", "agln", "cpnet", "ocr", "ccnet")
+
+
 def tables() -> list[dict]:
-    """The tables: `table`, `source`, `about`, `data`, and `rows` with `row`, `published`, perhaps a `note`, and
-    `overrides` or `waiting`."""
-    return yaml.safe_load((Path(__file__).parent / "paper_rows.yaml").read_text())
+    """The tables: `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows` with `row`, `published`,
+    perhaps a `note`, and `overrides` or `waiting` (what is missing)."""
+    names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
+    return [table(name) for name in names]
+
+
+def table(name: str) -> dict:
+    """One of the tables. Raises `ConfigError` listing the known ones."""
+    known = {file.stem: file for file in (CONF / "ablation").glob("*.yaml")}
+    if name not in known:
+        raise ConfigError(f"ablation={name}: no such table; choose one of {', '.join(sorted(known, key=in_order))}")
+    return {"table": name} | yaml.safe_load(known[name].read_text())
+
+
+def key(row: str) -> str:
+    """The label of a row as a plain name, for folders: "CTNet, K=9,17" -> "ctnet_k_9_17"."""
+    return re.sub(r"[^a-z0-9.]+", "_", row.lower()).strip("_.")
+
+
+def in_order(table: str) -> tuple:
+    """Sorting key of a table's name: paper by paper, "t2" before "t10"."""
+    paper, _, rest = table.partition("_")
+    number = "".join(filter(str.isdigit, rest))
+    return PAPERS.index(paper), rest.strip("0123456789"), int(number or 0)
 
 
 def page() -> str:

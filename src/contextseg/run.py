@@ -11,10 +11,12 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from contextseg import build, run_folder, viz
 from contextseg.callbacks.record import Record
@@ -23,6 +25,7 @@ from contextseg.config import check_values, differences
 from contextseg.console import console
 from contextseg.contract import ConfigError
 from contextseg.data.datamodule import SegDataModule
+from contextseg.data.source import Source
 from contextseg.module import SegModule
 from contextseg.run_folder import RunFolder, supervised
 
@@ -72,6 +75,9 @@ def fit(cfg: DictConfig) -> Result:
             data.trainer = trainer  # knows the number of processes
             data.check()
             module = build.module(cfg, data)
+            module.train_images = fingerprints(data.source("train"))
+            if seen := overlap(module.train_images, fingerprints(data.source("val"))):
+                log.warning("%d validation images are in the training split too: their score says nothing", seen)
             describe(module, data, trainer, folder)
             metrics["parameters"] = sum(p.numel() for p in module.segmenter.parameters())
             start = time.perf_counter()
@@ -112,6 +118,8 @@ def evaluate(cfg: DictConfig) -> Result:
         data.plan(seed=0, num_batches=0, eval_batch_size=cfg.eval.batch_size)
         data.trainer = trainer
         data.check(splits=(cfg.split,))
+        if not cfg.force:
+            refuse_trained_on(checkpoint, data.source(cfg.split), cfg)
         module = build.module(cfg, data, network)
         start = time.perf_counter()
         run = trainer.validate if cfg.split == "val" else trainer.test
@@ -121,6 +129,32 @@ def evaluate(cfg: DictConfig) -> Result:
         metrics |= scores(module)
         write_tables(folder, module)
     return Result(folder.path, metrics, module, data)
+
+
+def fingerprints(source: Source) -> Tensor:
+    """The 8 bytes that stand for the content of each image of a split: uint8 (N, 8)."""
+    codes = "".join(source.fingerprint(index) for index in range(len(source)))
+    return torch.tensor(list(bytes.fromhex(codes)), dtype=torch.uint8).view(-1, 8)
+
+
+def overlap(known: Tensor, asked: Tensor) -> int:
+    """How many rows of `asked` (M, 8) are among those of `known` (N, 8)."""
+    rows = {row.tobytes() for row in known.numpy()}
+    return sum(row.tobytes() in rows for row in asked.numpy())
+
+
+def refuse_trained_on(checkpoint: dict[str, Any], source: Source, cfg: DictConfig) -> None:
+    """Raises `ConfigError` if a split holds images that the checkpoint was trained on (by content)."""
+    if checkpoint.get("train_images") is None:
+        log.warning(
+            "ckpt=%s does not say what it was trained on: make sure that split=%s is new to it", cfg.ckpt, cfg.split
+        )
+        return
+    if seen := overlap(checkpoint["train_images"], fingerprints(source)):
+        raise ConfigError(
+            f"split={cfg.split}: {seen} of its {len(source)} images are among those that ckpt={cfg.ckpt} was trained "
+            "on, so their score says nothing about new images; give another split or data set, or force=true"
+        )
 
 
 def as_trained(trained: dict[str, Any], cfg: DictConfig) -> DictConfig:
@@ -206,7 +240,7 @@ def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
 
 @rank_zero_only
 def write_tables(folder: RunFolder, module: SegModule) -> None:
-    """Write `per_class.csv` and `confusion.npz`, and print the table of classes."""
+    """Write `per_class.csv`, `confusion.npz` and a picture of each, and print the table of classes."""
     classes = module.segmenter.classes
     confusion = module.scores["confusion"].numpy()
     np.savez_compressed(folder.path / "confusion.npz", confusion=confusion, names=np.array(classes.names))
@@ -215,6 +249,8 @@ def write_tables(folder: RunFolder, module: SegModule) -> None:
     )
     lines = ["class,iou,acc,pixels", *(f"{name},{iou:.4f},{acc:.4f},{pixels}" for name, iou, acc, pixels in rows)]
     (folder.path / "per_class.csv").write_text("\n".join(lines) + "\n")
+    viz.per_class_picture(module.scores, classes, folder.path / "per_class.png")
+    viz.confusion_picture(confusion, classes, folder.path / "confusion.png")
     console.print(viz.per_class_table(module.scores, classes))
     console.print(f"results: {folder.path}", soft_wrap=True, highlight=False)
 

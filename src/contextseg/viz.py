@@ -143,6 +143,25 @@ def confusion_picture(confusion: Tensor | NDArray, classes: ClassSet, path: str 
     figure.savefig(path)
 
 
+def per_class_picture(scores: Mapping, classes: ClassSet, path: str | Path) -> None:
+    """What `metrics.scores` returns -> picture file: IoU of every class as a bar in its colour, the mean as a line.
+
+    Classes stand in their order; one without IoU has a dash.
+    """
+    figure = Figure(figsize=(6, 1 + 0.2 * len(classes)), dpi=100, layout="tight")
+    axes = figure.add_subplot(xlabel="IoU, %", xlim=(0, 108), ylim=(len(classes) - 0.4, -0.6))
+    ious = [float(iou) for iou in scores["iou"]]
+    colours = [[value / 255 for value in colour] for colour in classes.palette]
+    axes.barh(range(len(classes)), np.nan_to_num(ious), color=colours, edgecolor="black", linewidth=0.4)
+    for row, iou in enumerate(ious):
+        axes.text(np.nan_to_num(iou) + 1, row, _percent(iou), va="center", fontsize=7)
+    axes.set_yticks(range(len(classes)), classes.names, fontsize=7)
+    if not math.isnan(scores["miou"]):
+        axes.axvline(scores["miou"], color="black", linewidth=0.8, linestyle=":")
+        axes.set_title(f"mIoU {_percent(scores['miou'])} ({scores['classes_used']} classes)", fontsize=9)
+    figure.savefig(path)
+
+
 def per_class_table(scores: Mapping, classes: ClassSet) -> Table:
     """What `metrics.scores` returns -> a table: IoU and accuracy by class, IoU of the groups, the means last."""
     table = Table("class", title=f"{classes.name}, percent")

@@ -6,12 +6,12 @@ from pathlib import Path
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX, ConfigError
 from contextseg.data.datamodule import SegDataModule
-from contextseg.data.source import FileSource
+from contextseg.data.labels import Indices
+from contextseg.data.source import SUFFIXES, FileSource
 from contextseg.data.transforms import TrainTransform
 
 COUNTS = {"train": 367, "val": 101, "test": 233}
 VOID = 11  # as stored
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class CamVid(SegDataModule):
         if len(images) != COUNTS[split]:
             log.warning("%s has %d images; the published split has %d", self.root / split, len(images), COUNTS[split])
         pairs = [(images[stem], masks[stem]) for stem in sorted(images)]
-        return FileSource(pairs, len(self.classes), relabel={VOID: IGNORE_INDEX})
+        return FileSource(pairs, len(self.classes), labels=Indices({VOID: IGNORE_INDEX}))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

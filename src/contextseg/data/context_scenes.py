@@ -15,7 +15,7 @@ from PIL import Image
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX, ConfigError
 from contextseg.data.datamodule import SegDataModule
-from contextseg.data.source import Sample, Source
+from contextseg.data.source import Sample, Source, digest
 from contextseg.data.transforms import TrainTransform
 
 CLASSES = class_set("context_scenes")
@@ -227,6 +227,11 @@ class Scenes(Source):
         if index not in self._drawn:
             self._drawn[index] = self.draw(self.seed, index)
         return *self._drawn[index], f"scene_{self.seed}_{index:05d}"
+
+    def fingerprint(self, index: int) -> str:
+        """Of what decides the scene; no need to draw it."""
+        settings = sorted(self.draw.keywords.items())
+        return digest(repr((settings, self.seed, index)).encode())
 
 
 class ContextScenes(SegDataModule):

@@ -1,6 +1,7 @@
 """The data module: loaders that depend on nothing but the data, the seed and the batch number."""
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -11,12 +12,13 @@ from torch.utils.data import DataLoader
 
 from contextseg.classes import ClassSet
 from contextseg.contract import ConfigError
-from contextseg.data.dataset import KeyedDataset, collate
+from contextseg.data.dataset import KeyedDataset, collate, one_size
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, single_threaded
 
 SPLITS = ("train", "val", "test")
+LEAST = 16  # samples that a check reads at a time
 
 
 class SegDataModule(LightningDataModule):
@@ -44,6 +46,10 @@ class SegDataModule(LightningDataModule):
     def open(self, split: str) -> Source:
         """The source of a split: "train", "val" or "test"."""
         raise NotImplementedError
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that this data set has."""
+        return SPLITS
 
     def source(self, split: str) -> Source:
         """As `open`, opened once. Raises `ConfigError` if the split is unknown or empty."""
@@ -73,16 +79,35 @@ class SegDataModule(LightningDataModule):
         self._stream = {"seed": seed, "num_batches": num_batches, "first_batch": first_batch}
         self.accumulate, self.eval_batch_size = accumulate, eval_batch_size
 
-    def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000) -> None:
-        """Read up to `limit` evenly spaced samples per split. Raises the first `ConfigError` found."""
+    def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000, seconds: float = 1) -> None:
+        """Read samples of each split, drawn by lot: up to `limit`, no more after `seconds`, but `LEAST` at least.
+
+        Raises the first `ConfigError` found. src/check_data.py reads everything.
+        """
         if "train" in splits:
             self._micro_batch_size()
         for split in splits:
-            source = self.source(split)
-            indices = np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int).tolist()
+            source, start = self.source(split), time.monotonic()
+            order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
+            sizes = set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for _ in pool.map(source.read, indices):
-                    pass
+                for first in range(0, len(order), LEAST):
+                    if first and time.monotonic() - start > seconds:
+                        break
+                    try:
+                        some = pool.map(source.read, sorted(order[first : first + LEAST]))
+                        sizes |= {mask.shape for _, mask, _ in some}
+                    except ConfigError as error:
+                        raise ConfigError(f"{error}; {self.check_command()} lists all faults") from error
+            if split == "train":
+                together = self._micro_batch_size() // self._place()["world_size"]
+                if self.transform.crop_size is None and together > 1:
+                    one_size(sizes)
+
+    def check_command(self) -> str:
+        """The command that reads every file of this data set."""
+        root = getattr(self, "root", None)
+        return f"python src/check_data.py data={self.name}{f' data.root={root}' if root else ''}"
 
     def train_dataloader(self) -> DataLoader:
         """Keyed, augmented batches; as many as `plan` said."""
@@ -96,9 +121,10 @@ class SegDataModule(LightningDataModule):
         )
 
     def eval_dataloader(self, split: str) -> DataLoader:
-        """Every image of the split once over all processes, at its own size, in order."""
+        """Every image of the split once over all processes, at its own size, in order; a batch has one size."""
         source = self.source(split)
-        sampler = StridedEvalSampler(length=len(source), batch_size=self.eval_batch_size, **self._place())
+        sizes = [source.size(index) for index in range(len(source))] if self.eval_batch_size > 1 else None
+        sampler = StridedEvalSampler(length=len(source), batch_size=self.eval_batch_size, sizes=sizes, **self._place())
         return self._loader(KeyedDataset(source), sampler, persistent_workers=self.num_workers > 0)
 
     def val_dataloader(self) -> DataLoader:

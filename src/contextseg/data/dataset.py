@@ -1,6 +1,6 @@
 """From a key to a training sample, and from samples to a `Batch`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -41,10 +41,15 @@ class KeyedDataset(Dataset):
 def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
     """Stack samples. Raises `ConfigError` if their sizes differ."""
     images, masks, names = zip(*samples, strict=True)
-    sizes = sorted({tuple(mask.shape) for mask in masks})
+    one_size({tuple(mask.shape) for mask in masks})
+    return Batch(torch.stack(images), torch.stack(masks), list(names))
+
+
+def one_size(sizes: Iterable[tuple[int, ...]]) -> None:
+    """Raises `ConfigError` if there are different sizes (height, width)."""
+    sizes = sorted(sizes)
     if len(sizes) > 1:
         raise ConfigError(
             f"images of {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]} (height, width), cannot share a batch; "
             "set eval.batch_size=1 for evaluation, data.transform.crop_size for training"
         )
-    return Batch(torch.stack(images), torch.stack(masks), list(names))

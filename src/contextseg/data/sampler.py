@@ -5,8 +5,9 @@ that stands at place p % length of that epoch's permutation. A batch is a run of
 processes; so a restart is a matter of starting at a later batch, and a batch may straddle two epochs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 
@@ -65,22 +66,25 @@ class KeyedBatchSampler:
 class StridedEvalSampler:
     """Batches of keys (0, index) for one process: indices rank, rank + world_size, ..., unpadded.
 
-    Every image is seen exactly once over all processes. Raises `ConfigError` if a process would get none, because it
-    would leave the others waiting.
+    Every image is seen exactly once over all processes. `sizes` of the images (one for each, any values): a batch ends
+    where they change. Raises `ConfigError` if a process would get none, because it would leave the others waiting.
     """
 
-    def __init__(self, *, length: int, batch_size: int = 1, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self, *, length: int, batch_size: int = 1, rank: int = 0, world_size: int = 1, sizes: Sequence | None = None
+    ):
         if length < world_size:
             raise ConfigError(
                 f"{length} images cannot be evaluated by trainer.devices={world_size} processes; "
                 "use at most one process per image"
             )
-        self.indices = range(rank, length, world_size)
-        self.batch_size = batch_size
+        self.batches: list[list[Key]] = []
+        for _, run in groupby(range(rank, length, world_size), key=lambda index: sizes and sizes[index]):
+            keys = [(0, index) for index in run]
+            self.batches += [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for start in range(0, len(self.indices), self.batch_size):
-            yield [(0, index) for index in self.indices[start : start + self.batch_size]]
+        return iter(self.batches)

@@ -1,14 +1,22 @@
 """Where the pairs come from: the base of all sources, and the one that reads files."""
 
-from collections.abc import Mapping, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from contextseg.contract import IGNORE_INDEX, ConfigError
 
+# What PIL raises for a file that it cannot decode; a broken PNG is a SyntaxError.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
+END = 2**16  # bytes at either end of a file that its fingerprint reads
 
 
 class Source:
@@ -28,69 +36,132 @@ class Source:
         """What an error message calls the mask of this sample."""
         return f"mask {index} of {type(self).__name__}"
 
+    def files(self, index: int) -> tuple[Path, Path] | None:
+        """The files of the image and of the mask; None where there are none."""
+        return None
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of the image if they are known without reading it."""
+        return None
+
+    def fingerprint(self, index: int) -> str:
+        """16 hex digits that tell this image from others, the same on every machine."""
+        return digest(self.load(index)[0].tobytes())
+
     def read(self, index: int) -> Sample:
         """As `load`, checked. Raises `ConfigError` if the sizes differ or a label is no train id and not 255."""
         image, mask, name = self.load(index)
+        self.check_size(index, image, mask)
+        self.check_labels(index, mask)
+        return image, mask, name
+
+    def check_size(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
+        """Raises `ConfigError` unless image (H, W, 3) and mask (H, W) have one size."""
         if image.shape[:2] != mask.shape:
             raise ConfigError(
                 f"{self.where(index)} has size {mask.shape[1]}x{mask.shape[0]} and its image "
                 f"{image.shape[1]}x{image.shape[0]} (width x height); give both the same size"
             )
+
+    def check_labels(self, index: int, mask: np.ndarray) -> None:
+        """Raises `ConfigError` if a label of the mask (H, W) is no train id and not 255."""
         wrong = (mask >= self.num_classes) & (mask != IGNORE_INDEX)
         if wrong.any():
             raise ConfigError(
-                f"{self.where(index)}: labels {', '.join(map(str, np.unique(mask[wrong])))} are outside "
+                f"{self.where(index)}: labels {counted(mask[wrong])} are outside "
                 f"0..{self.num_classes - 1} and not 255; map them to train ids, or to 255 to ignore them"
             )
-        return image, mask, name
 
 
 class FileSource(Source):
-    """Pairs of an image file and a mask file of indices (PNG of mode L or P).
+    """Pairs of an image file and a mask file. `labels` reads a mask: path -> uint8 (H, W) of train ids, 255 void.
 
-    `relabel` maps raw labels to train ids (11 -> 255 for CamVid); a label that it does not name stays as it is.
+    `names` of the samples, by default those of the image files without ending.
     """
 
     def __init__(
-        self, pairs: Sequence[tuple[Path, Path]], num_classes: int, *, relabel: Mapping[int, int] | None = None
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        num_classes: int,
+        *,
+        labels: Callable[[Path], np.ndarray],
+        names: Sequence[str] | None = None,
     ):
         super().__init__(num_classes)
         self.pairs = list(pairs)
-        self.table = np.arange(256, dtype=np.uint8)
-        for raw, train_id in (relabel or {}).items():
-            self.table[raw] = train_id
+        self.labels = labels
+        self.names = [image.stem for image, _ in self.pairs] if names is None else list(names)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def load(self, index: int) -> Sample:
         image, mask = self.pairs[index]
-        return read_image(image), self.table[read_mask(mask)], image.stem
+        return read_image(image), self.labels(mask), self.names[index]
 
     def where(self, index: int) -> str:
         return str(self.pairs[index][1])
 
+    def files(self, index: int) -> tuple[Path, Path]:
+        return self.pairs[index]
 
-def read_image(path: Path) -> np.ndarray:
-    """The picture in a file, uint8 (H, W, 3) RGB. Raises `ConfigError` if it cannot be decoded."""
-    return np.array(_decoded(path).convert("RGB"))
+    def size(self, index: int) -> tuple[int, int]:
+        """As the file's head says. Raises `ConfigError` if it cannot be read."""
+        return decoded(self.pairs[index][0], pixels=False).size[::-1]
+
+    def fingerprint(self, index: int) -> str:
+        """Of the size, the first and the last 64 KiB of the image file. Raises `ConfigError` if it cannot be read."""
+        path = self.pairs[index][0]
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                head = file.read(END)
+                file.seek(max(size - END, 0))
+                return digest(str(size).encode(), head, file.read())
+        except OSError as error:
+            raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """The indices in a file, uint8 (H, W). Raises `ConfigError` if it cannot be decoded or holds colours."""
-    mask = _decoded(path)
-    if mask.mode not in ("L", "P"):
-        raise ConfigError(
-            f"{path} has mode {mask.mode}, but a mask holds one 8-bit index per pixel (mode L or P); "
-            "convert its colours or values to train ids first"
-        )
-    return np.array(mask)
+def digest(*parts: bytes) -> str:
+    """16 hex digits of the content."""
+    return blake2b(b"".join(parts), digest_size=8).hexdigest()
 
 
-def _decoded(path: Path) -> Image.Image:
+def counted(values: np.ndarray, most: int = 5) -> str:
+    """Values (N,) or (N, 3) -> "12, 37 (40, 8 pixels)", the most frequent first."""
+    values, counts = np.unique(values, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    shown = ", ".join(str(values[place].tolist()) for place in order)
+    return f"{shown}{more} ({', '.join(str(counts[place]) for place in order)} pixels)"
+
+
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
+    """The picture in a file, uint8 (H, W, 3) RGB. Raises `ConfigError` if it cannot be decoded.
+
+    Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, CMYK and palettes become RGB.
+    Pixels lie as stored, because a mask does too; `upright` turns them as the camera's EXIF orientation says.
+    """
+    image = decoded(path, upright)
+    if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] >= 2**16):
+        raise ConfigError(f"{path} has mode {image.mode}, values beyond 16 bits; save it with 8 bits per channel")
+    if image.mode.startswith("I"):
+        grey = (np.array(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def decoded(path: Path, upright: bool = False, pixels: bool = True) -> Image.Image:
+    """A picture file, loaded unless only its head is wanted (`pixels` false), as stored (a TIFF always `upright`).
+
+    Raises `ConfigError` if it is damaged.
+    """
     try:
         with Image.open(path) as file:
-            file.load()
-            return file
-    except (OSError, SyntaxError) as error:  # PIL calls a broken PNG a SyntaxError
+            if pixels:
+                file.load()
+            return ImageOps.exif_transpose(file) if upright else file
+    except UNREADABLE as error:
         raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error

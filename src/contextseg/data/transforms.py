@@ -63,7 +63,7 @@ class TrainTransform:
         if any(colour.values()):
             steps.append(A.ColorJitter(**{name: _around(value, name) for name, value in colour.items()}, p=1))
         self.compose = A.Compose(steps) if steps else None
-        self.flip = flip
+        self.crop_size, self.flip = crop_size, flip
         self.flip_pairs = tuple(flip_pairs)
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,52 @@
+"""Which image belongs to which mask: by the name without ending, or by what wildcards stand for."""
+
+import glob
+import re
+from pathlib import Path
+
+from contextseg.contract import ConfigError
+from contextseg.data.source import SUFFIXES
+
+WILDCARD = re.compile(r"(\*\*/|\*|\?|\[[^]]+\])")
+MEANS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}  # as regular expressions
+
+
+def find(root: Path, pattern: str) -> dict[str, Path]:
+    """Picture files by key. `pattern`, relative to `root`: a folder, or a path with *, ?, [] and **/.
+
+    The key is the file name without ending in a folder, the text in place of the wildcards otherwise, joined by "/".
+    Hidden files are left out. Raises `ConfigError` if two files have the same key.
+    """
+    pattern = str(Path(pattern))
+    if (root / pattern).is_dir():
+        keyed = [(path.stem, path) for path in sorted((root / pattern).iterdir()) if not path.name.startswith(".")]
+    else:
+        expression = re.compile("".join(_expression(part) for part in WILDCARD.split(pattern)))
+        found = sorted(glob.glob(pattern, root_dir=root, recursive=True))
+        keyed = [(_key(match), root / match[0]) for match in map(expression.fullmatch, found) if match]
+    files: dict[str, Path] = {}
+    for key, path in keyed:
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if key in files:
+            raise ConfigError(
+                f"{files[key]} and {path} both answer to the name {key!r}; rename one, or give a pattern "
+                f"that fits one of them, such as {pattern}/*{path.suffix}"
+            )
+        files[key] = path
+    return files
+
+
+def _expression(part: str) -> str:
+    if not WILDCARD.fullmatch(part):
+        return re.escape(part)
+    return MEANS.get(part) or f"({part.replace('[!', '[^')})"
+
+
+def _key(match: re.Match) -> str:
+    """What the wildcards stand for; without the ending where the last one covers it, as in * and *.*"""
+    *parts, last = match.groups()
+    if match.end(match.lastindex) == match.end():
+        suffix = Path(match[0]).suffix
+        last = "" if last == suffix[1:] else last.removesuffix(suffix)
+    return "/".join(part.strip("/") for part in (*parts, last) if part)

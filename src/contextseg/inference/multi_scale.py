@@ -1,0 +1,140 @@
+"""Resized and mirrored views of an image, averaged."""
+
+import copy
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contextseg.contract import ConfigError
+from contextseg.inference.predictor import Network, Predictor
+from contextseg.inference.views import WholeView, WindowView
+from contextseg.inference.whole import WholeImage
+from contextseg.layers.resize import resize
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+Size = tuple[int, int]  # height, width
+
+
+class MultiScale(Predictor):
+    """The scores of an image at several sizes, mirrored too if wanted, averaged at label size.
+
+    inner      what predicts each view; the whole image by default, or sliding windows
+    scales     factors of the size, each above 0; a scale of 1 is the image itself, untouched
+    flip       each view also mirrored; classes that a mirror image exchanges are exchanged back (`flip_pairs`)
+    base_size  null: a scale is a factor of the image's own size. A number: of a size at which the side `base_side`
+               ("long" or "short") has so many pixels, whatever the image (PyTorch-Encoding: the long side)
+    scores     "softmax": the probabilities of all views are averaged. "exp": exp(logit + logit of the mirror image),
+               averaged over windows and summed over scales (PyTorch-Encoding), so that a sure view counts more
+
+    A view is resized bilinearly, without anti-aliasing (as training resizes), and rounded to uint8. Raises
+    `ConfigError` for a value outside these ranges.
+    """
+
+    def __init__(
+        self,
+        inner: Predictor | None = None,
+        scales: Sequence[float] = SCALES,
+        flip: bool = False,
+        base_size: int | None = None,
+        base_side: str = "long",
+        scores: str = "softmax",
+    ):
+        if not scales or min(scales) <= 0:
+            raise ConfigError(f"eval.predictor.scales={list(scales)}: give factors above 0, such as [0.5,1]")
+        if base_size is not None and base_size < 1:
+            raise ConfigError(f"eval.predictor.base_size={base_size}: give pixels, 1 or more, or null")
+        if base_side not in ("long", "short"):
+            raise ConfigError(f"eval.predictor.base_side={base_side}: choose long or short")
+        if scores not in ("softmax", "exp"):
+            raise ConfigError(f"eval.predictor.scores={scores}: choose softmax or exp")
+        self.inner = inner or WholeImage()
+        self.scales, self.flip = tuple(scales), flip
+        self.base_size, self.base_side, self.scores = base_size, base_side, scores
+
+    def within(self, window: Sequence[int] | None) -> Predictor:
+        same = copy.copy(self)
+        same.inner = self.inner.within(window)
+        return same
+
+    def score(self, logits: Tensor) -> Tensor:
+        return logits.softmax(1) if self.scores == "softmax" else logits.clamp(max=80).exp()  # beyond: inf in float32
+
+    def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
+        views = []
+        for size, mirror in self.plan(image):
+            views += self.inner.views(self._seen(network, mirror), resized_image(image, size))
+        return views
+
+    def plan(self, image: Tensor) -> list[tuple[Size, tuple[bool, ...]]]:
+        """Image (1, 3, H, W) -> for each view its size, and whether it is mirrored; both at once: logits are added."""
+        sizes = [self.size_at(scale, image.shape[-2:]) for scale in self.scales]
+        mirrors = (False, True) if self.flip else (False,)
+        if self.scores == "exp":
+            return [(size, mirrors) for size in sizes]
+        return [(size, (mirror,)) for size in sizes for mirror in mirrors]
+
+    def size_at(self, scale: float, size: Sequence[int]) -> Size:
+        """Height and width in pixels of a view of an image of `size`, each at least 1."""
+        if self.base_size is None:
+            return tuple(max(1, math.floor(side * scale + 0.5)) for side in size)
+        base, target = max(size) if self.base_side == "long" else min(size), math.ceil(self.base_size * scale)
+        return tuple(target if side == base else max(1, math.floor(side * target / base + 0.5)) for side in size)
+
+    def _seen(self, network: Network, mirrors: Sequence[bool]) -> Network:
+        """The network as it sees an image, its mirror image, or both, whose logits are then added."""
+        seen = [self._mirrored(network) if mirror else network for mirror in mirrors]
+        return seen[0] if len(seen) == 1 else lambda image: sum(look(image).float() for look in seen)
+
+    def _mirrored(self, network: Network) -> Network:
+        def look(image: Tensor) -> Tensor:
+            logits = network(image.flip(-1)).flip(-1)
+            order = list(range(logits.shape[1]))
+            for one, other in self.flip_pairs:
+                order[one], order[other] = other, one
+            return logits[:, order] if self.flip_pairs else logits
+
+        return look
+
+
+class RandomScales(MultiScale):
+    """Scales and flips that are drawn for each image (AGLN, Section IV-A.4: uniform in [0.5, 2], then averaged).
+
+    draws   views of an image; the paper does not say how many
+    scale   from, to
+    flip    half of the draws are mirrored, on average
+    seed    of the draws; they depend on it and on the pixels of the image, so on neither batch nor process
+    """
+
+    def __init__(
+        self,
+        inner: Predictor | None = None,
+        draws: int = 6,
+        scale: Sequence[float] = (0.5, 2.0),
+        flip: bool = True,
+        seed: int = 0,
+    ):
+        if draws < 1:
+            raise ConfigError(f"eval.predictor.draws={draws}: give 1 or more")
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise ConfigError(f"eval.predictor.scale={list(scale)}: give [from, to], above 0 and in order")
+        super().__init__(inner, flip=flip)
+        self.draws, self.scale, self.seed = draws, tuple(scale), seed
+
+    def plan(self, image: Tensor) -> list[tuple[Size, tuple[bool, ...]]]:
+        draw = np.random.default_rng([self.seed, zlib.crc32(image.cpu().contiguous().numpy())])
+        scales, mirrors = draw.uniform(*self.scale, self.draws), draw.random(self.draws) < 0.5
+        return [
+            (self.size_at(scale, image.shape[-2:]), (bool(mirror and self.flip),))
+            for scale, mirror in zip(scales.tolist(), mirrors, strict=True)
+        ]
+
+
+def resized_image(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Image uint8 (1, 3, H, W) -> uint8 (1, 3, *size): bilinear, rounded to the nearest grey level."""
+    if image.shape[-2:] == torch.Size(size):
+        return image
+    return resize(image.float(), size).round_().to(torch.uint8)

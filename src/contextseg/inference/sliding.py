@@ -1,0 +1,98 @@
+"""Windows that overlap, and the padding of images that are smaller."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from contextseg.contract import ConfigError
+from contextseg.inference.predictor import Network, Predictor
+from contextseg.inference.views import WindowView
+
+PAD_COLOUR = (124, 116, 104)  # RGB; what training pads with
+
+
+class SlidingWindow(Predictor):
+    """Windows that overlap, their probabilities averaged at image size.
+
+    crop          height and width of the window in pixels, one number for a square
+    stride        step between windows as a fraction of the crop, above 0 and at most 1
+    window_batch  windows in one pass, which bounds the memory whatever the image
+    pad           what an image smaller than the crop gets: False, a window of its own size, so that no padding is
+                  invented; True, a border of the mean colour below and to the right, cut off again; "grid", such a
+                  border up to the next whole step, so that no window is moved back (PyTorch-Encoding)
+
+    Raises `ConfigError` for a value outside these ranges.
+    """
+
+    def __init__(
+        self, crop: int | Sequence[int], stride: float = 2 / 3, window_batch: int = 4, pad: bool | str = False
+    ):
+        crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
+        if len(crop) != 2 or min(crop) < 1:
+            raise ConfigError(f"eval.predictor.crop={list(crop)}: give [height, width] in pixels, each 1 or more")
+        if not 0 < stride <= 1:
+            raise ConfigError(f"eval.predictor.stride={stride}: give a fraction of the crop, above 0 and at most 1")
+        if window_batch < 1:
+            raise ConfigError(f"eval.predictor.window_batch={window_batch}: give 1 or more")
+        if pad not in (False, True, "grid"):
+            raise ConfigError(f"eval.predictor.pad={pad}: choose false, true or grid")
+        self.crop, self.stride, self.window_batch, self.pad = crop, stride, window_batch, pad
+
+    def within(self, window: Sequence[int] | None) -> Predictor:
+        if window is None:
+            return self
+        if self.crop != tuple(window):
+            raise ConfigError(f"eval.predictor.crop={list(self.crop)}: the head takes {list(window)} only; give that")
+        return SlidingWindow(window, self.stride, self.window_batch, pad=self.pad or True)
+
+    def views(self, network: Network, image: Tensor) -> list[WindowView]:
+        size = image.shape[-2:]
+        if self.pad:
+            image = padded(image, self.grid(size) if self.pad == "grid" else self.crop)
+        places = windows(image.shape[-2:], self.crop, self.stride)
+        logits = []
+        for start in range(0, len(places), self.window_batch):
+            batch = places[start : start + self.window_batch]
+            logits += network(torch.cat([image[..., rows, columns] for rows, columns in batch]))
+        return [WindowView(size, places, logits)]
+
+    def grid(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The least (height, width) that holds `size` and ends where a window of the regular grid ends."""
+        steps = [step_of(side, self.stride) for side in self.crop]
+        return tuple(
+            crop + step * math.ceil(max(0, side - crop) / step)
+            for side, crop, step in zip(size, self.crop, steps, strict=True)
+        )
+
+
+def padded(image: Tensor, least: Sequence[int]) -> Tensor:
+    """Image uint8 (B, 3, H, W) -> at least (B, 3, *least), the border below and to the right in `PAD_COLOUR`."""
+    height, width = image.shape[-2:]
+    size = (max(height, least[0]), max(width, least[1]))
+    if size == (height, width):
+        return image
+    canvas = image.new_tensor(PAD_COLOUR).view(3, 1, 1).repeat(len(image), 1, *size)  # (B, 3, H', W')
+    canvas[..., :height, :width] = image
+    return canvas
+
+
+def windows(size: Sequence[int], crop: Sequence[int], stride: float) -> list[tuple[slice, slice]]:
+    """Rows and columns of equal windows that together cover every pixel of an image of `size`.
+
+    size, crop: (height, width) in pixels; stride: fraction of the crop. A window is never larger than the image; the
+    last one of a line is moved back to the border.
+    """
+
+    def line(length: int, window: int) -> list[slice]:
+        window = min(window, length)
+        last, step = length - window, step_of(window, stride)
+        return [slice(start, start + window) for start in (min(s, last) for s in range(0, last + step, step))]
+
+    return [(rows, columns) for rows in line(size[0], crop[0]) for columns in line(size[1], crop[1])]
+
+
+def step_of(window: int, stride: float) -> int:
+    """Pixels between two windows of `window` pixels."""
+    return max(1, round(window * stride))

@@ -1,0 +1,80 @@
+"""What the network said about a view of one image, kept as small as it came; rows at label size are made when asked.
+
+So the memory of a prediction does not grow with views x K x H x W. A view has `classes`, their number, and
+
+    rows(size, rows, score) -> float32 (1, K, len(rows), size[1])
+
+rows `rows` of the scores at `size` (height, width), where score((1, K, h, w) logits) -> (1, K, h, w) scores.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from contextseg.layers.resize import resize
+
+Score = Callable[[Tensor], Tensor]
+
+
+class WholeView:
+    """Logits (1, K, h, w) of all that is seen: they are resized, then scored."""
+
+    def __init__(self, logits: Tensor):
+        self.logits, self.classes = logits, logits.shape[1]
+
+    def rows(self, size: Sequence[int], rows: slice, score: Score) -> Tensor:
+        return score(resized_rows(self.logits, size, rows))
+
+
+class WindowView:
+    """Windows: each is scored at its own size, the scores are averaged where windows overlap, then resized.
+
+    size: (height, width) of the view; beyond it there is only padding. places: rows and columns of each window.
+    logits: (K, h, w) of each.
+    """
+
+    def __init__(self, size: Sequence[int], places: Sequence[tuple[slice, slice]], logits: Sequence[Tensor]):
+        self.size, self.places, self.logits = tuple(size), places, logits
+        self.classes = len(logits[0])
+
+    def rows(self, size: Sequence[int], rows: slice, score: Score) -> Tensor:
+        return resized_rows(lambda needed: self.average(needed, score), size, rows, self.size[0])
+
+    def average(self, rows: slice, score: Score) -> Tensor:
+        """Rows of the averaged scores at the size of the view: (1, K, len(rows), width)."""
+        width = self.size[1]
+        total = self.logits[0].new_zeros(1, self.classes, rows.stop - rows.start, width, dtype=torch.float32)
+        seen = total.new_zeros(total.shape[-2:])
+        for (down, across), logits in zip(self.places, self.logits, strict=True):
+            start, stop = max(rows.start, down.start), min(rows.stop, down.stop)
+            if start >= stop:
+                continue
+            window = (down.stop - down.start, across.stop - across.start)
+            part = score(resized_rows(logits[None], window, slice(start - down.start, stop - down.start)))
+            place = (..., slice(start - rows.start, stop - rows.start), slice(across.start, min(across.stop, width)))
+            total[place] += part[..., : width - across.start]
+            seen[place] += 1
+        return total.div_(seen)
+
+
+def resized_rows(
+    x: Tensor | Callable[[slice], Tensor], size: Sequence[int], rows: slice, height: int | None = None
+) -> Tensor:
+    """Rows of `resize(x, size)`, from no more than the rows of `x` that they lie between, in float32.
+
+    x: (B, C, h, w), or a function that gives rows of it, with its `height` beside it.
+    """
+    if isinstance(x, Tensor):
+        whole, height = x, x.shape[-2]
+        x = lambda needed: whole[..., needed, :]  # noqa: E731
+    if height == size[0]:
+        return resize(x(rows).float(), (rows.stop - rows.start, size[1]))
+    at = ((torch.arange(rows.start, rows.stop) + 0.5) * (height / size[0]) - 0.5).clamp(min=0)  # as torch counts
+    above = at.long().clamp(max=height - 1)
+    below = (above + 1).clamp(max=height - 1)
+    first, last = int(above[0]), int(below[-1])
+    wide = resize(x(slice(first, last + 1)).float(), (last + 1 - first, size[1]))
+    part = (at - above).to(wide.device)[:, None]
+    upper, lower = (wide[..., (line - first).to(wide.device), :] for line in (above, below))
+    return torch.lerp(upper, lower, part)

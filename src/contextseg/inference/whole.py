@@ -1,0 +1,32 @@
+"""One pass over the whole image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from contextseg.inference.predictor import Network, Predictor
+from contextseg.inference.sliding import SlidingWindow
+from contextseg.inference.views import WholeView
+from contextseg.layers.resize import argmax_resized, resize
+
+
+class WholeImage(Predictor):
+    """One pass over the whole image at its own size, a batch at a time: logits, resize, arg-max, bit for bit.
+
+    A network that takes one size only gets windows of it.
+    """
+
+    def views(self, network: Network, image: Tensor) -> list[WholeView]:
+        return [WholeView(network(image))]
+
+    def within(self, window: Sequence[int] | None) -> Predictor:
+        return self if window is None else SlidingWindow(window, pad=True)
+
+    @torch.no_grad()
+    def probabilities(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        return resize(network(image).float(), size or image.shape[-2:]).softmax(1)
+
+    @torch.no_grad()
+    def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        return argmax_resized(network(image).float(), size or image.shape[-2:])

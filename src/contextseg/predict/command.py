@@ -1,0 +1,145 @@
+"""Label images, videos and a webcam with a checkpoint alone: no configuration of the training, no data set."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from rich.progress import Progress
+
+from contextseg import build
+from contextseg.callbacks.progress import progress
+from contextseg.checkpoint import load_checkpoint
+from contextseg.contract import ConfigError
+from contextseg.predict import inputs, tiles, video
+from contextseg.predict.labeller import Labeller
+from contextseg.predict.outputs import ImageWriter, check_formats, paint, save_labels, side_file
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of the inputs."""
+
+    labelled: list[Path | int]
+    skipped: list[str]  # the reason for each of the others
+
+
+def predict(cfg: DictConfig) -> Outcome:
+    """Label what `cfg.input` names and write the formats `cfg.formats` into the folder `cfg.output`.
+
+    A file that cannot be read is skipped and told in the outcome. Raises `ConfigError` for a wrong option.
+    """
+    check(cfg)
+    place = device(cfg.device)
+    found = inputs.find(cfg.input)
+    names = inputs.output_names([*found.images, *found.videos])
+    network = load_checkpoint(cfg.ckpt).to(place)
+    if network.head.needs_mask:
+        raise ConfigError(f"ckpt={cfg.ckpt}: {type(network.head).__name__} needs the ground truth and cannot predict")
+    predictor = build.predictor(cfg, network)
+    asked = {"batch_size": cfg.batch_size, "tile": cfg.tile}
+    labeller = Labeller(network, predictor, probabilities="probabilities" in cfg.formats, **asked)
+    outcome = Outcome([], [])
+    with ImageWriter(Path(cfg.output), cfg.formats, network.classes) as writer, progress() as bar:
+        if found.images:
+            label_images(found.images, names, labeller, writer, outcome, bar, cfg.max_megapixels)
+        labeller = Labeller(network, predictor, probabilities=False, **asked)
+        for source in found.videos:
+            label_video(source, names[source], labeller, cfg, outcome, bar)
+    total = len(found.images) + len(found.videos)
+    log.info("%d of %d inputs labelled: %s", len(outcome.labelled), total, cfg.output)
+    return outcome
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises `ConfigError` for an option that no input could satisfy."""
+    tiles.check(cfg.tile)
+    check_formats("video_formats", cfg.video_formats, video.FORMATS)
+    for option in ("batch_size", "frames"):
+        value = cfg[option]
+        if not (value is None and option == "frames") and (type(value) is not int or value < 1):
+            raise ConfigError(f"{option}={value}: give a whole number that is at least 1")
+    if isinstance(cfg.max_megapixels, bool | str | None) or cfg.max_megapixels <= 0:
+        raise ConfigError(f"max_megapixels={cfg.max_megapixels}: give a number above 0")
+
+
+def device(wanted: str) -> torch.device:
+    """The device meant by `device=`: "auto" is a GPU if there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
+        raise ConfigError(f"device={wanted}: choose auto or cpu{', or cuda' if torch.cuda.is_available() else ''}")
+    return torch.device(wanted)
+
+
+def label_images(
+    files: list[Path],
+    names: dict[Path | int, str],
+    labeller: Labeller,
+    writer: ImageWriter,
+    outcome: Outcome,
+    bar: Progress,
+    max_megapixels: float,
+) -> None:
+    """Write the results of image files; a broken one is added to `outcome.skipped` and the rest goes on."""
+    task = bar.add_task("images", total=len(files), note="")
+    by_name = {names[file]: file for file in files}
+
+    def images() -> Iterator[tuple[str, np.ndarray]]:
+        for file in files:
+            try:
+                image = inputs.read(file, max_megapixels)
+                labeller.check(str(file), image)
+            except ConfigError as error:
+                skip(outcome, error)
+                bar.advance(task)
+            else:
+                bar.update(task, note=file.name)
+                yield names[file], image
+
+    for done in labeller(images()):
+        file = by_name[done.name]
+        writer.write(done, file.name)
+        outcome.labelled.append(file)
+        bar.advance(task)
+
+
+def label_video(
+    source: Path | int, name: str, labeller: Labeller, cfg: DictConfig, outcome: Outcome, bar: Progress
+) -> None:
+    """Write the overlays of a video or webcam as a video, the labels as a PNG per frame, as `cfg.video_formats` says.
+
+    A video that cannot be read is added to `outcome.skipped`, one that breaks off too; what it had is kept.
+    """
+    folder, classes, overlays = Path(cfg.output), labeller.network.classes, "overlays" in cfg.video_formats
+    try:
+        with (
+            video.Frames(source, cfg.frames) as frames,
+            side_file(folder / "videos" / f"{name}.mp4") if overlays else nullcontext() as side,
+            closing(video.OverlayVideo(side, frames.fps)) as result,
+        ):
+            task = bar.add_task(name, total=frames.total, note="")
+            with video.until_stopped(frames.name, stoppable=isinstance(source, int)):
+                for done in labeller((f"{i:06d}", frame) for i, frame in enumerate(frames)):
+                    if "labels" in cfg.video_formats:
+                        save_labels(done.labels, classes, folder / "labels" / name / f"{done.name}.png")
+                    if overlays:
+                        result.write(paint(done.image, done.labels, classes))
+                    bar.advance(task)
+            frames.check_some()
+        frames.check_whole()
+    except ConfigError as error:
+        skip(outcome, error)
+    else:
+        outcome.labelled.append(source)
+
+
+def skip(outcome: Outcome, error: ConfigError) -> None:
+    """Tell at once, and remember."""
+    log.warning("skipped: %s", error)
+    outcome.skipped.append(str(error))
