@@ -93,3 +93,8 @@ def test_strides_and_maps_are_counted_from_the_end():
 def test_what_makes_no_pyramid_is_refused(widths, settings, message):
     with pytest.raises(ConfigError, match=message):
         FPNHead(widths, K, **settings)
+
+
+def test_maps_that_do_not_go_from_fine_to_coarse_are_refused():
+    with pytest.raises(ConfigError, match=r"strides \[4, 8, 16, 8\]; use neck=none"):
+        FPNHead((8, 8, 8, 8), 5, strides=(4, 8, 16, 8))

@@ -194,3 +194,9 @@ def test_backbones_of_the_ocr_paper(name, channels, strides):
     with torch.device("meta"):
         backbone = build.instantiate(cfg.backbone, "backbone")
     assert (backbone.channels, backbone.strides) == (channels, strides)
+
+
+@pytest.mark.parametrize("stride", [0, 3])
+def test_jpu_refuses_a_stride_that_does_not_fit(stride):
+    with pytest.raises(ConfigError, match=rf"neck.stride={stride} does not fit maps of stride"):
+        JPU((8, 8, 8, 8), (4, 8, 16, 32), stride=stride)

@@ -22,6 +22,7 @@ from contextseg.data.source import read_image
 
 log = logging.getLogger(__name__)
 MOST = 16  # maps shown of one kind, spread over all there are
+FEATURES = ("encoder_before", "encoder_after")  # no shares: their channels have no common scale
 
 
 def attend(cfg: DictConfig) -> Path:
@@ -65,8 +66,10 @@ def inside_picture(inside: dict[str, Tensor], classes: ClassSet, shares: np.ndar
         else:
             chosen = torch.linspace(0, len(values) - 1, min(len(values), MOST)).round().int().tolist()
             names = classes.names if len(values) == len(classes) else range(len(values))
-            tiles = [viz.caption(viz.enlarge(grey(values[i]), 128), str(names[i])) for i in chosen]
-            rows.append(viz.caption(viz.sheet(tiles, columns=8), name))
+            most = values.amax((1, 2)) if name in FEATURES else values.amax().expand(len(values))  # white
+            tiles = [viz.caption(viz.enlarge(grey(values[i], most[i]), 128), str(names[i])) for i in chosen]
+            scale = "each to its own maximum" if name in FEATURES else f"white: {values.max():.2g}"
+            rows.append(viz.caption(viz.sheet(tiles, columns=8), f"{name}, {scale}"))
     return viz.sheet(rows, columns=1)
 
 
@@ -86,9 +89,9 @@ def bars(name: str, values: np.ndarray, classes: ClassSet | None = None, truth: 
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def grey(values: Tensor) -> np.ndarray:
-    """A map (h, w), not negative -> grey uint8 (h, w, 3), white at its maximum."""
-    level = (255 * values / values.max().clamp(min=1e-12)).round().to(torch.uint8).numpy()
+def grey(values: Tensor, most: Tensor) -> np.ndarray:
+    """A map (h, w), not negative -> grey uint8 (h, w, 3), white at `most`."""
+    level = (255 * values / most.clamp(min=1e-12)).round().to(torch.uint8).numpy()
     return level[..., None].repeat(3, axis=-1)
 
 

@@ -13,12 +13,13 @@ The variants of Tables 5 and 6, which the paper names but does not describe, are
 
     OCCM    X_s and SCM leave: conv(X_c) -> 1x1 conv -> classifier
     OSCM    CCM leaves: X is the middle feature, and pooled X stands in the place of C_m: P_p = FC(pool(X)) and
-            M = pool(X) P_p^T. `cp` supervises that P_p.
+            M = pool(X) P_p^T. The tables' OSCM goes without `cp`, which belongs to CCM (`loss=aux`); given, it
+            supervises that P_p.
     PANet   both modules on X, neither hears of the other: CCM gives conv(X_c), SCM is the OSCM's with a class layer of
             its own; `cp` supervises the CCM's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class CTNetHead(Head):
     modules            "both"; "ccm" (OCCM) or "scm" (OSCM, Table 5)
     wiring             "tandem" or "parallel" (PANet, Table 6)
     channel_block      what makes C_m: "mce", "eca", "se" (Table 1), "gc" or "encoding" (Figure 3)
-    kernel_sizes       of "mce"; exactly one for "eca" (Figure 7)
+    kernel_sizes       of "mce"; exactly one for "eca" (Figure 7); the other blocks have none
     pooling            global pooling in "mce", "eca" and "se", and of X in OSCM: "avg", "max" or "mix" (Table 2)
     class_activation   makes P_p of its scores: "softmax" or "sigmoid"
     class_probability  return the scores of P_p, for the loss term `cp`; a loss without it needs false: a class layer
@@ -96,17 +97,17 @@ class CTNetHead(Head):
         self.emits = frozenset({"class_probability"} if class_probability else ())
         self.pooling, self.class_activation = pooling, class_activation
         self.reduce = ConvNormAct(in_channels[-1], channels, 3)
-        self.channel_block = self.classes = self.attention = self.own_classes = None
+        self.channel_block = self.ccm_classes = self.attention = self.scm_classes = None
         if modules != "scm":
             self.channel_block = make_block(channel_block, channels, kernel_sizes=kernel_sizes, pooling=pooling)
             self.channel_weights = AttentionTap()  # (B, C)
             if class_probability or (modules == "both" and wiring == "tandem"):
-                self.classes = nn.Linear(channels, num_classes)
+                self.ccm_classes = nn.Linear(channels, num_classes)
         if modules != "ccm":
             self.attention = PixelClass(channels, key_channels or channels // 2)
             if self.channel_block is None or wiring == "parallel":
-                self.own_classes = nn.Linear(channels, num_classes)
-        if self.classes is not None or self.own_classes is not None:
+                self.scm_classes = nn.Linear(channels, num_classes)
+        if self.ccm_classes is not None or self.scm_classes is not None:
             self.probability = AttentionTap()  # (B, K); PANet: of CCM, if supervised, then of SCM
         self.conv = ConvNormAct(channels, channels, 3)
         self.fuse = ConvNormAct(channels if self.attention is None else 2 * channels, channels)
@@ -118,28 +119,31 @@ class CTNetHead(Head):
         x = middle = self.reduce(features[-1])  # (B, C, h, w)
         found = []  # (scores of P_p, M) of each class layer
         if self.channel_block is not None:
-            weights = self.channel_weights(self.channel_block(x).to(x.dtype))  # (B, C)
-            middle = weights[:, :, None, None] * x  # Eq. 3
-            if self.classes is not None:
-                found.append(self.class_features(self.classes, weights))
+            weights = self.channel_weights(self.precise(self.channel_block, x))  # (B, C)
+            middle = weights[:, :, None, None].to(x.dtype) * x  # Eq. 3
+            if self.ccm_classes is not None:
+                found.append(self.class_features(self.ccm_classes, weights))
         parts = [self.conv(middle)]
         if self.attention is not None:
-            if self.own_classes is not None:
-                found.append(self.class_features(self.own_classes, pool(x, self.pooling)))
+            if self.scm_classes is not None:
+                found.append(self.class_features(self.scm_classes, self.precise(pool, x, self.pooling)))
             _, vectors = found[-1]
-            parts.append(self.attention(middle if self.own_classes is None else x, vectors))
+            parts.append(self.attention(middle if self.scm_classes is None else x, vectors.to(x.dtype)))
         fused = self.fuse(torch.cat(parts, dim=1))  # (B, C, h, w)
         extras = {"class_probability": found[0][0]} if self.emits else {}
         return SegOutput(self.classifier(self.dropout(fused)), extras)
 
+    def precise(self, block: Callable[..., Tensor], x: Tensor, *settings: str) -> Tensor:
+        """A block of (B, C, h, w) in the precision of the weights: what tells images apart is small in half of it."""
+        with torch.autocast(x.device.type, enabled=False):
+            return block(x.to(self.classifier.weight.dtype), *settings)
+
     def class_features(self, layer: nn.Linear, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 5: the vector (B, C) of an image -> raw scores (B, K) of P_p, and M (B, C, K)."""
-        scores = layer(vector)
-        if self.class_activation == "softmax":
-            probability = scores.softmax(-1, dtype=torch.float32).to(vector.dtype)
-        else:
-            probability = scores.sigmoid().to(vector.dtype)
-        return scores, vector.unsqueeze(2) * self.probability(probability).unsqueeze(1)
+        with torch.autocast(vector.device.type, enabled=False):
+            scores = layer(vector)
+            probability = scores.softmax(-1) if self.class_activation == "softmax" else scores.sigmoid()
+            return scores, vector.unsqueeze(2) * self.probability(probability).unsqueeze(1)
 
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]

@@ -21,9 +21,11 @@ POOLINGS = ("avg", "max", "mix")
 def make_block(name: str, channels: int, *, kernel_sizes: Sequence[int], pooling: str) -> nn.Module:
     """The block of `BLOCKS` called `name`; `kernel_sizes` are those of "mce", for "eca" exactly one.
 
-    Raises `ConfigError` for another number of kernels, and for a pooling other than "avg" with "gc" and "encoding",
-    which have their own way to sum up an image.
+    Raises `ConfigError` for kernels that are no list of whole numbers, another number of them, and for a pooling other
+    than "avg" with "gc" and "encoding", which have their own way to sum up an image.
     """
+    if not isinstance(kernel_sizes, Sequence) or not all(isinstance(kernel, int) for kernel in kernel_sizes):
+        raise ConfigError(f"head.kernel_sizes={kernel_sizes}: give a list of whole numbers, such as [9]")
     if name == "mce":
         return MCE(channels, kernel_sizes, pooling)
     if name == "eca":

@@ -23,7 +23,8 @@ def levels(strides: Sequence[int], finest: int) -> int:
 class Laterals(nn.Module):
     """A k x k conv -> BN -> ReLU to `channels` on each map that the pyramid uses, 3x3 on the coarsest of them.
 
-    Strides and channels are both counted from the end. Raises `ConfigError` for less than two maps, or an even kernel.
+    Strides and channels are both counted from the end. Raises `ConfigError` for less than two maps, maps that
+    do not go from fine to coarse, or an even kernel.
     """
 
     def __init__(
@@ -38,6 +39,10 @@ class Laterals(nn.Module):
         super().__init__()
         if len(in_channels) < 2:
             raise ConfigError(f"a feature pyramid needs two maps or more and gets {len(in_channels)}; use neck=none")
+        if list(strides) != sorted(strides):
+            raise ConfigError(
+                f"a feature pyramid needs maps from fine to coarse, and gets strides {list(strides)}; use neck=none"
+            )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ConfigError(f"head.lateral_kernel={kernel_size}: give an odd number, 1 or 3")
         *finer, last = in_channels[-levels(strides[-len(in_channels) :], finest_stride) :]

@@ -36,10 +36,11 @@ class LocalRefinement(nn.Module):
 class ChannelResampling(nn.Module):
     """F_i = sum_j softmax_j(E_i . B_j) B_j: channel i of the decoder takes from the encoder's channels what is like it.
 
-    Eq. 4, F = B x softmax(B x E^T), does not multiply with maps of C x hw. With maps of hw x C it can only be
-    F = B softmax(B^T E), and the softmax goes over the encoder's channels: only so is each channel of F a mean of
-    them, and stands where the channel E_i is that it is added to (Eq. 6). Inner products over hw pixels are large and
-    not scaled in the paper, hence always float32.
+    Eq. 4, F = B x softmax(B x E^T), does not multiply with maps of C x hw. With maps of hw x C it reads
+    F = B softmax(B^T E), and the softmax goes over the encoder's channels: so each channel of F is a mean of them, and
+    stands where the channel E_i is that it is added to (Eq. 6); the released code normalises over the same axis.
+    Inner products over hw pixels are large and not scaled in the paper, so a channel often takes from one encoder
+    channel alone, and many from the same; hence always float32.
     """
 
     def __init__(self):
@@ -50,7 +51,8 @@ class ChannelResampling(nn.Module):
         """Encoder map B and decoder map E (B, C, h, w) -> F (B, C, h, w)."""
         keys, queries = encoder.flatten(2), decoder.flatten(2)  # (B, C, hw)
         with torch.autocast(encoder.device.type, enabled=False):
-            product = queries.float() @ keys.float().mT  # (B, C, C)
+            precise = torch.promote_types(encoder.dtype, torch.float32)
+            product = queries.to(precise) @ keys.to(precise).mT  # (B, C, C)
         relation = self.relation(product.softmax(-1).to(encoder.dtype))  # (B, C, C)
         return (relation @ keys).view_as(encoder)
 

@@ -171,7 +171,9 @@ class ClassProbability(LossTerm):
     def __init__(self, *, weight: float = 1.0, activation: str = "softmax", batch_weight: str = "none"):
         super().__init__(weight)
         if activation not in ACTIVATIONS:
-            raise ConfigError(f"loss.term.cp.activation={activation}: choose {' or '.join(ACTIVATIONS)}")
+            raise ConfigError(
+                f"head.class_activation (loss.term.cp.activation)={activation}: choose {' or '.join(ACTIVATIONS)}"
+            )
         if batch_weight not in BATCH_WEIGHTS:
             raise ConfigError(f"loss.term.cp.batch_weight={batch_weight}: choose {' or '.join(BATCH_WEIGHTS)}")
         self.activation, self.batch_weight = activation, batch_weight

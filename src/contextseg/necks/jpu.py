@@ -28,7 +28,8 @@ class JPU(Neck):
     a head's context is worth on `context_scenes` take `neck=none` (the dilated alternative on any backbone:
     `neck=none backbone.output_stride=8`).
 
-    Raises `ConfigError` if there are fewer than two maps.
+    On ResNets the last map is then finer than the one before it. Raises `ConfigError` if there are fewer than two maps,
+    or if `stride` neither divides nor is divided by the strides of those it takes.
     """
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], *, channels: int = 512, stride: int = 8):
@@ -36,6 +37,8 @@ class JPU(Neck):
         if len(in_channels) < 2:
             raise ConfigError(f"neck=jpu joins two maps or three, got {len(in_channels)}; use neck=none")
         count = min(max(sum(s >= stride for s in strides), 2), 3)
+        if stride < 1 or any(max(s, stride) % min(s, stride) for s in strides[-count:]):
+            raise ConfigError(f"neck.stride={stride} does not fit maps of stride {list(strides)}; give 8")
         self.taken, self.stride = tuple(strides[-count:]), stride
         self.lateral = nn.ModuleList(ConvNormAct(width, channels, 3) for width in in_channels[-count:])
         self.dilated = nn.ModuleList(
