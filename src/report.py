@@ -1,11 +1,11 @@
-"""Tabulate runs, mean ± sd over seeds:  python src/report.py runs=FOLDER output=TABLE.md"""
+"""The papers' tables beside our runs, mean ± sd over seeds:  python src/report.py runs=FOLDER"""
 
 from contextseg.cli import command
 
 
 @command("report")
 def report(cfg):
-    from contextseg.report import report as work
+    from contextseg.report.command import report as work
 
     work(cfg)
 

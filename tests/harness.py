@@ -32,7 +32,7 @@ SMALL = (
     "trainer.log_every_steps=1",
 )
 COMMANDS = Path(__file__).parents[1] / "src"
-TIMES = {"train/images_per_second", "train/waiting_for_data"}  # columns of metrics.csv that no two runs share
+TIMES = {"train/images_per_second", "train/waiting_for_data", "train/peak_ram_gib"}  # that no two runs share
 
 
 class PowerCut(RuntimeError):

@@ -131,6 +131,10 @@ def no_mask(root):
     (root / "masks/val/val1.png").unlink()
 
 
+def no_image(root):
+    (root / "images/val/val1.jpg").unlink()
+
+
 def no_box(root):
     for path in (root / "masks/train").iterdir():
         save(path, np.array(Image.open(path)) % 2)
@@ -153,7 +157,8 @@ DAMAGE = [
     (empty_mask, "warning", "void", "val1.png: every pixel is void"),
     (same_in_two_splits, "error", "in two splits", "the same picture is in train and val: "),
     (same_twice, "warning", "duplicate", "val1.png; their masks differ"),
-    (no_mask, "error", "split", "val: 1 of 3 images of the val split have no mask"),
+    (no_mask, "error", "no mask", "val1.jpg of val has no mask"),
+    (no_image, "warning", "no image", "val1.png of val has no image"),
     (no_box, "warning", "class", "no pixel of box in train"),
 ]
 

@@ -184,7 +184,7 @@ def test_settings_reach_the_loss():
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ConfigError, match="activation.=relu: choose softmax or sigmoid"):
+    with pytest.raises(ConfigError, match=r"activation.=relu: choose softmax or sigmoid"):
         ClassProbability(activation="relu")
     with pytest.raises(ConfigError, match="batch_weight=mean: choose none or valid"):
         ClassProbability(batch_weight="mean")

@@ -338,8 +338,8 @@ def test_a_sweep_in_processes_of_its_own_has_one_folder_and_a_table(here):
 
 
 def test_what_a_sweep_cannot_do_is_refused(here):
-    assert "run each job as a command of its own" in refused("train", "-m", "seed=0,1", *SHORT, "trainer.devices=2")
-    assert "resume one run at a time" in refused("train", "-m", "seed=0,1", *SHORT, "resume=auto")
+    assert "use resume=auto" in refused("train", "-m", "seed=0,1", *SHORT, "resume=nowhere")
+    assert "hydra.launcher.jobs=0: give" in refused("train", "-m", "seed=0,1", *SHORT, "hydra.launcher.jobs=0")
     assert not folders(here)
 
 

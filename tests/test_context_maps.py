@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from contextseg import build
-from contextseg.attend import class_shares, inside_picture
 from contextseg.classes import ClassSet
 from contextseg.context_maps import context_maps, inside_maps
+from contextseg.context_pictures import class_shares, inside_picture
 from contextseg.contract import ConfigError
 
 HEADS = sorted(name for name, kind in build.head_classes().items() if not kind.needs_mask)

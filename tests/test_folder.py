@@ -171,6 +171,7 @@ def test_lonely_files(tree, caplog):
     with pytest.raises(ConfigError, match=r"1 of 4 images of the train split have no mask .*train/train2\.jpg"):
         folder(tree).check()
     (tree / "images/val/val1.jpg").unlink()
+    folder(tree).check(("val",))
     assert len(folder(tree).source("val")) == 2
     assert "1 masks of the val split have no image, first" in caplog.text
 
@@ -236,6 +237,8 @@ def test_masks_in_colours(tree):
         ({"ignore": 3}, "ignore: 3: give a list"),
         ({"groups": {"round": ["bal"]}}, "groups round: "),
         ({"flip_pairs": [["ball"]]}, "flip_pairs: .*two names"),
+        ({"flip_pairs": [["ball", "box"], ["box", "background"]]}, "flip_pairs: .*each name once"),
+        ({"flip_pairs": [[["ball"], "box"]]}, "flip_pairs: .*two names"),
     ],
 )
 def test_mistakes_in_the_class_file(tree, facts, message):
@@ -297,6 +300,16 @@ def test_a_fingerprint_is_of_the_content(tmp_path):
     a, b, c = (FileSource([(path, path)], 3, labels=read_image).fingerprint(0) for path in paths)
     assert a == b != c
     assert len(a) == 16
+    for name, place in (("d", 0), ("e", 10**6)):  # two large files that differ in the middle alone
+        (tmp_path / name).write_bytes(bytes(place) + b"x" + bytes(2 * 10**6 - place))
+    paths = [tmp_path / name for name in "de"]
+    d, e = (FileSource([(path, path)], 3, labels=read_image).fingerprint(0) for path in paths)
+    assert d != e
+
+
+def test_the_root_is_missing(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.root=.*nowhere: no such folder"):
+        folder(tmp_path / "nowhere")
 
 
 def test_images_of_different_sizes_need_a_crop(tree):
@@ -328,6 +341,15 @@ def test_training_and_scoring_own_data(tree):
     )
     result = run.fit(cfg)
     assert set(result.metrics["iou"]) == set(NAMES)
+    ckpt = result.folder / "checkpoints/last.ckpt"
+    swapped = ["data.images={train: images/val, val: images/train}", "data.masks={train: masks/val, val: masks/train}"]
+    again = [f"ckpt={ckpt}", *swapped, f"paths.runs={tree}/runs", "trainer=cpu"]
+    again = ["data=folder", f"data.root={tree}", *again]
+    with pytest.raises(ConfigError, match="split=val: 4 of its 4 images are among those"):
+        run.evaluate(compose(again, "evaluate"))
+    with pytest.raises(ConfigError, match="force=no: give true or false"):
+        run.evaluate(compose([*again, "force='no'"], "evaluate"))
+    assert run.evaluate(compose([*again, "force=true"], "evaluate")).metrics["force"]
     assert (result.folder / "predictions/val0.png").is_file()
     assert build.datamodule(cfg).name == "folder"
 

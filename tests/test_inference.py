@@ -219,8 +219,8 @@ def plain_windows(forward, image, predictor, score):
     return (total / seen)[..., :height, :width]
 
 
-def plain_views(forward, image, sizes, size, inner=None, pairs=(), exp=False):
-    """The sum over sizes and mirror images, each view in full at the size of the labels."""
+def plain_views(forward, image, sizes, size, inner=None, pairs=(), exp=False, logits=False):
+    """The mean over sizes and mirror images, each view in full at the size of the labels."""
 
     def mirrored(view):
         logits = forward(view.flip(-1)).flip(-1).clone()
@@ -231,17 +231,18 @@ def plain_views(forward, image, sizes, size, inner=None, pairs=(), exp=False):
     def both(view):
         return forward(view) + mirrored(view)
 
-    score = torch.exp if exp else lambda logits: logits.softmax(1)
-    total = 0
+    score = torch.exp if exp else (lambda x: x) if logits else lambda x: x.softmax(1)
+    total, views = 0, 0
     for target in sizes:
         view = F.interpolate(image.float(), target, mode="bilinear", align_corners=False).round().to(torch.uint8)
         for look in [both] if exp else [forward, mirrored]:
+            views += 1
             if inner is None:
                 total = total + score(F.interpolate(look(view), size, mode="bilinear", align_corners=False))
             else:
                 scores = plain_windows(look, view, inner, score)
                 total = total + F.interpolate(scores, size, mode="bilinear", align_corners=False)
-    return total / total.sum(1, keepdim=True)
+    return (total / views).softmax(1) if logits else total / total.sum(1, keepdim=True)
 
 
 @pytest.mark.parametrize("predictor", several())
@@ -275,6 +276,16 @@ def test_the_encoding_scheme_equals_the_plain_way(height, width, sizes):
     predictor = MultiScale(inner, scales=(0.5, 1.0), flip=True, base_size=50, scores="exp")
     expected = plain_views(forward, image, sizes, (height, width), inner, exp=True)
     torch.testing.assert_close(predictor.probabilities(forward, image), expected)
+
+
+@pytest.mark.parametrize("inner", [None, SlidingWindow([16, 12], stride=0.5)])
+def test_averaged_logits_equal_the_plain_way(inner):
+    image, forward = images(1), contextual()
+    expected = plain_views(forward, image, [(17, 24), (33, 47), (50, 71)], (33, 47), inner, logits=True)
+    predictor = MultiScale(inner, scores="logits", **TOY)
+    torch.testing.assert_close(predictor.probabilities(forward, image), expected)
+    assert (predictor(forward, image) == expected.argmax(1)).float().mean() > 0.999
+    assert not torch.allclose(MultiScale(inner, **TOY).probabilities(forward, image), expected)
 
 
 def test_a_small_example_by_hand():
@@ -418,7 +429,7 @@ def test_host_memory_is_flat():
         (MultiScale, {"scales": [1, 0]}, r"scales=\[1, 0\]: give factors"),
         (MultiScale, {"base_size": 0}, r"base_size=0"),
         (MultiScale, {"base_side": "left"}, r"base_side=left: choose long or short"),
-        (MultiScale, {"scores": "sum"}, r"scores=sum: choose softmax or exp"),
+        (MultiScale, {"scores": "sum"}, r"scores=sum: choose softmax, exp or logits"),
         (RandomScales, {"draws": 0}, r"draws=0"),
         (RandomScales, {"scale": [2, 1]}, r"scale=\[2, 1\]"),
         (SlidingWindow, {"crop": 8, "pad": "all"}, r"pad=all: choose false, true or grid"),

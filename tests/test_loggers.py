@@ -4,8 +4,12 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
-from harness import SMALL, PowerCut, call, curve, disturb, folders, train
+from harness import PowerCut, curve, disturb, folders, last_checkpoint, train
+from PIL import Image
+
+from contextseg.run import sweep_of, tags
 
 SHORT = ("trainer.max_steps=4", "trainer.val_every_steps=2")
 
@@ -26,6 +30,19 @@ class Closing:
     def log_hyperparams(self, *args, **kwargs): ...
 
     log_metrics = log_graph = save = finalize = after_save_checkpoint = log_hyperparams
+
+
+class Breaking(Closing):
+    """Loses its connection at the second step; `told` are the steps that it was told of."""
+
+    told: list[int]
+
+    name = "breaking"
+
+    def log_metrics(self, row, step):
+        self.told.append(step)
+        if step == 2:
+            raise ConnectionError("no route to host")
 
 
 @pytest.fixture
@@ -72,6 +89,12 @@ def items(record) -> dict:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in pairs}
 
 
+def last_table(files: Path, rows: list[dict], key: str) -> dict:
+    """The table that was sent last under a key."""
+    paths = [row[f"{key}/path"] for row in rows if f"{key}/path" in row]
+    return json.loads((files / paths[-1]).read_text())
+
+
 def test_an_offline_wandb_run_can_be_opened_again(tmp_path, no_key):
     run = train(tmp_path, *SHORT, "logger=wandb", "callbacks.pictures.count=2", "head.channels=8")
     (file,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")
@@ -80,28 +103,74 @@ def test_an_offline_wandb_run_can_be_opened_again(tmp_path, no_key):
         kind: [r for r in records if r.WhichOneof("record_type") == kind] for kind in ("run", "config", "history")
     }
 
-    assert of_type["run"][0].run.run_id == "-".join(run.folder.parts[-2:])
+    assert of_type["run"][0].run.run_id == "-".join(run.folder.parts[-3:])
     assert of_type["run"][0].run.project == "contextseg"
+    assert of_type["run"][0].run.tags == ["fcn", "context_scenes"]
+    assert not of_type["run"][0].run.run_group
     assert {key: value for record in of_type["config"] for key, value in items(record).items()}["head"]["channels"] == 8
 
     rows = [items(record) for record in of_type["history"]]
-    stored = {row["step"]: float(row["train/loss"]) for row in curve(run.folder)}
+    curves = {row["step"]: float(row["train/loss"]) for row in curve(run.folder)}
     sent = {str(row["trainer/global_step"]): row["train/loss"] for row in rows if "train/loss" in row}
-    assert sent == stored
+    assert sent == curves
+    every = {name for row in rows for name in row}
+    assert every >= {"train/loss_ce", "train/lr_head", "train/images_per_second", "train/peak_ram_gib"}
     scored = {row["trainer/global_step"]: row["val/miou"] for row in rows if "val/miou" in row}
     assert scored.keys() == {2, 4}
     assert scored[4] == pytest.approx(run.metrics["miou"], abs=1e-3)
-    assert any("val/iou/foliage" in row for row in rows)
+    assert "val/iou/foliage" in every
 
-    tables = [row["val/per_class/path"] for row in rows if row.get("val/per_class/_type") == "table-file"]
-    table = json.loads((file.parent / "files" / tables[-1]).read_text())
-    assert table["columns"] == ["class", "iou", "acc"]
-    assert [row[0] for row in table["data"]] == list(run.metrics["iou"])
-    pictures = [name for row in rows for name in row.get("val/predictions/filenames", [])]
-    assert len(pictures) == 4
-    assert all((file.parent / "files" / name).is_file() for name in pictures)
+    stored = file.parent / "files"
+    names = list(run.metrics["iou"])
+    per_class, confusion = (last_table(stored, rows, key) for key in ("val/per_class", "val/confusion"))
+    assert per_class["columns"] == ["class", "iou", "acc"]
+    assert [row[0] for row in per_class["data"]] == names
+    assert confusion["columns"] == ["Actual", "Predicted", "nPredictions"], "those of W&B's chart"
+    assert {name for row in confusion["data"] for name in row[:2]} <= set(names)
+    assert sum(row[2] for row in confusion["data"]) == np.load(run.folder / "confusion.npz")["confusion"].sum()
+    for key, count in {"predictions": 2, "masks": 2, "context": 1, "confusion_picture": 1}.items():
+        pictures = [row[f"val/{key}/filenames"] for row in rows if f"val/{key}/filenames" in row]
+        assert [len(of_step) for of_step in pictures] == [count, count], key
+        assert all((stored / name).is_file() for of_step in pictures for name in of_step)
+    masks = [image for row in rows for image in row.get("val/masks/all_masks", [])]
+    assert [image.keys() for image in masks] == [{"truth", "prediction"}] * 4
+    truth = np.asarray(Image.open(stored / masks[-1]["truth"]["path"]))
+    assert set(np.unique(truth)) <= {*range(len(names)), 255}
+    labels = str([items(record) for record in of_type["config"]])
+    assert "'val/masks_wandb_delimeter_truth'" in labels
+    assert "'255': 'void'" in labels
     assert records[-1].WhichOneof("record_type") == "exit"
     assert records[-1].exit.exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_resumed_run_continues_the_curves_of_its_offline_run(tmp_path, no_key):
+    with pytest.raises(PowerCut):
+        train(tmp_path, "logger=wandb", disturb(7))
+    (folder,) = folders(tmp_path)
+    moved = folder.rename(folder.with_name("moved"))
+    train(tmp_path, "logger=wandb", f"resume={moved}")
+    files = sorted(moved.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == 2
+    parts = [wandb_records(file) for file in files]
+    starts = [next(r.run for r in records if r.WhichOneof("record_type") == "run") for records in parts]
+    assert starts[0].run_id == starts[1].run_id
+    assert starts[1].resume, "so that `wandb sync` appends"
+    steps = [
+        [row["trainer/global_step"] for row in rows if "train/loss" in row]
+        for rows in ([items(r) for r in records if r.WhichOneof("record_type") == "history"] for records in parts)
+    ]
+    assert steps == [[1, 2, 3, 4, 5, 6, 7], [6, 7, 8, 9, 10]]
+
+
+def test_a_run_keeps_the_id_in_its_checkpoint(tmp_path):
+    with pytest.raises(PowerCut):
+        train(tmp_path, disturb(7))
+    (folder,) = folders(tmp_path)
+    given = last_checkpoint(folder)["config"]["run"]["id"]
+    assert given == "-".join(folder.parts[-3:])
+    resumed = train(tmp_path, f"resume={folder.rename(folder.with_name('moved'))}")
+    assert last_checkpoint(resumed.folder)["config"]["run"]["id"] == given
 
 
 def test_a_wandb_that_cannot_start_is_left_out(tmp_path, no_key, monkeypatch, caplog):
@@ -124,7 +193,12 @@ def test_tensorboard_holds_scalars_and_pictures(tmp_path):
     loss = {str(event.step): event.value for event in events.Scalars("train/loss")}
     assert loss == pytest.approx({row["step"]: float(row["train/loss"]) for row in curve(run.folder)})
     assert [event.step for event in events.Scalars("val/miou")] == [2, 4]
-    assert len([tag for tag in events.Tags()["images"] if tag.startswith("val/predictions/")]) == 2
+    pictures = [tag.split("/")[1] for tag in events.Tags()["images"]]
+    assert sorted(pictures) == ["confusion_picture", "context", "predictions", "predictions"]
+    (text,) = [event for event in events.Tensors("val/per_class/text_summary") if event.step == 4]
+    lines = text.tensor_proto.string_val[0].decode().splitlines()
+    assert lines[0] == "| class | iou | acc |"
+    assert [line.split()[1] for line in lines[2:]] == list(run.metrics["iou"])
 
 
 def test_loggers_are_closed_however_a_run_ends(tmp_path, closed):
@@ -135,9 +209,19 @@ def test_loggers_are_closed_however_a_run_ends(tmp_path, closed):
     assert closed == [0, 1]
 
 
-def test_the_jobs_of_a_sweep_do_not_share_a_logger(tmp_path, closed, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, said = call("train", "-m", "seed=0,1", *SMALL, "trainer.max_steps=1", CLOSING)
-    assert code == 0, said
-    assert len(folders(tmp_path)) == 2
-    assert closed == [0, 0]
+def test_a_logger_that_breaks_is_left_out_of_the_rest(tmp_path, closed, monkeypatch, caplog):
+    monkeypatch.setattr(Breaking, "told", [], raising=False)
+    run = train(tmp_path, *SHORT, "+logger.breaking={_target_:test_loggers.Breaking}")
+    assert run.metrics["status"] == "finished"
+    assert len(curve(run.folder)) == 4
+    assert Breaking.told == [1, 2]
+    assert closed == [0]
+    assert caplog.text.count("breaking fails (ConnectionError: no route to host); going on without it") == 1
+
+
+def test_runs_are_grouped_by_their_sweep_and_tagged():
+    assert sweep_of("runs/sweeps/heads/2026-10-01_12-00-00/003_ocr_tiny_s0", None) == "2026-10-01_12-00-00"
+    assert sweep_of("runs/ablations/ccnet_t1/r1_s0/2026-10-01_12-00-00", "ccnet_t1/r1") == "ccnet_t1"
+    assert sweep_of("runs/ocr_tiny/2026-10-01_12-00-00", None) is None
+    assert tags("ocr", "camvid", None) == ["ocr", "camvid"]
+    assert tags("t/" + 100 * "x") == ["t/" + 62 * "x"]

@@ -53,7 +53,8 @@ def test_agln_as_printed_draws_its_scales():
 
 def test_ccnet_slides():
     predictor = build.predictor(compose(["eval=ccnet_cityscapes"]), network())
-    places = windows((1024, 2048), predictor.crop, predictor.stride)
+    assert (predictor.scales, predictor.flip, predictor.scores) == ((1.0,), False, "logits")
+    places = windows((1024, 2048), predictor.inner.crop, predictor.inner.stride)
     assert sorted({rows.start for rows, _ in places}) == [0, 255]
     assert sorted({columns.start for _, columns in places}) == [0, 513, 1026, 1279]
 

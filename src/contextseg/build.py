@@ -52,8 +52,6 @@ def instantiate(node: Mapping | DictConfig, option: str, **facts: Any) -> Any:
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"{option}: {error}") from error
     except TypeError as error:
-        if "argument" not in str(error):
-            raise
         raise ConfigError(f"{option}: {error}; see the constructor of {node.get('_target_')}") from error
 
 

@@ -69,7 +69,8 @@ def check_data(cfg: DictConfig) -> Report:
     if unknown := set(wanted) - set(SPLITS):
         raise ConfigError(f"splits={list(wanted)}: no split {', '.join(sorted(unknown))}; known: {', '.join(SPLITS)}")
     for option in ("workers", "count"):
-        if cfg[option] is not None and not (isinstance(cfg[option], int) and cfg[option] >= 0):
+        value = 0 if cfg[option] is None and option == "workers" else cfg[option]
+        if not isinstance(value, int) or value < 0:
             raise ConfigError(f"{option}={cfg[option]}: give a whole number that is at least 0")
     workers = min(os.cpu_count() or 1, 8) if cfg.workers is None else cfg.workers
     if cfg.output:
@@ -84,6 +85,12 @@ def check_data(cfg: DictConfig) -> Report:
             sources[split] = data.source(split)
         except ConfigError as error:
             faults.append(Fault("error", "split", f"{split}: {error}", []))
+    for split, source in sources.items():
+        for missing, level in (("mask", "error"), ("image", "warning")):
+            files = source.lonely.get(missing, ())
+            faults += [
+                Fault(level, f"no {missing}", f"{file} of {split} has no {missing}", [str(file)]) for file in files
+            ]
     with progress() as bar:
         for split, source in sources.items():
             task = bar.add_task(split, total=len(source), note="")

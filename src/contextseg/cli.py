@@ -1,8 +1,10 @@
 """Entry points: Hydra composes, mistakes become one line and exit code 2, sweeps end with a table."""
 
+import json
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +26,8 @@ from contextseg import run_folder
 from contextseg.config import CONF, compose, flatten, record_choices
 from contextseg.console import console
 from contextseg.errors import ConfigError
+from contextseg.sweep import pool
+from contextseg.sweep.job import Job, follow_parent
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,6 @@ def option_lines(*groups: str) -> str:
 
 OmegaConf.register_new_resolver("options", option_lines, replace=True)
 OmegaConf.register_new_resolver("sweep_folder", lambda *where: sweep_folder(*where), replace=True)
-OmegaConf.register_new_resolver("three_digits", lambda number: f"{number:03d}", replace=True)
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -61,20 +64,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def entry() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be told here
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+            follow_parent()
             sys.argv[1:] = overrides_first(sys.argv[1:])
             log_to_console()
             errors: list[Exception] = []  # kept from Hydra, which would print them its own way
 
-            def run(cfg: DictConfig) -> None:
+            def run(cfg: DictConfig) -> float | None:
                 hydra_cfg = HydraConfig.get()
                 cfg = record_choices(cfg, hydra_cfg.runtime.choices)
                 if hydra_cfg.mode == RunMode.MULTIRUN:
-                    run_job(task, cfg, hydra_cfg)
-                    return
+                    return run_job(cfg, hydra_cfg)
                 try:
+                    refuse_table(cfg)
                     task(cfg)
                 except Exception as error:
                     errors.append(error)
+                return None
 
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
@@ -185,36 +190,42 @@ def unknown_key(key: str, config_name: str) -> str:
     return f"unknown option {key}: {hint} (+{key}=... adds an argument that the configuration does not list)"
 
 
-def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, hydra_cfg: DictConfig) -> None:
-    """One job of a sweep: an error is recorded in its folder and the sweep goes on."""
-    if cfg.get("resume"):
-        raise ConfigError(f"resume={cfg.resume} with -m: a sweep starts new runs; resume one run at a time")
-    if cfg.trainer.devices > 1:
-        raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices} with -m: the jobs of a sweep share one process, which can start "
-            "other processes only once; run each job as a command of its own without -m"
-        )
-    folder = Path(hydra_cfg.runtime.output_dir)
-    cfg.run.dir = str(folder)
-    log.info("job %s: %s", folder.name, " ".join(hydra_cfg.overrides.task))
-    try:
-        task(cfg)
-    except Exception as error:
-        told, _ = explain(error, hydra_cfg.job.config_name)
-        refuse(f"{folder.name}: {told or one_line(f'{type(error).__name__}: {error}')}")
+def refuse_table(cfg: DictConfig) -> None:
+    """Raises `ConfigError` if a paper's table is asked for outside a sweep."""
+    if "ablation" in cfg:
+        words = " ".join(shlex.quote(word) for word in sys.argv[1:])
+        raise ConfigError(f"a table is a sweep over its rows, add -m:  python src/train.py -m {words}")
+
+
+def run_job(cfg: DictConfig, hydra_cfg: DictConfig) -> float | None:
+    """A job of another launcher than ours, on SLURM say: it gets a process of its own there too. Returns the mIoU."""
+    if hydra_cfg.job.config_name != "train":
+        raise ConfigError(f"-m is for train.py: run {hydra_cfg.job.config_name}.py once for each value")
+    refuse_table(cfg)
+    job = Job(cfg, hydra_cfg.overrides.task, hydra_cfg.job.num, Path(hydra_cfg.runtime.output_dir))
+    pool.run([job])
+    return job.outcome().get("miou")
+
+
+def jobs_of(sweep: Path) -> dict[str, Path]:
+    """The run folders of a sweep by name: those of its plan, or if it had none, those in its folder."""
+    plan = sweep / "jobs.json"
+    if plan.is_file():
+        return {name: Path(folder) for name, folder in json.loads(plan.read_text()).items()}
+    return {path.name: path for path in sorted(sweep.iterdir()) if re.match(r"\d{3}_", path.name)}
 
 
 def summarise(sweep: Path) -> bool:
-    """Print what became of the jobs in the folder of a sweep; returns whether one did not finish."""
-    folders = sorted(path for path in sweep.iterdir() if re.match(r"\d{3}_", path.name))
+    """Print what became of the jobs of a sweep; returns whether one did not finish."""
+    jobs = jobs_of(sweep)
     table = Table(title="sweep", title_justify="left")
     for column in ("job", "status", "mIoU", "pixAcc", "steps", "seconds"):
-        table.add_column(column, justify="left" if column in ("job", "status") else "right")
-    results = [run_folder.RunFolder(folder).read_metrics() for folder in folders]
-    for folder, result in zip(folders, results, strict=True):
+        table.add_column(column, justify="left" if column in ("job", "status") else "right", overflow="fold")
+    results = {name: run_folder.RunFolder(folder).read_metrics() for name, folder in jobs.items()}
+    for name, result in results.items():
         numbers = (result.get("miou"), result.get("pix_acc"), result.get("steps"), result.get("seconds"))
         cells = ("" if number is None else f"{number:.2f}".removesuffix(".00") for number in numbers)
-        table.add_row(folder.name, result.get("status", "failed"), *cells)
+        table.add_row(name, result.get("status", "not run"), *cells)
     console.print(table)
     console.print(f"results: {sweep}", soft_wrap=True, highlight=False)
-    return any(result.get("status") != "finished" for result in results)
+    return any(result.get("status") != "finished" for result in results.values())

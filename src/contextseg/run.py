@@ -1,9 +1,12 @@
 """`fit` and `evaluate`: what the commands do, as functions that return what they made."""
 
+import csv
 import logging
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +100,19 @@ def evaluate(cfg: DictConfig) -> Result:
     """Score a checkpoint on a split; the results get a run folder of their own."""
     if cfg.split not in ("val", "test"):
         raise ConfigError(f"split={cfg.split}: choose val or test")
+    if not isinstance(cfg.force, bool):
+        raise ConfigError(f"force={cfg.force}: give true or false")
     checkpoint = read_checkpoint(cfg.ckpt)
     cfg = as_trained(checkpoint["config"], cfg)
     folder = run_folder.open_folder(runs_of(cfg), suffix="_evaluate")
     cfg = settle(cfg, folder)
     metrics = {"status": "running", "ckpt": str(cfg.ckpt), "trained_steps": checkpoint["global_step"]}
-    metrics |= {"split": cfg.split, "protocol": cfg.choices.get("eval"), "versions": build.versions()}
+    metrics |= {
+        "force": cfg.force,
+        "split": cfg.split,
+        "protocol": cfg.choices.get("eval"),
+        "versions": build.versions(),
+    }
     with supervised(folder, metrics):
         check_values(cfg)
         write_config(folder, cfg)
@@ -133,7 +143,8 @@ def evaluate(cfg: DictConfig) -> Result:
 
 def fingerprints(source: Source) -> Tensor:
     """The 8 bytes that stand for the content of each image of a split: uint8 (N, 8)."""
-    codes = "".join(source.fingerprint(index) for index in range(len(source)))
+    with ThreadPoolExecutor(32) as pool:  # it waits for the disk
+        codes = "".join(pool.map(source.fingerprint, range(len(source))))
     return torch.tensor(list(bytes.fromhex(codes)), dtype=torch.uint8).view(-1, 8)
 
 
@@ -193,8 +204,12 @@ def runs_of(cfg: DictConfig) -> Path:
 
 
 def settle(cfg: DictConfig, folder: RunFolder) -> DictConfig:
-    """The configuration with the folder filled in and every interpolation resolved."""
-    cfg = OmegaConf.merge(cfg, {"run": {"dir": str(folder.path), "id": folder.id}})
+    """The configuration with the folder filled in and every interpolation resolved.
+
+    A run that goes on keeps the id in its checkpoint, under which loggers know it, wherever its folder lies now.
+    """
+    run_id = read_checkpoint(folder.last_checkpoint)["config"]["run"]["id"] if folder.resumed else folder.id
+    cfg = OmegaConf.merge(cfg, {"run": {"dir": str(folder.path), "id": run_id}})
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
 
@@ -244,11 +259,11 @@ def write_tables(folder: RunFolder, module: SegModule) -> None:
     classes = module.segmenter.classes
     confusion = module.scores["confusion"].numpy()
     np.savez_compressed(folder.path / "confusion.npz", confusion=confusion, names=np.array(classes.names))
-    rows = zip(
-        classes.names, module.scores["iou"].tolist(), module.scores["acc"].tolist(), confusion.sum(1), strict=True
-    )
-    lines = ["class,iou,acc,pixels", *(f"{name},{iou:.4f},{acc:.4f},{pixels}" for name, iou, acc, pixels in rows)]
-    (folder.path / "per_class.csv").write_text("\n".join(lines) + "\n")
+    scores = ([f"{value:.4f}" for value in module.scores[name]] for name in ("iou", "acc"))
+    with (folder.path / "per_class.csv").open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["class", "iou", "acc", "pixels"])
+        rows.writerows(zip(classes.names, *scores, confusion.sum(1), strict=True))
     viz.per_class_picture(module.scores, classes, folder.path / "per_class.png")
     viz.confusion_picture(confusion, classes, folder.path / "confusion.png")
     console.print(viz.per_class_table(module.scores, classes))
@@ -279,7 +294,7 @@ def describe(module: SegModule, data: SegDataModule, trainer: L.Trainer, folder:
 
 @contextmanager
 def loggers(cfg: DictConfig, first_step: int) -> Iterator[list[Logger]]:
-    """The loggers of `cfg.logger`, closed at the end so that the jobs of a sweep do not mix.
+    """The loggers of `cfg.logger`, closed at the end so that the runs of one process, a notebook say, do not mix.
 
     A logger that cannot start or close is left out with a warning: it never stops a run.
     """
@@ -302,6 +317,20 @@ def loggers(cfg: DictConfig, first_step: int) -> Iterator[list[Logger]]:
                     logger.experiment.finish(exit_code=failed)
                 elif hasattr(logger.experiment, "close"):  # TensorBoard
                     logger.experiment.close()
+
+
+def sweep_of(folder: str, row: str | None) -> str | None:
+    """The sweep that a run is part of, by which loggers group runs: the table of its row, or the name of the folder
+    that the jobs lie in; None for a run of its own."""
+    if row:
+        return row.partition("/")[0]
+    path = Path(folder)
+    return path.parent.name if re.match(r"\d{3}_", path.name) else None
+
+
+def tags(*words: str | None) -> list[str]:
+    """The words that are there, cut to the 64 characters of W&B's tags."""
+    return [word[:64] for word in words if word]
 
 
 @contextmanager

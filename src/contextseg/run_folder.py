@@ -40,7 +40,7 @@ class RunFolder:
     @property
     def id(self) -> str:
         """A name that is the same after a restart and differs between runs."""
-        return "-".join(self.path.parts[-2:])
+        return "-".join(self.path.parts[-3:])
 
     @property
     def last_checkpoint(self) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -122,8 +123,20 @@ def legend(classes: ClassSet, rows: int = 20) -> Picture:
     return np.asarray(page)
 
 
+def rendered(figure: Figure) -> Picture:
+    """A figure of matplotlib as a picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def confusion_picture(confusion: Tensor | NDArray, classes: ClassSet, path: str | Path) -> None:
     """Counts (K, K), row truth -> picture file: of the true pixels of each row, the percentage in each column."""
+    confusion_figure(confusion, classes).savefig(path)
+
+
+def confusion_figure(confusion: Tensor | NDArray, classes: ClassSet) -> Figure:
+    """The same as a figure."""
     counts = _array(confusion).astype(float)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ticks = range(len(classes))
@@ -140,7 +153,7 @@ def confusion_picture(confusion: Tensor | NDArray, classes: ClassSet, path: str 
             if value:
                 ink = "white" if value > 55 else "black"
                 axes.text(column, row, value, ha="center", va="center", fontsize=8, color=ink)
-    figure.savefig(path)
+    return figure
 
 
 def per_class_picture(scores: Mapping, classes: ClassSet, path: str | Path) -> None:

@@ -7,13 +7,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from contextseg.callbacks.loggers import send_masks, send_pictures
+from contextseg.classes import ClassSet
+from contextseg.contract import IGNORE_INDEX
 from contextseg.viz import panel
 
 
 class Pictures(L.Callback):
     """Draws `count` evenly spaced images of the evaluated split after each evaluation, on rank 0.
 
-    The files are replaced each time: `<folder>/<name>.png` shows the final weights.
+    The files are replaced each time: `<folder>/<name>.png` shows the final weights. Loggers get them as
+    `val/predictions`, and those that take masks the bare images with both masks, their classes by name, as `val/masks`.
     """
 
     def __init__(self, folder: str, count: int = 6):
@@ -31,23 +35,21 @@ class Pictures(L.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         source = trainer.datamodule.source(split)
         classes = module.segmenter.classes
-        names, panels = [], []
+        names, panels, images, masks = [], [], [], []
         for index in np.linspace(0, len(source) - 1, min(self.count, len(source))).astype(int):
             image, mask, name = source.read(int(index))
             batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(module.device)
             truth = torch.from_numpy(mask)[None].to(module.device)
             prediction = module.predict_labels(batch, truth)[0].cpu().numpy()
             names.append(name)
+            images.append(image)
+            masks.append({"truth": mask, "prediction": prediction})
             panels.append(panel(image, mask, prediction, classes))
             Image.fromarray(panels[-1]).save(self.folder / f"{name}.png")
-        send_images(trainer, f"{split}/predictions", panels, names)
+        send_pictures(trainer, f"{split}/predictions", panels, names)
+        send_masks(trainer, f"{split}/masks", images, names, masks, labels(classes))
 
 
-def send_images(trainer: L.Trainer, key: str, images: list[np.ndarray], captions: list[str]) -> None:
-    """Images uint8 (H, W, 3) to every logger that takes pictures (W&B: `log_image`; TensorBoard: `add_image`)."""
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
-            logger.log_image(key, images, step=trainer.global_step, caption=captions)
-        elif hasattr(logger.experiment, "add_image"):
-            for image, caption in zip(images, captions, strict=True):
-                logger.experiment.add_image(f"{key}/{caption}", image, trainer.global_step, dataformats="HWC")
+def labels(classes: ClassSet) -> dict[int, str]:
+    """The name of every value of a mask, void included."""
+    return dict(enumerate(classes.names)) | {IGNORE_INDEX: "void"}

@@ -1,9 +1,14 @@
-"""Writes the curves: losses, learning rates and speed while training, scores after each evaluation."""
+"""Writes the curves: losses, learning rates, speed and memory while training, scores after each evaluation."""
 
 import logging
+import resource
+import sys
 import time
 
 import lightning as L
+import torch
+
+from contextseg.callbacks.loggers import send_numbers
 
 log = logging.getLogger(__name__)
 
@@ -12,8 +17,8 @@ class Record(L.Callback):
     """Sends numbers to every logger, by optimizer step; the same step means the same weights in every curve.
 
     `train/...`: loss, each term, learning rate per parameter group, images per second, share of the time spent waiting
-    for data. `val/...`: all scalar scores and the IoU of each class. `images_per_second` and `seconds` tell the whole
-    run, evaluation excluded.
+    for data, the most memory so far. `val/...`: all scalar scores and the IoU of each class. `images_per_second` and
+    `seconds` tell the whole run, evaluation excluded.
     """
 
     def __init__(self, every_steps: int = 10):
@@ -54,20 +59,15 @@ class Record(L.Callback):
             row[f"train/lr_{group['name']}"] = float(group["lr"])
         row["train/images_per_second"] = images / seconds
         row["train/waiting_for_data"] = waited / seconds
-        self._send(trainer, row)
+        row |= peak_memory(trainer.strategy.root_device)
+        send_numbers(trainer, row)
 
     def on_validation_end(self, trainer, module):
         scores = module.scores
         row = {f"val/{name}": value for name, value in scores.items() if isinstance(value, int | float)}
         names = module.segmenter.classes.names
         row |= {f"val/iou/{name}": float(value) for name, value in zip(names, scores["iou"], strict=True)}
-        self._send(trainer, row)
-        table = [
-            [name, float(iou), float(acc)] for name, iou, acc in zip(names, scores["iou"], scores["acc"], strict=True)
-        ]
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_table"):  # W&B
-                logger.log_table("val/per_class", ["class", "iou", "acc"], table, step=trainer.global_step)
+        send_numbers(trainer, row)
         if trainer.is_global_zero:
             log.info(
                 "step %d/%d  miou %.2f  pix_acc %.2f  (%.0f images/s)",
@@ -79,6 +79,11 @@ class Record(L.Callback):
             )
         self.clock = time.perf_counter()
 
-    def _send(self, trainer, row):
-        for logger in trainer.loggers:
-            logger.log_metrics(row, step=trainer.global_step)
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most memory (GiB) that rank 0 ever held: RAM without that of its data workers, and on a GPU tensors."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    row = {"train/peak_ram_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
+    if device.type == "cuda":
+        row["train/peak_gpu_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return row

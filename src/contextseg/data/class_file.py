@@ -69,13 +69,18 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     require(isinstance(groups, dict), "groups", groups, "group: [names]")
     for group, members in groups.items():
         require(
-            isinstance(members, list) and members and set(members) <= set(names), f"groups {group}", members, "names"
+            isinstance(members, list) and members and all(name in names for name in members),
+            f"groups {group}",
+            members,
+            "names",
         )
     pairs = facts.get("flip_pairs", [])
     require(isinstance(pairs, list), "flip_pairs", pairs, "a list of [name, name]")
     for pair in pairs:
-        good = isinstance(pair, list) and len(pair) == 2 and set(pair) <= set(names)
+        good = isinstance(pair, list) and len(pair) == 2 and all(name in names for name in pair)
         require(good, "flip_pairs", pair, "two names that a mirror image exchanges")
+    exchanged = [name for pair in pairs for name in pair]
+    require(len(set(exchanged)) == len(exchanged), "flip_pairs", pairs, "each name once at most")
 
     classes = ClassSet.from_dict(
         {

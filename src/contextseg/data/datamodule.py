@@ -1,5 +1,6 @@
 """The data module: loaders that depend on nothing but the data, the seed and the batch number."""
 
+import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, single_threaded
 
 SPLITS = ("train", "val", "test")
+log = logging.getLogger(__name__)
 LEAST = 16  # samples that a check reads at a time
 
 
@@ -88,6 +90,7 @@ class SegDataModule(LightningDataModule):
             self._micro_batch_size()
         for split in splits:
             source, start = self.source(split), time.monotonic()
+            self.refuse_lonely(source, split)
             order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
             sizes = set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -103,6 +106,17 @@ class SegDataModule(LightningDataModule):
                 together = self._micro_batch_size() // self._place()["world_size"]
                 if self.transform.crop_size is None and together > 1:
                     one_size(sizes)
+
+    def refuse_lonely(self, source: Source, split: str) -> None:
+        """Raises `ConfigError` if images of the split have no mask; masks without an image are only told."""
+        if images := source.lonely.get("mask"):
+            raise ConfigError(
+                f"{len(images)} of {len(source) + len(images)} images of the {split} split have no mask of the same "
+                f"name, first {images[0]}; add the masks, move the images away, or name in data.masks what differs, "
+                "such as masks/*_mask.png"
+            )
+        if masks := source.lonely.get("image"):
+            log.warning("%d masks of the %s split have no image, first %s", len(masks), split, masks[0])
 
     def check_command(self) -> str:
         """The command that reads every file of this data set."""

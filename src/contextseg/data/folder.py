@@ -1,6 +1,5 @@
 """Your own images and masks, wherever they lie; docs/own_data.md is a walk-through."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from contextseg.data.labels import Colours, Indices
 from contextseg.data.pairing import find
 from contextseg.data.source import SUFFIXES, FileSource, digest
 from contextseg.data.transforms import TrainTransform
-
-log = logging.getLogger(__name__)
 
 
 class Folder(SegDataModule):
@@ -48,6 +45,8 @@ class Folder(SegDataModule):
         transform: TrainTransform | None = None,
     ):
         self.root = Path(root)
+        if not self.root.is_dir():
+            raise ConfigError(f"data.root={root}: no such folder; give the one that images, masks and classes are in")
         facts = read_class_file(self.root / classes, self.name)
         self.classes = facts.classes
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
@@ -64,7 +63,8 @@ class Folder(SegDataModule):
             )
         if _by_split(masks) and not _by_split(images):
             raise ConfigError(f"data.masks={masks} goes by split, but data.images={images} does not; give one folder")
-        if ratio and not (len(ratio) in (2, 3) and min(ratio) > 0 and abs(sum(ratio) - 1) < 1e-6):
+        shares = ratio if isinstance(ratio, Sequence) and all(isinstance(x, int | float) for x in ratio) else ()
+        if ratio and not (len(shares) in (2, 3) and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6):
             raise ConfigError(f"data.ratio={ratio}: give the shares of train, val and perhaps test, such as [0.8,0.2]")
 
     def splits(self) -> tuple[str, ...]:
@@ -80,17 +80,20 @@ class Folder(SegDataModule):
     def open(self, split: str) -> FileSource:
         images, masks = self._find("images", split), self._find("masks", split)
         chosen = self._chosen(split, images)
-        if alone := [name for name in chosen if name not in masks]:
-            raise ConfigError(
-                f"{len(alone)} of {len(chosen)} images of the {split} split have no mask of the same name, first "
-                f"{images[alone[0]]}; add the masks, move the images away, or name in data.masks what differs, "
-                "such as masks/*_mask.png"
-            )
-        if _by_split(self.masks) and (alone := sorted(masks.keys() - images.keys())):
-            log.warning("%d masks of the %s split have no image, first %s", len(alone), split, masks[alone[0]])
-        pairs = [(images[name], masks[name]) for name in chosen]
-        names = [name.replace("/", "_") for name in chosen]
-        return FileSource(pairs, len(self.classes), labels=self.labels, names=names)
+        names = [name for name in chosen if name in masks]
+        lonely = {"mask": [images[name] for name in chosen if name not in masks]}
+        if _by_split(self.masks):
+            lonely["image"] = [masks[name] for name in sorted(masks.keys() - images.keys())]
+        source = FileSource(
+            [(images[name], masks[name]) for name in names],
+            len(self.classes),
+            labels=self.labels,
+            names=[name.replace("/", "_") for name in names],
+            lonely=lonely,
+        )
+        if not names:
+            self.refuse_lonely(source, split)
+        return source
 
     def _find(self, option: str, split: str) -> dict[str, Path]:
         pattern = _of(getattr(self, option), split)

@@ -2,9 +2,10 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,11 +17,13 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.err
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
-END = 2**16  # bytes at either end of a file that its fingerprint reads
+BLOCKS, BLOCK = 64, 2**14  # of how many bytes, that the fingerprint of a large file reads
 
 
 class Source:
     """A sequence of checked (image, mask, name) samples. A subclass writes `__len__` and `load`."""
+
+    lonely: ClassVar[Mapping[str, Sequence[Path]]] = {}  # files without a partner, by what is missing: mask, image
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
@@ -76,7 +79,8 @@ class Source:
 class FileSource(Source):
     """Pairs of an image file and a mask file. `labels` reads a mask: path -> uint8 (H, W) of train ids, 255 void.
 
-    `names` of the samples, by default those of the image files without ending.
+    `names` of the samples, by default those of the image files without ending. `lonely`: files
+    without a partner, by what is missing.
     """
 
     def __init__(
@@ -86,8 +90,10 @@ class FileSource(Source):
         *,
         labels: Callable[[Path], np.ndarray],
         names: Sequence[str] | None = None,
+        lonely: Mapping[str, Sequence[Path]] | None = None,
     ):
         super().__init__(num_classes)
+        self.lonely = lonely or {}
         self.pairs = list(pairs)
         self.labels = labels
         self.names = [image.stem for image, _ in self.pairs] if names is None else list(names)
@@ -110,14 +116,21 @@ class FileSource(Source):
         return decoded(self.pairs[index][0], pixels=False).size[::-1]
 
     def fingerprint(self, index: int) -> str:
-        """Of the size, the first and the last 64 KiB of the image file. Raises `ConfigError` if it cannot be read."""
+        """Of the image file: all of it up to 1 MiB, of a larger one its size and 64 blocks of 16 KiB, evenly spread.
+
+        Raises `ConfigError` if it cannot be read.
+        """
         path = self.pairs[index][0]
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                head = file.read(END)
-                file.seek(max(size - END, 0))
-                return digest(str(size).encode(), head, file.read())
+                if size <= BLOCKS * BLOCK:
+                    return digest(file.read())
+                parts = [str(size).encode()]
+                for number in range(BLOCKS):
+                    file.seek((size - BLOCK) * number // (BLOCKS - 1))
+                    parts.append(file.read(BLOCK))
+                return digest(*parts)
         except OSError as error:
             raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error
 

@@ -28,7 +28,8 @@ class MultiScale(Predictor):
     base_size  null: a scale is a factor of the image's own size. A number: of a size at which the side `base_side`
                ("long" or "short") has so many pixels, whatever the image (PyTorch-Encoding: the long side)
     scores     "softmax": the probabilities of all views are averaged. "exp": exp(logit + logit of the mirror image),
-               averaged over windows and summed over scales (PyTorch-Encoding), so that a sure view counts more
+               averaged over windows and scales (PyTorch-Encoding), so that a sure view counts more. "logits": the
+               logits are averaged (the released codes of OCR and CCNet)
 
     A view is resized bilinearly, without anti-aliasing (as training resizes), and rounded to uint8. Raises
     `ConfigError` for a value outside these ranges.
@@ -49,8 +50,8 @@ class MultiScale(Predictor):
             raise ConfigError(f"eval.predictor.base_size={base_size}: give pixels, 1 or more, or null")
         if base_side not in ("long", "short"):
             raise ConfigError(f"eval.predictor.base_side={base_side}: choose long or short")
-        if scores not in ("softmax", "exp"):
-            raise ConfigError(f"eval.predictor.scores={scores}: choose softmax or exp")
+        if scores not in ("softmax", "exp", "logits"):
+            raise ConfigError(f"eval.predictor.scores={scores}: choose softmax, exp or logits")
         self.inner = inner or WholeImage()
         self.scales, self.flip = tuple(scales), flip
         self.base_size, self.base_side, self.scores = base_size, base_side, scores
@@ -61,7 +62,12 @@ class MultiScale(Predictor):
         return same
 
     def score(self, logits: Tensor) -> Tensor:
+        if self.scores == "logits":
+            return logits
         return logits.softmax(1) if self.scores == "softmax" else logits.clamp(max=80).exp()  # beyond: inf in float32
+
+    def normalised(self, scores: Tensor) -> Tensor:
+        return scores.softmax(1) if self.scores == "logits" else super().normalised(scores)
 
     def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
         views = []

@@ -27,8 +27,12 @@ class Predictor:
         raise NotImplementedError
 
     def score(self, logits: Tensor) -> Tensor:
-        """Logits (1, K, h, w) -> what is averaged, not negative."""
+        """Logits (1, K, h, w) -> what is averaged."""
         return logits.softmax(1)
+
+    def normalised(self, scores: Tensor) -> Tensor:
+        """Averaged scores (1, K, h, w) -> probabilities."""
+        return scores / scores.sum(1, keepdim=True)
 
     def within(self, window: Sequence[int] | None) -> "Predictor":
         """The same for a network that takes images of `window` (height, width) only (`Head.window`); None: any."""
@@ -40,7 +44,7 @@ class Predictor:
     def probabilities(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
         """Image uint8 (B, 3, H, W) -> float32 (B, K, *size) that sums to one over the classes."""
         maps = [torch.cat(list(self._strips(network, one, size)), 2) for one in image.split(1)]
-        return torch.cat([scores / scores.sum(1, keepdim=True) for scores in maps])
+        return torch.cat([self.normalised(scores) for scores in maps])
 
     @torch.no_grad()
     def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
@@ -49,7 +53,7 @@ class Predictor:
         return torch.cat([torch.cat([labels.to(torch.uint8) for labels in strips], 1) for strips in maps])
 
     def _strips(self, network: Network, image: Tensor, size: Sequence[int] | None) -> Iterator[Tensor]:
-        """The sum of the scores of all views, a few rows at a time: (1, K, rows, W)."""
+        """The mean of the scores of all views, a few rows at a time: (1, K, rows, W)."""
         size = tuple(size or image.shape[-2:])
         views = self.views(network, image)
         step = max(1, STRIP.get(image.device.type, STRIP["cuda"]) // (views[0].classes * size[1]))
@@ -58,4 +62,4 @@ class Predictor:
             total = views[0].rows(size, rows, self.score)
             for view in views[1:]:
                 total += view.rows(size, rows, self.score)
-            yield total
+            yield total.div_(len(views))

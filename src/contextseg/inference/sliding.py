@@ -94,5 +94,8 @@ def windows(size: Sequence[int], crop: Sequence[int], stride: float) -> list[tup
 
 
 def step_of(window: int, stride: float) -> int:
-    """Pixels between two windows of `window` pixels."""
+    """Pixels between two windows of `window` pixels, to the nearest.
+
+    PyTorch-Encoding rounds down and CCNet's code up; for their crops of 480 and 769 that is the same.
+    """
     return max(1, round(window * stride))

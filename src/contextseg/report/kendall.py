@@ -1,0 +1,79 @@
+"""Whether two lists order things alike: Kendall's τ-b, how often chance does as well, how far the seeds move it."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEWEST = 4  # rows; fewer have too few orders to tell anything
+EXACT = 8  # rows up to which all orders are gone through
+DRAWS = 10_000
+
+
+@dataclass
+class Agreement:
+    """`chance`: the share of all orders of our rows that agree at least as well (one-sided permutation test).
+
+    `low`, `high`: between them lie 95 % of the τ when every row's mean is drawn again from its seeds; None if no row
+    has two. `single`: rows with one seed, which such a draw cannot move.
+    """
+
+    rows: int
+    tau: float
+    chance: float
+    low: float | None
+    high: float | None
+    single: int
+
+
+def agreement(published: Sequence[float], seeds: Sequence[Sequence[float]]) -> Agreement | None:
+    """One published value and the values of our seeds per row; None if there are fewer than `FEWEST` rows or one of
+    the two sides is constant."""
+    if len(published) < FEWEST:
+        return None
+    theirs, ours = np.asarray(published, dtype=float), np.array([np.mean(values) for values in seeds])
+    tau = float(tau_b(theirs, ours))
+    if math.isnan(tau):
+        return None
+    rng = np.random.default_rng(0)
+    low = high = None
+    if any(len(values) > 1 for values in seeds):
+        drawn = tau_b(theirs, np.stack([redrawn(values, rng) for values in seeds], axis=-1))
+        low, high = (float(tau) for tau in np.nanpercentile(drawn, [2.5, 97.5]))
+    single = sum(len(values) == 1 for values in seeds)
+    return Agreement(len(theirs), tau, chance(theirs, ours, rng), low, high, single)
+
+
+def tau_b(one: NDArray, other: NDArray) -> NDArray:
+    """Values (m,) and (..., m) -> (...): concordant less discordant pairs over the pairs that are not tied (the
+    geometric mean of the two counts); NaN if all are."""
+    i, j = np.triu_indices(len(one), 1)
+    signs, others = np.sign((one[i] - one[j]).round(9)), np.sign((other[..., i] - other[..., j]).round(9))
+    untied = np.sqrt(np.abs(signs).sum() * np.abs(others).sum(-1))
+    with np.errstate(invalid="ignore"):
+        return others @ signs / untied
+
+
+def chance(theirs: NDArray, ours: NDArray, rng: np.random.Generator) -> float:
+    """The share of orders of our values whose τ is at least that of the real one; of 10,000 if there are too many."""
+    tau = tau_b(theirs, ours) - 1e-9
+    if len(ours) <= EXACT:
+        orders = np.array(list(itertools.permutations(range(len(ours)))))
+        return float(np.mean(tau_b(theirs, ours[orders]) >= tau))
+    orders = rng.permuted(np.tile(np.arange(len(ours)), (DRAWS, 1)), axis=1)
+    return float((1 + np.sum(tau_b(theirs, ours[orders]) >= tau)) / (1 + DRAWS))
+
+
+def redrawn(values: Sequence[float], rng: np.random.Generator) -> NDArray:
+    """Means of as many values, drawn with replacement: (DRAWS,).
+
+    Deviations are enlarged by √(n / (n - 1)), without which few seeds would look steadier than they are.
+    """
+    mean, count = np.mean(values), len(values)
+    if count == 1:
+        return np.full(DRAWS, mean)
+    drawn = rng.choice(np.asarray(values, dtype=float), (DRAWS, count)).mean(1)
+    return mean + (drawn - mean) * math.sqrt(count / (count - 1))

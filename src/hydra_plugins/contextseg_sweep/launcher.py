@@ -1,0 +1,36 @@
+"""The local launcher: each job in a process of its own, some at a time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from contextseg.config import record_choices
+from contextseg.errors import ConfigError
+from contextseg.sweep import pool
+from contextseg.sweep.job import Job
+
+
+class ProcessLauncher(Launcher):
+    """The launcher of `conf/hydra/launcher/processes.yaml`."""
+
+    def __init__(self, jobs: int, gpus: Sequence[int] | None):
+        self.at_once, self.gpus = jobs, tuple(gpus or ())
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.config, self.loader = config, hydra_context.config_loader
+        if not isinstance(self.at_once, int) or self.at_once < 1:
+            raise ConfigError(f"hydra.launcher.jobs={self.at_once}: give the number of jobs at a time, 1 or more")
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        jobs = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            cfg = self.loader.load_sweep_config(self.config, list(overrides))
+            cfg = record_choices(cfg, cfg.hydra.runtime.choices)
+            jobs.append(Job(cfg, overrides, number, Path(self.config.hydra.sweep.dir)))
+        pool.run(jobs, self.at_once, self.gpus)
+        return [
+            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=job.outcome().get("miou"))
+            for job, overrides in zip(jobs, job_overrides, strict=True)
+        ]

@@ -1,0 +1,57 @@
+"""`-m`: plan the runs, print the plan, and hand what is left to do to the launcher."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+
+from contextseg import run_folder
+from contextseg.config import record_choices
+from contextseg.console import console
+from contextseg.errors import ConfigError
+from contextseg.sweep.plan import Plan, counts
+from contextseg.sweep.pool import duration
+
+
+class PlannedSweeper(Sweeper):
+    """The sweeper of `conf/hydra/sweeper/planned.yaml`."""
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.config, self.loader = config, hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list:
+        if run_folder.rank():
+            raise ConfigError("LOCAL_RANK is set: start a sweep as one process without torchrun")
+        parser = OverridesParser.create(config_loader=self.loader)
+        plan = Plan(parser.parse_overrides(arguments), self.compose, lambda: Path(self.config.hydra.sweep.dir))
+        self.show(plan)
+        folders = {run.name: str(run.folder) for run in plan.runs}
+        (Path(self.config.hydra.sweep.dir) / "jobs.json").write_text(json.dumps(folders, indent=2) + "\n")
+        jobs = [run.overrides for run in plan.to_do()]
+        return self.launcher.launch(jobs, initial_job_idx=0) if jobs else []
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job."""
+        cfg = self.loader.load_sweep_config(self.config, list(overrides))
+        if cfg.resume not in (None, "auto"):
+            raise ConfigError(f"resume={cfg.resume} with -m: a sweep finds its runs itself; use resume=auto")
+        choices = cfg.hydra.runtime.choices
+        return record_choices(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices)
+
+    def show(self, plan: Plan) -> None:
+        """Print the rows, the numbers of runs, and an estimate of the time."""
+        for picture in plan.pictures():
+            console.print(picture)
+        at_once, seconds = self.config.hydra.launcher.get("jobs", 1), plan.seconds()
+        time = "time unknown, no finished run with this backbone and data yet"
+        if seconds is not None:
+            time = f"about {duration(seconds / at_once)}, {at_once} at a time"
+        total = f"{len(plan.runs)} runs: {counts(plan.runs) or 'none'}"
+        console.print(f"{total}; {time}" if plan.to_do() else total, soft_wrap=True, highlight=False)

@@ -1,0 +1,416 @@
+"""Reports on fabricated run folders: which runs count, the numbers by hand, and what is written."""
+
+import csv
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from contextseg import paper_rows
+from contextseg.config import compose
+from contextseg.errors import ConfigError
+from contextseg.report import figures, text
+from contextseg.report.command import report
+from contextseg.report.compare import Choice, compare, compared
+from contextseg.report.kendall import agreement, tau_b
+from contextseg.report.rows import by_row
+from contextseg.report.runs import find
+
+TABLES = {table["table"]: table for table in paper_rows.tables()}
+ROWS = {f"{name}/{paper_rows.key(row['row'])}": row for name, table in TABLES.items() for row in table["rows"]}
+KERNELS = [3, 5, 7, 9, 11, 13, 15]
+LOOPS = [f"ccnet_t2/{key}" for key in ("fcn", "ccnet_r_1", "ccnet_r_2", "ccnet_r_3")]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(row, miou, seed=0, ...): a run folder as `train.py` leaves it."""
+    numbers = itertools.count()
+
+    def make(row, miou=50.0, seed=0, *, steps=1500, data="context_scenes", backbone="tiny", status="finished", **extra):
+        named = dict(text.split("=", 1) for text in ROWS[row]["overrides"]) if row else {"head": "fcn"}
+        choices = {"data": data, "backbone": backbone, "head": named["head"], "loss": named.get("loss", "own")}
+        config = {
+            "row": row,
+            "seed": seed,
+            "name": f"run_{next(numbers)}",
+            "width": 64,
+            "data": {"_target_": data, "batch_size": 8},
+            "loss": {"term": choices["loss"]},
+            "head": {"_target_": named["head"]} | {k: v for k, v in named.items() if k.startswith("head.")},
+            "backbone": {"_target_": backbone, "weights": "none"},
+            "trainer": {"max_steps": steps},
+            "choices": choices | {"eval": "ss"},
+        }
+        folder = tmp_path / f"{row or 'other'}_s{seed}" / f"2026-01-01_00-00-{next(numbers):02d}"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        metrics = {"status": status, "seed": seed, "parameters": 300_000, "miou": miou, "steps": steps} | extra
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def compared_with(tmp_path):
+    """compared_with("ctnet_t5", steps=...): the comparison of a table with the runs there are."""
+
+    def make(name, **choice):
+        rows, _ = by_row(find(tmp_path), TABLES.values())
+        return compare(TABLES[name], rows, Choice(**{"least_steps": 1000} | choice))
+
+    return make
+
+
+def cells(comparison):
+    """Row label -> column -> cell."""
+    return {row[0]: dict(zip(text.header(comparison), row, strict=True)) for row in text.body(comparison)}
+
+
+def make_report(tmp_path, *overrides):
+    return report(compose([f"runs={tmp_path}", *overrides], config_name="report"))
+
+
+# the numbers
+
+
+def test_tau_b_by_hand():
+    one = np.array([1.0, 2, 3, 4])
+    assert tau_b(one, one) == 1
+    assert tau_b(one, -one) == -1
+    assert tau_b(one, np.array([1.0, 2, 4, 3])) == pytest.approx(4 / 6)  # 5 pairs agree, 1 does not
+    # 4 pairs agree, 1 does not, and 1 of the 6 is tied in one of the lists
+    assert tau_b(np.array([1.0, 2, 2, 3]), np.array([1.0, 3, 2, 2.5])) == pytest.approx((4 - 1) / np.sqrt(5 * 6))
+    assert np.isnan(tau_b(one, np.ones(4)))
+
+
+def test_tau_b_does_not_see_rounding():
+    assert tau_b(np.array([1.0, 2, 3, 4]), np.array([0.1 + 0.2, 0.3, 1, 2])) == pytest.approx(5 / np.sqrt(6 * 5))
+
+
+def test_chance_is_the_share_of_all_orders():
+    found = agreement([1, 2, 3, 4], [[1], [2], [3], [4]])
+    assert found.chance == pytest.approx(1 / 24)
+    # one exchange of neighbours: 1 + 3 of 24 orders have at least this τ
+    assert agreement([1, 2, 3, 4], [[1], [2], [4], [3]]).chance == pytest.approx(4 / 24)
+    assert agreement([1, 2, 3, 4], [[4], [3], [2], [1]]).chance == 1
+
+
+def test_many_rows_are_sampled_close_to_the_exact_share(monkeypatch):
+    seeds = [[1], [3], [2], [4], [6], [5], [7]]
+    exact = agreement(range(7), seeds).chance
+    monkeypatch.setattr("contextseg.report.kendall.EXACT", 0)
+    sampled = agreement(range(7), seeds).chance
+    assert exact != sampled
+    assert sampled == pytest.approx(exact, abs=0.002)
+
+
+def test_seeds_move_tau():
+    steady = agreement([1, 2, 3, 4], [[10, 10.1], [20, 20.1], [30, 30.1], [40, 40.1]])
+    assert (steady.low, steady.high, steady.single) == (1, 1, 0)
+    noisy = agreement([1, 2, 3, 4], [[10, 30], [11, 31], [12, 32], [13, 33]])
+    assert noisy.tau == 1
+    assert noisy.low < 0
+    assert noisy.high == 1
+    assert agreement([1, 2, 3, 4], [[1], [2], [3], [4]]).low is None
+
+
+def test_the_spread_of_a_mean_is_not_underestimated():
+    from contextseg.report.kendall import redrawn
+
+    values = [1.0, 2.0, 6.0]
+    error = np.std(values, ddof=1) / np.sqrt(3)
+    assert redrawn(values, np.random.default_rng(0)).std() == pytest.approx(error, rel=0.03)
+
+
+def test_few_rows_tell_nothing():
+    assert agreement([1, 2, 3], [[1], [2], [3]]) is None
+    assert agreement([1, 2, 3, 4], [[1], [1], [1], [1]]) is None
+
+
+def test_mean_sd_and_differences_by_hand(run, compared_with):
+    for seed, (base, other) in enumerate([(50, 53), (52, 55), (54, 60)]):
+        run("ccnet_t2/fcn", base, seed)
+        run("ccnet_t2/ccnet_r_1", other, seed)
+    found = cells(compared_with("ccnet_t2"))
+    assert found["FCN"]["mIoU ours"] == "52.00 ± 2.00 (3)"
+    assert found["FCN"]["Δ ours"] == found["FCN"]["Δ published"] == "base"
+    assert found["CCNet, R=1"]["mIoU ours"] == "56.00 ± 3.61 (3)"
+    assert found["CCNet, R=1"]["Δ published"] == "+2.90"  # 78.0 - 75.1
+    assert found["CCNet, R=1"]["Δ ours"] == "+4.00 ± 2.38"  # √(4/3 + 13/3)
+    assert found["CCNet, R=2"]["mIoU ours"] == "not run"
+    assert found["CCNet, R=2"]["Δ ours"] == ""
+
+
+def test_the_order_stands_in_the_caption(run, compared_with):
+    for row, miou in zip(LOOPS, (50, 51, 53, 52), strict=True):
+        run(row, miou)
+    assert "Order of 4 rows by mIoU: Kendall's τ-b 0.67; p = 0.17" in " ".join(text.caption(compared_with("ccnet_t2")))
+    few = " ".join(text.caption(compared_with("ccnet_t5")))
+    assert "Order by mIoU: 2 comparable rows (4 are needed), so no statement is made." in few
+
+
+# which runs count
+
+
+def test_data_sets_are_never_mixed(run, compared_with):
+    run("ccnet_t2/fcn", 50, 0)
+    run("ccnet_t2/fcn", 90, 1, data="camvid")
+    run("ccnet_t2/ccnet_r_1", 60, data="camvid", steps=3000)
+    run("ccnet_t2/ccnet_r_2", 70)
+    comparison = compared_with("ccnet_t2")
+    found = cells(comparison)
+    assert found["FCN"]["mIoU ours"] == "50.00 (1)"
+    assert "camvid, tiny, 1,500 steps" in found["FCN"]["note"]
+    assert found["CCNet, R=1"]["mIoU ours"] == "60.00 (1)"
+    assert found["CCNet, R=1"]["Δ ours"] == ""
+    assert found["CCNet, R=2"]["Δ ours"] == "+20.00"
+    assert [line.label for line in comparison.comparable("mIoU", "miou")] == ["FCN", "CCNet, R=2"]
+    assert "not compared across" in " ".join(text.caption(comparison))
+    assert cells(compared_with("ccnet_t2", data="camvid"))["FCN"]["mIoU ours"] == "90.00 (1)"
+
+
+@pytest.mark.parametrize("change", [{"backbone": "resnet50"}, {"steps": 3000}, {"data": "camvid"}])
+def test_what_is_no_seed_makes_another_group(run, compared_with, change):
+    run("ccnet_t2/fcn", 50, 0)
+    run("ccnet_t2/fcn", 60, 1, **change)
+    line = compared_with("ccnet_t2").lines[0]
+    assert len(line.values("miou")) == 1
+    assert len(line.others) == 1
+
+
+def test_the_longest_runs_are_shown_unless_others_are_chosen(run, compared_with):
+    run("ccnet_t2/fcn", 50)
+    run("ccnet_t2/fcn", 60, steps=3000)
+    run("ccnet_t2/fcn", 1, steps=20)
+    found = cells(compared_with("ccnet_t2"))["FCN"]
+    assert (found["mIoU ours"], found["note"]) == ("60.00 (1)", "run too, not shown: context_scenes, tiny, 1,500 steps")
+    assert cells(compared_with("ccnet_t2", steps=1500))["FCN"]["mIoU ours"] == "50.00 (1)"
+
+
+def test_trials_and_failures_are_not_results(run, compared_with, tmp_path):
+    run("ccnet_t2/fcn", 1, steps=20)
+    run("ccnet_t2/ccnet_r_1", status="failed", seed=0)
+    run("ccnet_t2/ccnet_r_1", status="failed", seed=1)
+    run("ccnet_t2/ccnet_r_2", 70, seed=0)
+    run("ccnet_t2/ccnet_r_2", status="failed", seed=1)
+    (run("ccnet_t2/ccnet_r_3", status="failed") / "config.yaml").unlink()
+    found = cells(compared_with("ccnet_t2"))
+    assert found["FCN"]["mIoU ours"] == "not run"
+    assert found["FCN"]["note"] == "trial runs of 20 steps do not count"
+    assert found["CCNet, R=1"]["mIoU ours"] == "failed (2)"
+    assert (found["CCNet, R=2"]["mIoU ours"], found["CCNet, R=2"]["note"]) == ("70.00 (1)", "failed besides: 1")
+    assert found["CCNet, R=3"]["mIoU ours"] == "failed (1)"
+
+
+def test_a_seed_counts_once(run, compared_with):
+    run("ccnet_t2/fcn", 1, seed=0, status="failed")
+    run("ccnet_t2/fcn", 50, seed=0)
+    run("ccnet_t2/fcn", 60, seed=0)
+    assert cells(compared_with("ccnet_t2"))["FCN"]["mIoU ours"] == "60.00 (1)"
+
+
+def test_a_waiting_row_says_for_what(compared_with):
+    assert {row["mIoU ours"] for row in cells(compared_with("ccnet_t8")).values()} == {"waiting: needs Mask R-CNN"}
+
+
+def test_rows_of_one_configuration_share_their_runs(run, compared_with):
+    run("ctnet_t5/ctnet_resnet50", 60)
+    comparison = compared_with("ctnet_t5")
+    found = cells(comparison)
+    assert found["CTNet, resnet101"]["mIoU ours"] == "60.00 (1)"
+    assert found["CTNet, resnet101"]["note"] == "the runs of the row CTNet, resnet50"
+    assert [line.label for line in comparison.comparable("mIoU_ss", "miou")] == ["CTNet, resnet50"]
+    assert cells(compared_with("ctnet_t8"))["CTNet"]["mIoU ours"] == "60.00 (1)"
+
+
+def test_a_row_with_the_backbone_it_names_is_no_other(run, compared_with):
+    run("ctnet_t5/ctnet_resnet50", 60, backbone="resnet50")
+    found = cells(compared_with("ctnet_t5"))
+    assert found["CTNet, resnet50"]["mIoU ours"] == "60.00 (1)"
+    assert found["CTNet, resnet101"]["mIoU ours"] == "not run"
+
+
+def test_rows_with_their_own_backbones_are_compared(run, compared_with):
+    run("ctnet_t5/occm_channel_module_only_resnet50", 60, backbone="resnet50")
+    run("ctnet_t5/ctnet_resnet101", 62, backbone="resnet101")
+    assert cells(compared_with("ctnet_t5"))["CTNet, resnet101"]["Δ ours"] == "+2.00"
+
+
+def test_what_a_row_lost_is_said(run, compared_with):
+    run("ocr_t6/fcn_coarse_stage_3", 60)
+    comparison = compared_with("ocr_t6")
+    assert cells(comparison)["FCN, coarse (stage 3)"]["note"] == "run without backbone.stages=3"
+    assert comparison.comparable("mIoU", "miou") == []
+
+
+# the tables
+
+
+def test_every_table_has_its_base_row_and_something_to_compare(compared_with):
+    for table in TABLES:
+        comparison = compared_with(table)
+        assert comparison.base in comparison.lines
+        assert comparison.pairs[0][1] in ("miou", "pix_acc")
+    assert compared_with("ocr_t7").base.label == "double attention, 64 regions"
+
+
+def test_an_unknown_base_row_is_refused():
+    table = TABLES["ccnet_t2"] | {"base": "FNC"}
+    with pytest.raises(ConfigError, match=r"ccnet_t2\.yaml: base: FNC"):
+        compare(table, {}, Choice())
+
+
+@pytest.mark.parametrize(
+    ("table", "data", "pairs"),
+    [
+        ("ctnet_t5", "context_scenes", [("mIoU_ss", "miou")]),
+        ("ctnet_t2", "context_scenes", [("mIoU", "miou"), ("PixAcc", "pix_acc")]),
+        ("agln_t8", "context_scenes", [("mIoU_pcontext", "miou")]),
+        ("agln_t8", "voc2012", [("mIoU_voc", "miou")]),
+        ("ocr_t2", "lip", [("lip_val", "miou")]),
+        ("ccnet_t7", "lip", [("mIoU", "miou"), ("pixel_acc", "pix_acc"), ("mean_acc", "mean_acc")]),
+        ("ocr_t4", "context_scenes", [("mIoU", "miou")]),  # costs: nothing published to compare
+    ],
+)
+def test_which_columns_compare(table, data, pairs):
+    assert compared(TABLES[table], {data}) == pairs
+
+
+def test_costs_are_published_only(compared_with):
+    found = cells(compared_with("ccnet_t2"))["CCNet, R=1"]
+    assert found["published only"] == "GFLOPs_delta 8.3, memory_delta 53"
+
+
+def test_nothing_published_stands_in_our_columns(run, tmp_path):
+    run(LOOPS[1], 61.25)
+    folder = make_report(tmp_path, "tables=[ccnet_t2,ccnet_t4,ctnet_t5,ocr_t2,ccnet_t7]")
+    published = {str(value) for row in ROWS.values() for value in row["published"].values()}
+    for table in folder.glob("*.csv"):
+        with table.open() as file:
+            for row in csv.DictReader(file):
+                mine = {row[key] for key in ("ours_mean", "ours_sd", "ours_difference", "ours_difference_se")} - {""}
+                assert not mine & (published - {"61.25"})
+                assert bool(mine) == (row["state"] == "finished")
+    lines = (folder / "ccnet_t2.md").read_text().splitlines()
+    columns = [cell.strip() for cell in lines[2].split("|")]
+    row = next(line.split("|") for line in lines if line.startswith("| CCNet, R=1"))
+    assert row[columns.index("mIoU published")].strip() == "78.0"
+    assert row[columns.index("mIoU ours")].strip() == "61.25 (1)"
+
+
+# what is written
+
+
+def test_the_page_needs_no_network(run, tmp_path):
+    for row, miou in zip(LOOPS, (50, 51, 53, 52), strict=True):
+        run(row, miou)
+    run(None, 40)
+    folder = make_report(tmp_path, "tables=[ccnet_t2,ccnet_t7]")
+    page = (folder / "report.html").read_text()
+    assert "http" not in re.sub(r"data:image/png;base64,[\w+/=]+", "", page)
+    assert page.count("data:image/png") == 1
+    assert "waiting: needs CE2P" in page
+    assert "4 of 4 rows" in page
+    assert "Runs that stand for no row" in page
+    names = {path.name for path in folder.iterdir()}
+    tables = {f"{table}.{kind}" for table in ("ccnet_t2", "ccnet_t7") for kind in ("md", "tex", "csv")}
+    assert names == tables | {"ccnet_t2.png", "report.html", "runs.md"}
+
+
+def test_the_papers_stand_in_order(run, tmp_path):
+    run(LOOPS[0], 50)
+    page = (make_report(tmp_path, "tables=[ccnet_t8,ocr_t1,cpnet_t5,agln_t6,ctnet_t2]") / "report.html").read_text()
+    assert re.findall("<h2 id=(.*?)>", page) == ["ctnet_t2", "agln_t6", "cpnet_t5", "ocr_t1", "ccnet_t8"]
+    assert [name for name in TABLES if name.endswith("_t2")] == [f"{paper}_t2" for paper in paper_rows.PAPERS]
+
+
+def test_a_label_cannot_break_the_page_or_the_table(run, compared_with):
+    comparison = compared_with("ccnet_t2")
+    comparison.lines[1].label = "a <b> | c & d_e 50% #1 {x} ~ ^ \\"
+    source = text.latex(comparison)
+    assert r"a $<$b$>$ | c \& d\_e 50\% \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}" in source
+    assert re.search(r"(?<!\\)[%#]", source) is None
+    rows = [line for line in source.splitlines() if line.endswith(r"\\")]
+    columns = len(text.header(comparison))
+    assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows} == {columns}
+    lines = [line for line in text.markdown(comparison).splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {columns + 1}
+
+
+def test_latex_has_no_character_that_it_cannot_set(run, compared_with):
+    for row, miou in zip(LOOPS, (50, 51, 53, 52), strict=True):
+        for seed in (0, 1):
+            run(row, miou + seed, seed)
+    source = text.latex(compared_with("ccnet_t2"))
+    assert source.isascii()
+    assert r"$\tau$-b" in source
+    assert r"$+$1.00 $\pm$ 0.71" in source
+
+
+def test_runs_without_a_row_get_the_plain_table(run, tmp_path):
+    run(None, 40, 0)
+    run(None, 42, 1)
+    folder = make_report(tmp_path)
+    assert "| all | 2 | 41.0 ± 1.4 |" in (folder / "runs.md").read_text()
+    assert {path.name for path in folder.iterdir()} == {"runs.md", "report.html"}
+
+
+def test_scored_checkpoints_are_no_runs(run, tmp_path):
+    run(LOOPS[0], 99, ckpt="last.ckpt")
+    with pytest.raises(ConfigError, match="no finished training run"):
+        make_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps=20", "steps=20: runs below least_steps=1000 are trials"),
+        ("steps=3000", "steps=3000: no run of a row has it; there is 1500"),
+        ("data=camvid", "data=camvid: no run of a row has it; there is context_scenes"),
+        ("least_steps=few", "least_steps=few: give a whole number"),
+        ("output=table.md", "give a folder"),
+        ("tables=[ccnet_t20]", "tables=ccnet_t20: no such table; choose from ctnet"),
+    ],
+)
+def test_options_that_cannot_be_meant(run, tmp_path, override, message):
+    run(LOOPS[0], 50)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_report(tmp_path, override)
+
+
+# pictures
+
+
+@pytest.mark.parametrize(
+    ("table", "series"),
+    [
+        ("ccnet_t2", {"CCNet": [1, 2, 3]}),
+        ("agln_t4", {"AGLN-": [1, 64, 128, 256]}),
+        ("ctnet_t1", {"CTNet, MCE block": [17, 33, 65, 129]}),
+        ("ctnet_fig11", {"CTNet": [0, 0.1, 0.2]}),
+        ("ocr_t7", {"double attention": [8, 16, 32, 64, 128]}),
+        ("cpnet_t2", dict.fromkeys(("CPNet, no prior", "CPNet, intra and inter prior, affinity loss"), KERNELS)),
+        ("cpnet_t1", {}),
+        ("ccnet_t5", {}),
+        ("agln_t6", {}),
+    ],
+)
+def test_what_is_drawn_as_lines(compared_with, table, series):
+    found = figures.lines_of(compared_with(table).lines)
+    assert {name: list(places.values()) for name, places in found.items()} == series
+
+
+def test_each_kind_of_picture_is_drawn(run, compared_with, tmp_path):
+    assert not figures.draw(compared_with("ccnet_t2"), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    for row in (*LOOPS, "ctnet_t5/ctnet_resnet50", "ctnet_fig7/ctnet_one_1_d_convolution_k_9"):
+        for seed in (0, 1):
+            run(row, 50 + seed, seed)
+    for table in ("ccnet_t2", "ctnet_t5", "ctnet_fig7"):
+        assert figures.draw(compared_with(table), tmp_path / f"{table}.png")
+        assert (tmp_path / f"{table}.png").stat().st_size > 5000
