@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,7 +64,8 @@ def test_a_finished_run(trained):
     assert len(best) == 1
     tables = {"config.yaml", "metrics.json", "metrics.csv", "per_class.csv", "confusion.npz", "train.log"}
     tables |= {"per_class.png", "confusion.png"}
-    assert written == tables | best | {"checkpoints/last.ckpt", "predictions/scene_2_00000.png"}
+    pictures = {"predictions/scene_2_00000.png", "context/scene_2_00000.png"}
+    assert written == tables | best | pictures | {"checkpoints/last.ckpt"}
     metrics = json.loads((trained.folder / "metrics.json").read_text())
     assert metrics["status"] == "finished"
     assert metrics["best"] == {"step": 2, "miou": metrics["miou"]}
@@ -84,7 +86,14 @@ def test_the_final_weights_may_be_the_best(tmp_path):
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_stopped_run_says_so(here, name, code):
     command = [sys.executable, str(COMMANDS / "train.py"), *SMALL, disturb(7, name)]
-    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command,
+        env=subprocess_environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == code
     assert "resume=auto" in done.stderr
     assert "Traceback" not in done.stderr
