@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 CONSTRAINTS ?= constraints.txt
+RUNS ?= runs/notebooks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-all lint notebooks bench clean
@@ -30,8 +31,8 @@ lint: setup  ## style and format check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-notebooks: setup  ## run every notebook from top to bottom
-	$(BIN)/python -m pytest -m notebooks $(ARGS)
+notebooks: setup  ## run the notebooks, write copies with pictures to docs/notebooks; RUNS=FOLDER keeps the networks
+	RUNS=$(abspath $(RUNS)) $(BIN)/python notebooks/render.py docs/notebooks $(ARGS)
 
 bench: setup  ## measure what is claimed to be fast
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

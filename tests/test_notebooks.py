@@ -1,19 +1,36 @@
-"""Every notebook runs from top to bottom, with few steps."""
+"""Every notebook runs from top to bottom, with few steps; the rendered copies are those of today's notebooks."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RENDERED = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
+QUICK = ("01_quickstart",)
 
 
-@pytest.mark.slow
+def marked(path):
+    return pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+
+
 @pytest.mark.notebooks
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [marked(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("STEPS", "20")
+    for variable in ("RUNS", "RESULTS"):
+        monkeypatch.delenv(variable, raising=False)
+    shutil.copy(path.with_name("networks.py"), tmp_path)
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "save notebooks without outputs"
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
+def test_a_rendered_copy_is_the_notebook_and_small(path):
+    copy, notebook = (nbformat.read(file, as_version=4) for file in (path, ROOT / "notebooks" / path.name))
+    assert [cell.source for cell in copy.cells] == [cell.source for cell in notebook.cells], "run `make notebooks`"
+    assert path.stat().st_size < 300_000

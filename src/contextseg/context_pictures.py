@@ -6,9 +6,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional as F
 
 from contextseg import viz
 from contextseg.classes import ClassSet
+from contextseg.contract import IGNORE_INDEX
 
 MOST = 16  # maps shown of one kind: those with the highest peaks, of FEATURES the same channels, evenly spread
 FEATURES = ("encoder_before", "encoder_after")  # no shares: their channels have no common scale
@@ -18,14 +20,21 @@ def context_picture(image: np.ndarray, labels: np.ndarray, maps: dict, point: tu
     """Image uint8 (H, W, 3), labels (H, W), named maps (h, w) -> a sheet uint8 (H', W', 3), the pixel marked."""
     tiles = {"image": image, "prediction": viz.colour_mask(labels, classes)}
     tiles |= {name: viz.heat(heat, image) for name, heat in maps.items()}
-    marked = [viz.caption(mark(viz.enlarge(tile), point, image.shape), name) for name, tile in tiles.items()]
+    return marked_sheet(tiles, point, image.shape)
+
+
+def marked_sheet(tiles: dict[str, np.ndarray], point: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Named pictures of one image of `shape` (H, W, 3) -> a sheet (H', W', 3), the pixel (x, y) marked on each."""
+    marked = [viz.caption(mark(viz.enlarge(tile), point, shape), name) for name, tile in tiles.items()]
     return viz.sheet(marked, columns=min(len(marked), 5))
 
 
-def inside_picture(inside: dict[str, Tensor], classes: ClassSet, shares: np.ndarray | None = None) -> np.ndarray:
+def inside_picture(
+    inside: dict[str, Tensor], classes: ClassSet, shares: np.ndarray | None = None, most_maps: int = MOST
+) -> np.ndarray:
     """What `inside_maps` returns -> a picture uint8 (H, W, 3): bars, then a row of maps for each kind.
 
-    `shares`: true class shares (K,), beside the class probabilities.
+    `shares`: true class shares (K,), beside the class probabilities; `most_maps`: how many are shown of one kind.
     """
     rows = []
     for name, values in inside.items():
@@ -33,7 +42,7 @@ def inside_picture(inside: dict[str, Tensor], classes: ClassSet, shares: np.ndar
             by_class = name == "class_probability"
             rows.append(bars(name, values.numpy(), classes if by_class else None, shares if by_class else None))
         else:
-            count = min(len(values), MOST)
+            count = min(len(values), most_maps)
             even = torch.linspace(0, len(values) - 1, count).round().int()
             chosen = (even if name in FEATURES else values.amax((1, 2)).topk(count).indices.sort().values).tolist()
             names = classes.names if len(values) == len(classes) else range(len(values))
@@ -68,6 +77,15 @@ def class_shares(mask: np.ndarray, classes: ClassSet) -> np.ndarray:
     """Mask of train ids (H, W) -> share of the valid pixels by class (K,)."""
     counts = np.bincount(mask.ravel(), minlength=256)[: len(classes)]
     return counts / max(counts.sum(), 1)
+
+
+def ideal_affinity(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Mask (H, W) -> float (hw, hw): 1 where two cells of an (h, w) grid have the same label, CPNet's ideal prior.
+
+    Labels are those nearest to the cells' centres, as in the loss; a cell without a label goes with none.
+    """
+    labels = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact").flatten()  # (hw,)
+    return ((labels[:, None] == labels) & (labels != IGNORE_INDEX)).float()
 
 
 def mark(picture: np.ndarray, point: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:

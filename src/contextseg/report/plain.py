@@ -43,8 +43,8 @@ def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
 
 
 def flatten_choices(config: dict) -> dict[str, Any]:
-    """What names a configuration: the chosen options, and the settings of head and loss."""
-    settings: dict[str, Any] = dict(config["choices"])
+    """What names a configuration: the chosen options, the neck's file, and the settings of head and backbone."""
+    settings: dict[str, Any] = config["choices"] | {"neck": config["neck"]["_target_"].split(".")[-2]}
     for part in ("head", "backbone"):
         settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
     settings["trainer.max_steps"] = config["trainer"]["max_steps"]

@@ -1,0 +1,80 @@
+"""What the notebooks share: a network by its name, trained once and then found again, and one question to several.
+
+STEPS  optimizer steps of a training (1500)
+RUNS   the folder that keeps the runs, RUNS/<name>/<date>_<time> (./runs)
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from contextseg import load_checkpoint, viz
+from contextseg.attention import record_attention
+from contextseg.config import compose
+from contextseg.context_maps import context_maps
+from contextseg.context_pictures import marked_sheet
+from contextseg.run import fit
+from contextseg.run_folder import RunFolder
+from contextseg.segmenter import Segmenter
+
+STEPS = int(os.environ.get("STEPS") or 1500)
+RUNS = Path(os.environ.get("RUNS") or "runs")
+
+
+def configuration(name: str, *overrides: str) -> DictConfig:
+    """What `python src/train.py name=<name> <overrides>` composes, with this number of steps.
+
+    A trial, below 1,000 steps, is scored on few images.
+    """
+    trial = ["data.val_size=20"] if STEPS < 1000 else []
+    return compose([*overrides, *trial, f"name={name}", f"trainer.max_steps={STEPS}", f'paths.runs="{RUNS}"'])
+
+
+def finished(cfg: DictConfig) -> Path | None:
+    """The newest finished run of this name and number of steps, whatever its seed."""
+    for folder in sorted((RUNS / cfg.name).glob("*/"), reverse=True):
+        metrics = RunFolder(folder).read_metrics()
+        if metrics.get("status") == "finished" and metrics.get("steps") == cfg.trainer.max_steps:
+            return folder
+    return None
+
+
+def trained(name: str, *overrides: str) -> Segmenter:
+    """The network of the run that is finished, or of one that is trained now; in evaluation mode."""
+    cfg = configuration(name, *overrides)
+    folder = finished(cfg) or fit(cfg).folder
+    return load_checkpoint(folder / "checkpoints/last.ckpt")
+
+
+def asked(
+    networks: Mapping[str, Segmenter], image: np.ndarray, mask: np.ndarray, point: tuple[int, int], kind: str = ""
+) -> Image.Image:
+    """Image (H, W, 3), mask (H, W), pixel (x, y) -> image, truth, and where each network's context came from.
+
+    `kind`: of the maps that `context_maps` returns, such as "gradient"; the head's own first one if it is empty.
+    """
+    tiles = {"image": image}
+    for label, network in networks.items():
+        maps = context_maps(network, torch.from_numpy(image).permute(2, 0, 1), point)
+        chosen = kind or next(iter(maps))
+        tiles |= {"truth": viz.colour_mask(mask, network.classes), f"{label}: {chosen}": viz.heat(maps[chosen], image)}
+    return Image.fromarray(marked_sheet(tiles, point, image.shape))
+
+
+def prior(network: Segmenter, image: np.ndarray) -> Tensor:
+    """The prior (hw, hw) of a CPNet on an image (H, W, 3) of its window; row = pixel, column = partner."""
+    with record_attention(network.head) as heard:
+        network.predict(torch.from_numpy(image).permute(2, 0, 1))
+    return heard["context_prior.prior"][0][0]
+
+
+def cell(point: tuple[int, int], size: tuple[int, int], mask: np.ndarray) -> tuple[int, int]:
+    """The (row, column) on a map of `size` (h, w) in which a pixel (x, y) of an image with this mask (H, W) lies."""
+    row, column = (at * cells // side for at, cells, side in zip(point[::-1], size, mask.shape, strict=True))
+    return row, column
