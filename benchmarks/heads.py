@@ -16,6 +16,7 @@ from contextseg.config import CONF, compose
 from contextseg.contract import Batch
 
 VARIANTS = ("ccnet head.recurrence=1", "ccnet head.recurrence=3", "psanet head.grid=16")
+VARIANTS += ("ctnet neck=none", "fcn neck=jpu")
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 
 
