@@ -82,6 +82,16 @@ def test_a_table_times_seeds():
     assert not set("=, []") & set(str(first.folder.relative_to(Path.cwd())))
 
 
+def test_some_rows_of_a_table():
+    planned = plan("ablation=ccnet_t2,ccnet_t4", "rows=ccnet_r_2,ccnet_hv*", *EMBEDDED)
+    assert [row.id for row in planned.rows] == [
+        "ccnet_t2/ccnet_r_2",
+        "ccnet_t4/ccnet_hv_resnet50",
+        "ccnet_t4/ccnet_hv_vh_resnet50",
+    ]
+    assert all(run.cfg.rows is None for run in planned.runs)
+
+
 def test_the_command_line_beats_a_row_and_equal_rows_share_a_run():
     planned = plan("ablation=ctnet_t6", *EMBEDDED)
     assert [run.cfg.choices.backbone for run in planned.runs] == ["tiny", "tiny"]
@@ -127,6 +137,8 @@ def test_another_data_set_means_the_papers_recipe():
     [
         (["ablation=ocr_t4"], "its data set (not applicable) is not one of ours; choose one of"),
         (["ablation=ocr_t5"], "it was run on several data sets"),
+        (["ablation=ccnet_t2", "rows=hv*"], "rows=hv*: no such row; these tables have fcn, ccnet_r_1, ccnet_r_2"),
+        (["rows=hv*"], "rows=hv*: no such row; it chooses rows of ablation=<table>"),
         (["ablation=ctnet_t5,nope"], "ablation=nope: no such table; choose one of ctnet_"),
         (["optim.lr=interval(0,1)"], "an interval is for hydra/sweeper=optuna"),
     ],

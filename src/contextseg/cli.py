@@ -192,7 +192,7 @@ def unknown_key(key: str, config_name: str) -> str:
 
 def refuse_table(cfg: DictConfig) -> None:
     """Raises `ConfigError` if a paper's table is asked for outside a sweep."""
-    if "ablation" in cfg:
+    if "ablation" in cfg or cfg.get("rows") is not None:
         words = " ".join(shlex.quote(word) for word in sys.argv[1:])
         raise ConfigError(f"a table is a sweep over its rows, add -m:  python src/train.py -m {words}")
 

@@ -4,6 +4,8 @@ python -m contextseg.paper_rows > docs/paper_rows.md
 """
 
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import yaml
 
@@ -36,6 +38,12 @@ def table(name: str) -> dict:
     if name not in known:
         raise ConfigError(f"ablation={name}: no such table; choose one of {', '.join(sorted(known, key=in_order))}")
     return {"table": name} | yaml.safe_load(known[name].read_text())
+
+
+def chosen(table: dict, patterns: Sequence[str]) -> dict:
+    """A table with the rows whose keys match one of the patterns, such as "ccnet_*"."""
+    keep = [row for row in table["rows"] if any(fnmatchcase(key(row["row"]), pattern) for pattern in patterns)]
+    return table | {"rows": keep}
 
 
 def key(row: str) -> str:

@@ -61,9 +61,9 @@ class Plan:
 
     def __init__(self, command_line: Sequence[Override], compose: Compose, sweep: Callable[[], Path]):
         self.compose, self.sweep = once(compose), cache(sweep)
-        tables = [name for override in command_line if key(override) == "ablation" for name in values(override)]
-        self.tables = [paper_rows.table(name) for name in tables]
-        combinations = list(multiplied([override for override in command_line if key(override) != "ablation"]))
+        plan = {key(override): values(override) for override in command_line if key(override) in ("ablation", "rows")}
+        self.tables = tables(plan.get("ablation", []), plan.get("rows"))
+        combinations = list(multiplied([override for override in command_line if key(override) not in plan]))
         self.rows = [row for table in self.tables for row in rows_of(table, combinations[0])]
         self.known: dict[Path, dict[str, Any]] = {}  # the configurations of earlier runs
         self.runs: list[Run] = []
@@ -156,6 +156,19 @@ class Plan:
             return counts(runs)
         place = "" if first.table is row.table else f" in {first.table['table']}"
         return f"the same configuration as {first.label}{place}, run once"
+
+
+def tables(names: Sequence[str], patterns: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The tables of ablation=, with the rows that match rows=. Raises `ConfigError` if there is none."""
+    whole = [paper_rows.table(name) for name in names]
+    if patterns is None:
+        return whole
+    parts = [paper_rows.chosen(table, patterns) for table in whole]
+    if not any(table["rows"] for table in parts):
+        keys = ", ".join(paper_rows.key(row["row"]) for table in whole for row in table["rows"])
+        known = f"these tables have {keys}" if whole else "it chooses rows of ablation=<table>"
+        raise ConfigError(f"rows={','.join(patterns)}: no such row; {known}")
+    return [table for table in parts if table["rows"]]
 
 
 def counts(runs: Sequence[Run]) -> str:
