@@ -5,7 +5,7 @@ RUNS   the folder that keeps the runs, RUNS/<name>/<date>_<time> (./runs)
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,28 @@ def asked(
         chosen = kind or next(iter(maps))
         tiles |= {"truth": viz.colour_mask(mask, network.classes), f"{label}: {chosen}": viz.heat(maps[chosen], image)}
     return Image.fromarray(marked_sheet(tiles, point, image.shape))
+
+
+def segmented(networks: Mapping[str, Segmenter], scenes: Sequence, indices: Sequence[int]) -> Image.Image:
+    """Images of a source, a row each: image, truth, and what each network makes of it."""
+    tiles = []
+    for index in indices:
+        image, mask, _ = scenes.read(index)
+        shown = {"image": image, "truth": mask}
+        shown |= {name: n.predict(torch.from_numpy(image).permute(2, 0, 1)).numpy() for name, n in networks.items()}
+        classes = next(iter(networks.values())).classes
+        pictures = [tile if tile.ndim == 3 else viz.colour_mask(tile, classes) for tile in shown.values()]
+        tiles += [viz.caption(viz.enlarge(tile, 160), name) for name, tile in zip(shown, pictures, strict=True)]
+    return Image.fromarray(viz.sheet(tiles, columns=2 + len(networks)))
+
+
+def heard_in(network: Segmenter, image: np.ndarray, tap: str) -> Tensor:
+    """What a tap of the head hears on an image (H, W, 3), its pixels hw as (h, w) of the logits."""
+    with record_attention(network.head) as heard:
+        size = tuple(network.logits(torch.from_numpy(image).permute(2, 0, 1)[None]).shape[-2:])
+    (values,) = heard[tap]
+    pixels = values.shape[1:].index(size[0] * size[1])
+    return values[0].unflatten(pixels, size)
 
 
 def prior(network: Segmenter, image: np.ndarray) -> Tensor:

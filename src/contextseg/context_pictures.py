@@ -18,9 +18,13 @@ FEATURES = ("encoder_before", "encoder_after")  # no shares: their channels have
 
 def context_picture(image: np.ndarray, labels: np.ndarray, maps: dict, point: tuple[int, int], classes) -> np.ndarray:
     """Image uint8 (H, W, 3), labels (H, W), named maps (h, w) -> a sheet uint8 (H', W', 3), the pixel marked."""
+    return marked_sheet(context_tiles(image, labels, maps, classes), point, image.shape)
+
+
+def context_tiles(image: np.ndarray, labels: np.ndarray, maps: dict, classes: ClassSet) -> dict[str, np.ndarray]:
+    """The same -> what stands on that sheet, each of the image's size and not marked yet: uint8 (H, W, 3) by name."""
     tiles = {"image": image, "prediction": viz.colour_mask(labels, classes)}
-    tiles |= {name: viz.heat(heat, image) for name, heat in maps.items()}
-    return marked_sheet(tiles, point, image.shape)
+    return tiles | {name: viz.heat(heat, image) for name, heat in maps.items()}
 
 
 def marked_sheet(tiles: dict[str, np.ndarray], point: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:

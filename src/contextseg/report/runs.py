@@ -99,11 +99,11 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def settings(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The settings of a configuration that change its numbers, the seed left out."""
+    """The settings of a configuration that change its numbers, the seed left out; null is as good as not there."""
     kept = (
         (key, str(value))
         for key, value in flatten(config).items()
-        if not any(f"{key}.".startswith(f"{option}.") for option in IGNORED)
+        if value is not None and not any(f"{key}.".startswith(f"{option}.") for option in IGNORED)
     )
     return tuple(sorted(kept))
 
