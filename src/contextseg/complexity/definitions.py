@@ -1,0 +1,118 @@
+"""Networks that the papers' tables count and that no head here is: other wirings, or sums written out as printed.
+
+Each takes maps [(B, C_i, h, w)], fine to coarse, as heads do, and returns features (B, 512, h, w) without a classifier.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.criss_cross import CrissCrossAttention
+from contextseg.layers.region_attention import gather_regions, soft_regions
+
+
+class Loops(nn.Module):
+    """An attention block alone, applied `count` times (CCNet, Tables 2 and 5: the cost of the attention only)."""
+
+    def __init__(self, block: nn.Module, count: int):
+        super().__init__()
+        self.block, self.count = block, count
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps, the last (B, C, h, w) -> the same shape."""
+        x = features[-1]
+        for _ in range(self.count):
+            x = self.block(x)
+        return x
+
+
+class SelfAttention(nn.Module):
+    """OCR, Table 4, "Self-Attention": query and key at half the width, by one 1x1 conv -> BN -> ReLU each."""
+
+    def __init__(self, in_channels: int, channels: int = 512):
+        super().__init__()
+        half = channels // 2
+        self.reduce = ConvNormAct(in_channels, channels, 3, bias=True)
+        self.query = ConvNormAct(channels, half, bias=True)
+        self.key = ConvNormAct(channels, half, bias=True)
+        self.value = nn.Conv2d(channels, half, 1)
+        self.out = nn.Conv2d(half, channels, 1)
+        self.fuse = ConvNormAct(2 * channels, channels, bias=True)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps, the last (B, C', h, w) -> (B, C, h, w)."""
+        x = self.reduce(features[-1])  # (B, C, h, w)
+        value, key, query = self.value(x).flatten(2), self.key(x).flatten(2), self.query(x).flatten(2)  # (B, C / 2, hw)
+        relation = (query.mT @ key).softmax(-1)  # (B, hw, hw)
+        context = self.out((value @ relation.mT).unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
+        return self.fuse(torch.cat([context, x], dim=1))
+
+
+class DoubleAttention(nn.Module):
+    """OCR, Table 4, "Double Attention", with the last 1x1 conv of A^2-Nets at every pixel."""
+
+    def __init__(self, in_channels: int, channels: int = 512, regions: int = 64):
+        super().__init__()
+        self.reduce = ConvNormAct(in_channels, channels, 3)
+        self.gather = nn.Conv2d(channels, regions, 1)
+        self.distribute = nn.Conv2d(channels, regions, 1)
+        self.down = nn.Conv2d(channels, channels // 2, 1)
+        self.up = nn.Conv2d(channels // 2, channels, 1)
+        self.fuse = ConvNormAct(2 * channels, channels)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps, the last (B, C', h, w) -> (B, C, h, w)."""
+        x = self.reduce(features[-1])  # (B, C, h, w)
+        vectors = gather_regions(soft_regions(self.gather(x)), self.down(x))  # (B, C / 2, regions)
+        distribute = self.distribute(x).flatten(2).softmax(1)  # (B, regions, hw)
+        context = self.up((vectors @ distribute).unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
+        return self.fuse(torch.cat([context, x], dim=1))
+
+
+class ObjectContext(nn.Module):
+    """OCR, Table 4, "OCR": Eq. 3 to 6, every convolution one 1x1 with bias, rho at every pixel as Eq. 3 is printed."""
+
+    def __init__(self, in_channels: Sequence[int], regions: int, channels: int = 512):
+        super().__init__()
+        half = channels // 2
+        self.coarse = nn.Conv2d(in_channels[-2], regions, 1)
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=True)
+        self.phi = ConvNormAct(channels, half, bias=True)
+        self.psi = ConvNormAct(channels, half, bias=True)
+        self.delta = ConvNormAct(channels, half, bias=True)
+        self.rho = ConvNormAct(half, channels, bias=True)
+        self.fuse = ConvNormAct(2 * channels, channels, bias=True)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps, the last two (B, C_3, h, w) and (B, C_4, h, w) -> (B, C, h, w)."""
+        maps = self.coarse(features[-2])  # (B, K, h, w)
+        x = self.reduce(features[-1])  # (B, C, h, w)
+        context = self.context(x, gather_regions(soft_regions(maps), x).unsqueeze(-1))
+        return self.fuse(torch.cat([x, context], dim=1))
+
+    def context(self, x: Tensor, vectors: Tensor) -> Tensor:
+        """Features (B, C, h, w), region vectors (B, C, K, 1) -> context (B, C, h, w)."""
+        key, value = self.psi(vectors).flatten(2), self.delta(vectors).flatten(2)  # (B, C / 2, K)
+        relation = (self.phi(x).flatten(2).mT @ key).softmax(-1)  # (B, hw, K)
+        return self.rho((value @ relation.mT).unflatten(-1, x.shape[-2:]))
+
+
+class SlimCrissCross(nn.Module):
+    """OCR, Table 4, "CC-Attention": one of the wirings with the 10.6 M parameters printed there."""
+
+    def __init__(self, in_channels: int, channels: int = 512, recurrence: int = 2):
+        super().__init__()
+        self.reduce = ConvNormAct(in_channels, channels, 3)
+        self.attention = CrissCrossAttention(channels, gate=True)
+        self.out = ConvNormAct(channels, channels)
+        self.fuse = ConvNormAct(2 * channels, channels)
+        self.recurrence = recurrence
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps, the last (B, C', h, w) -> (B, C, h, w)."""
+        x = context = self.reduce(features[-1])  # (B, C, h, w)
+        for _ in range(self.recurrence):
+            context = self.attention(context)
+        return self.fuse(torch.cat([self.out(context), x], dim=1))
