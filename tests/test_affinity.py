@@ -19,7 +19,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def by_pairs(logits, labels, *, sums="row", exclude_self=False, ignored_class=False):
+def by_pairs(logits, labels, *, sums="row", exclude_self=False, ignored_class=False, empty="one"):
     """Eq. 1-5, pair by pair and row by row; lists of numbers in, two numbers out."""
     unary, glob = [], []
     for p, classes in zip(logits.sigmoid(), labels.tolist(), strict=True):
@@ -33,9 +33,10 @@ def by_pairs(logits, labels, *, sums="row", exclude_self=False, ignored_class=Fa
             partners = [i for i in same if i != j] if exclude_self else same
             hits = sum(p[j, i] for i in partners)
             terms = [hits / sum(p[j, i] for i in counted)]
-            terms += [hits / len(partners)] if partners else []
-            terms += [sum(1 - p[j, i] for i in other) / len(other)] if other else []
-            glob.append(-sum(torch.as_tensor(term).clamp(SMALLEST, 1).log() for term in terms))
+            terms += [hits / len(partners)] if partners else [empty == "one"]
+            terms += [sum(1 - p[j, i] for i in other) / len(other)] if other else [empty == "one"]
+            least = SMALLEST if empty == "one" else math.exp(-100)
+            glob.append(-sum(torch.as_tensor(term, dtype=torch.float64).clamp(least, 1).log() for term in terms))
     return torch.stack(unary).mean(), torch.stack(glob).mean()
 
 
@@ -48,8 +49,10 @@ def example(batch=2, n=12, classes=3, void=True, scale=2.0):
 
 
 READINGS = [
-    {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class}
-    for sums, exclude_self, ignored_class in product(["row", "column"], [False, True], [False, True])
+    {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class, "empty": empty}
+    for sums, exclude_self, ignored_class, empty in product(
+        ["row", "column"], [False, True], [False, True], ["one", "zero"]
+    )
 ]
 
 
@@ -220,7 +223,10 @@ def test_the_sum_of_losses_leaves_autocast():
     torch.testing.assert_close(mixed, plain)
 
 
-@pytest.mark.parametrize("settings", [{"unary_weight": -1.0}, {"global_weight": -0.1}, {"sums": "diagonal"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"unary_weight": -1.0}, {"global_weight": -0.1}, {"sums": "diagonal"}, {"empty": "two"}, {"labels": "edge"}],
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         Affinity(**settings)

@@ -246,6 +246,9 @@ def test_taps_are_shares_and_maps(name):
             distribute = heard.pop(f"{place}.distribution.distribute")
             assert distribute.shape == (2, count, *size)
             torch.testing.assert_close(distribute.sum(1), torch.ones(2, *size))
+            decoder, enhanced = (heard.pop(f"{place}.{tap}") for tap in ("before", "after"))
+            assert decoder.shape == enhanced.shape == (2, C, *size)
+            assert not torch.equal(decoder, enhanced)
             before, after = (heard.pop(f"{place}.refinement.{tap}") for tap in ("before", "after"))
             assert before.shape == after.shape == (2, C, *size)
             refined = before
@@ -286,6 +289,8 @@ def test_what_is_inside():
     assert {name: tuple(values.shape) for name, values in inside.items()} == {
         "gather": (N, *SIZES[3]),
         "distribute": (N, *SIZES[0]),
+        "decoder_before": (C, *SIZES[0]),
+        "decoder_after": (C, *SIZES[0]),
         "gate": (C, *SIZES[0]),
         "encoder_before": (C, *SIZES[0]),
         "encoder_after": (C, *SIZES[0]),

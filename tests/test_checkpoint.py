@@ -85,7 +85,8 @@ def test_the_file_holds_plain_containers(saved):
     assert plain(checkpoint["config"])
     assert checkpoint["config"] == yaml.safe_load((result.folder / "config.yaml").read_text())
     assert checkpoint["global_step"] == 2
-    assert checkpoint["recipe"].keys() == {"backbone", "neck", "head", "aux_head", "classes", "versions"}
+    parts = {"backbone", "neck", "head", "aux_head", "align_corners"}
+    assert checkpoint["recipe"].keys() == parts | {"classes", "versions"}
     assert "${" not in str(checkpoint["recipe"])
 
 

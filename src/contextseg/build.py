@@ -67,7 +67,7 @@ def recipe(cfg: DictConfig, classes: ClassSet) -> dict:
         parts["head"]["crop_size"] = crop_size(cfg)
         if parts["head"]["crop_size"] is None:
             raise ConfigError("this head is tied to one image size; give data.transform.crop_size=[height,width]")
-    return parts | {"classes": classes.to_dict(), "versions": versions()}
+    return parts | {"align_corners": cfg.align_corners, "classes": classes.to_dict(), "versions": versions()}
 
 
 def crop_size(cfg: DictConfig) -> list[int] | None:
@@ -109,13 +109,19 @@ def segmenter(recipe: dict, reads: Mapping[str, str] | None = None) -> Segmenter
             f"{', '.join(sorted(head.emits)) or 'nothing'}; heads that emit it: {', '.join(fitting) or 'none'}; "
             "or choose another loss"
         )
-    return Segmenter(backbone, neck, head, aux_head, classes=classes)
+    align_corners = recipe.get("align_corners", False)  # a checkpoint may be older than the option
+    return Segmenter(backbone, neck, head, aux_head, classes=classes, align_corners=align_corners)
 
 
 def maps_known(kind: type[Head], neck: Neck) -> dict[str, Sequence[int]]:
     """What a head is told about the maps of its neck: their channels, and their strides if its constructor asks."""
     facts = {"in_channels": neck.channels}
     return facts | ({"strides": neck.strides} if "strides" in inspect.signature(kind).parameters else {})
+
+
+def corners_known(kind: type[Neck] | type[Head], align_corners: bool) -> dict[str, bool]:
+    """`align_corners` for a part that has such a setting."""
+    return {"align_corners": align_corners} if "align_corners" in inspect.signature(kind).parameters else {}
 
 
 def head_classes() -> dict[str, type[Head]]:
@@ -144,13 +150,15 @@ def create_model(
     output_stride: int | None = None,
     neck: str | None = None,
     aux_head: bool = False,
+    align_corners: bool = False,
     **settings: Any,
 ) -> Segmenter:
     """A network without any configuration: `create_model("ocr", backbone="resnet50", num_classes=19)`.
 
     `name` is a file in `contextseg/heads`, `backbone` "tiny" or a timm name; neck and output stride are the head's own
     companions unless given. `settings` go to the head's constructor. `aux_head` adds an FCN head on the last map but
-    one. Returns a `Segmenter`: image uint8 (B, 3, H, W) -> `SegOutput`. Raises `ConfigError` listing the known names.
+    one. `align_corners` is how logits, and maps in the neck and the head, are resized. Returns a `Segmenter`: image
+    uint8 (B, 3, H, W) -> `SegOutput`. Raises `ConfigError` listing the known names.
     """
     known = head_classes()
     if name not in known:
@@ -164,10 +172,12 @@ def create_model(
     necks_known = [info.name for info in pkgutil.iter_modules(necks.__path__)]
     if neck not in (None, *necks_known):
         raise ConfigError(f"no neck {neck!r}; known: {', '.join(sorted(necks_known))}")
-    between = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)(body.channels, body.strides)
+    joint = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)
+    between = joint(body.channels, body.strides, **corners_known(joint, align_corners))
+    settings = corners_known(kind, align_corners) | settings
     head = kind(num_classes=num_classes, **maps_known(kind, between), **settings)
     aux = FCNHead(body.channels, num_classes, source=-2) if aux_head else None
-    return Segmenter(body, between, head, aux)
+    return Segmenter(body, between, head, aux, align_corners=align_corners)
 
 
 def loss(cfg: DictConfig) -> LossSum:
@@ -227,7 +237,7 @@ def predictor(cfg: DictConfig, network: Segmenter) -> Predictor:
     window = network.head.window
     if window is not None:
         log.info("%s takes images of %dx%d only: predicting in windows", type(network.head).__name__, *window)
-    return chosen.within(window)
+    return network.adapted(chosen)
 
 
 def try_out(network: Segmenter, size: Sequence[int]) -> None:

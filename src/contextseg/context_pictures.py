@@ -13,7 +13,8 @@ from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
 
 MOST = 16  # maps shown of one kind: those with the highest peaks, of FEATURES the same channels, evenly spread
-FEATURES = ("encoder_before", "encoder_after")  # no shares: their channels have no common scale
+# No shares: their channels have no common scale.
+FEATURES = ("decoder_before", "decoder_after", "encoder_before", "encoder_after")
 
 
 def context_picture(image: np.ndarray, labels: np.ndarray, maps: dict, point: tuple[int, int], classes) -> np.ndarray:

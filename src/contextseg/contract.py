@@ -95,7 +95,7 @@ class LossTerm(nn.Module):
     """Base of the loss terms: one number from a `SegOutput` and a mask.
 
     `reads` names what the term needs: "logits" or an extra. Terms compute in float32, from logits; a batch with only
-    ignored pixels gives a finite loss with zero gradient.
+    ignored pixels gives a finite loss, and zero gradient unless an option that stands for released code counts them.
     """
 
     reads: ClassVar[str] = "logits"

@@ -1,16 +1,21 @@
 """The network: backbone -> (neck) -> head, and the auxiliary head when a loss term asks for it."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck, SegOutput
-from contextseg.inference import WholeImage
+from contextseg.inference import Predictor, WholeImage
 
 
 class Segmenter(nn.Module):
-    """Chains the parts; an `nn.Module` like any other, with the `classes` it predicts."""
+    """Chains the parts; an `nn.Module` like any other, with the `classes` it predicts.
+
+    `align_corners`: how its logits are brought to the size of an image.
+    """
 
     def __init__(
         self,
@@ -20,10 +25,11 @@ class Segmenter(nn.Module):
         aux_head: Head | None = None,
         *,
         classes: ClassSet | None = None,
+        align_corners: bool = False,
     ):
         super().__init__()
         self.backbone, self.neck, self.head, self.aux_head = backbone, neck, head, aux_head
-        self.classes = classes
+        self.classes, self.align_corners = classes, align_corners
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> SegOutput:
         """Image uint8 (B, 3, H, W) [and mask uint8 (B, H, W) for an oracle] -> logits (B, K, h, w) and all extras."""
@@ -45,6 +51,12 @@ class Segmenter(nn.Module):
             raise ValueError(f"{type(self.head).__name__} is an oracle: it needs the ground truth and cannot predict")
         return self.head(features, mask)
 
+    def adapted(self, predictor: Predictor) -> Predictor:
+        """The predictor as this network needs it: in windows of the one size it takes, with its way of resizing."""
+        predictor = copy.copy(predictor.within(self.head.window))
+        predictor.align_corners = self.align_corners
+        return predictor
+
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
         """Image uint8 (3, H, W) or (B, 3, H, W) -> labels uint8 (H, W) or (B, H, W), in evaluation mode.
@@ -55,7 +67,7 @@ class Segmenter(nn.Module):
         self.eval()
         images = image if image.ndim == 4 else image[None]
         try:
-            labels = WholeImage().within(self.head.window)(self.logits, images.to(self.backbone.mean.device))
+            labels = self.adapted(WholeImage())(self.logits, images.to(self.backbone.mean.device))
         finally:
             for module, training in modes.items():
                 module.training = training

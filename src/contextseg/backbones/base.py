@@ -21,7 +21,15 @@ class Backbone(nn.Module):
 
     `mean` and `std` are on the 0-255 scale, RGB. A subclass sets `channels` and `strides`, one entry per map, and
     implements `features`. Its setting `output_stride` dilates the stages beyond that stride; a network that has less by
-    itself (`tiny`, a truncated ResNet) keeps its own, with nothing to dilate.
+    itself (`tiny`, a truncated ResNet) keeps its own, with nothing to dilate. Heads set it, and four details of the
+    ResNets and HRNets of released code, so that every backbone takes them, though they may mean nothing to it:
+
+    contract_dilation  the first block of a dilated stage keeps the dilation of the stage before; false: that of its own
+    ceil_pool          the pooling after the stem rounds up: one row and column more if the stem's map has even sides
+    pool_dilated       the shortcut into a dilated stage of a "vd" ResNet averages 2 x 2 pixels at stride 1; false: it
+                       does not (PaddleSeg, and so CTNet)
+    fusion             how HRNet brings a coarser branch to the size of a finer one: "nearest"; "bilinear" or
+                       "bilinear_corners" (align_corners), to its very size
     """
 
     channels: Sequence[int]

@@ -1,13 +1,18 @@
 """Any timm model that yields feature maps (`features_only`): ResNets with a named stem, ConvNeXt, MobileNet, ...
 
 The stem is part of the name, since it changes results: `resnet101` has the 7x7 stem of the original, `resnet101c` three
-3x3 convolutions ("v1c", "deep stem"), `resnet101d` those and average pooling in the shortcuts ("vd").
+3x3 convolutions ("v1c", "deep stem"), `resnet101s` the same with 64, 64 and 128 channels (that of the released CCNet,
+OCR and PyTorch-Encoding), `resnet101d` the former and average pooling in the shortcuts ("vd").
 
 HRNet keeps four resolutions side by side, strides 4 to 32: there is nothing to dilate, so that `output_stride`, which
 heads set for ResNets, means nothing to it.
+
+Where released code differs from timm: `contract_dilation` (CCNet and CTNet dilate all blocks of a stage alike),
+`ceil_pool` (CCNet and OCR), `pool_dilated` (CTNet) and `fusion` (timm's is that of the classification network; those
+for segmentation are bilinear).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +20,17 @@ import timm
 import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import get_session, try_to_load_from_cache
+from timm.layers import AvgPool2dSame
 from timm.models import load_state_dict
+from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contextseg.backbones.base import Backbone, check_stride
 from contextseg.contract import ConfigError
+from contextseg.layers.resize import resize
+
+FUSIONS = ("nearest", "bilinear", "bilinear_corners")
 
 
 class TimmBackbone(Backbone):
@@ -28,13 +38,27 @@ class TimmBackbone(Backbone):
 
     `model`: a timm name, with or without a weight tag. `stages`: how many maps to return, counted from the finest of
     the last four (`stages=3` drops the last stage of a ResNet). `weights`: "none", "imagenet", or a file
-    (.safetensors or a state dict that `torch.load(weights_only=True)` reads).
+    (.safetensors or a state dict that `torch.load(weights_only=True)` reads). `contract_dilation`, `ceil_pool`
+    and `pool_dilated` are for ResNets, `fusion` is for HRNets, see `Backbone`.
 
     Raises `ConfigError` when the model is unknown, cannot give that stride, or its weights are not to be had.
     """
 
-    def __init__(self, model: str, *, output_stride: int = 8, weights: str = "none", stages: int = 4):
+    def __init__(
+        self,
+        model: str,
+        *,
+        output_stride: int = 8,
+        weights: str = "none",
+        stages: int = 4,
+        contract_dilation: bool = True,
+        ceil_pool: bool = False,
+        pool_dilated: bool = True,
+        fusion: str = "nearest",
+    ):
         check_stride(output_stride)
+        if fusion not in FUSIONS:
+            raise ConfigError(f"backbone.fusion={fusion}: choose {', '.join(FUSIONS)}")
         if not 2 <= stages <= 4:
             raise ConfigError(f"backbone.stages={stages}: choose 2, 3 or 4 maps")
         check_name(model)
@@ -49,9 +73,21 @@ class TimmBackbone(Backbone):
         super().__init__([255 * value for value in normalisation.mean], [255 * value for value in normalisation.std])
         self.channels = tuple(network.feature_info.channels())
         self.strides = tuple(network.feature_info.reduction())
-        self.divisor = 32 if is_hrnet(model) else 1  # of the image size: HRNet adds maps that it has doubled in size
+        padded = is_hrnet(model) and fusion == "nearest"
+        self.divisor = 32 if padded else 1  # of the image size: HRNet adds maps that it has doubled in size
         if self.strides[-1] > output_stride and not is_hrnet(model):
             raise cannot_stride(model, output_stride, f"its maps have strides {self.strides}")
+        if not contract_dilation:
+            dilate_alike(network)
+        if not pool_dilated:
+            pool_strides_only(network)
+        for pool in network.children():
+            if isinstance(pool, nn.MaxPool2d):
+                pool.ceil_mode = ceil_pool
+        if is_hrnet(model) and fusion != "nearest":
+            for stage in (network.stage2, network.stage3, network.stage4):
+                for index, module in enumerate(stage):
+                    stage[index] = BilinearFusion(module, fusion == "bilinear_corners")
         self.network = network
 
     def features(self, image: Tensor) -> list[Tensor]:
@@ -59,8 +95,56 @@ class TimmBackbone(Backbone):
         height, width = image.shape[-2:]
         if self.divisor > 1:
             image = F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))  # with zeros, the mean colour
-        maps = zip(self.network(image), self.channels, self.strides, strict=True)
-        return [as_nchw(x, c)[..., : -(-height // s), : -(-width // s)] for x, c, s in maps]  # without the padding
+        maps = [as_nchw(x, channels) for x, channels in zip(self.network(image), self.channels, strict=True)]
+        if self.divisor > 1:  # without the padding
+            maps = [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, self.strides, strict=True)]
+        return maps
+
+
+class BilinearFusion(nn.Module):
+    """timm's `HighResolutionModule`, its parts under their names, with bilinear up-sampling in the place of nearest.
+
+    Source: Sun et al.: High-Resolution Representations for Labeling Pixels and Regions (2019), Section 3.
+    """
+
+    def __init__(self, module: nn.Module, align_corners: bool):
+        super().__init__()
+        self.branches, self.fuse_layers, self.fuse_act = module.branches, module.fuse_layers, module.fuse_act
+        self.align_corners = align_corners
+
+    def forward(self, x: list[Tensor]) -> list[Tensor]:
+        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the same shapes, each the sum over all branches."""
+        maps = [branch(branch_map) for branch, branch_map in zip(self.branches, x, strict=True)]
+        return [self.fuse_act(self.fused(maps, i)) for i in range(len(self.fuse_layers))]
+
+    def fused(self, maps: Sequence[Tensor], target: int) -> Tensor:
+        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> their sum at branch `target`, (B, C, h, w) of that branch."""
+        total = 0
+        for source, (layer, branch_map) in enumerate(zip(self.fuse_layers[target], maps, strict=True)):
+            if source > target:
+                convolution, norm, _ = layer  # the third is the up-sampling
+                branch_map = resize(norm(convolution(branch_map)), maps[target].shape[-2:], self.align_corners)
+            else:
+                branch_map = layer(branch_map)
+            total = total + branch_map
+        return total
+
+
+def dilate_alike(network: nn.Module) -> None:
+    """Gives the first block of every dilated stage of a ResNet the dilation of the others."""
+    for block in network.modules():
+        if isinstance(block, BasicBlock | Bottleneck):
+            for convolution in (block.conv1, block.conv2):
+                if convolution.kernel_size == (3, 3):
+                    convolution.dilation = convolution.padding = (block.dilation,) * 2
+
+
+def pool_strides_only(network: nn.Module) -> None:
+    """Takes the pooling out of the shortcuts of a ResNet that do not halve the map."""
+    for block in network.modules():
+        shortcut = block.downsample if isinstance(block, BasicBlock | Bottleneck) else None
+        if shortcut is not None and isinstance(shortcut[0], AvgPool2dSame):
+            shortcut[0] = nn.Identity()
 
 
 def is_hrnet(model: str) -> bool:

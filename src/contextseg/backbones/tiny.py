@@ -31,7 +31,8 @@ class ResidualBlock(nn.Module):
 class Tiny(Backbone):
     """Maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
 
-    Its stride is 8 whatever `output_stride` allows. Raises `ConfigError` for weights: it has none.
+    Its stride is 8 whatever `output_stride` allows, with nothing to dilate, pool or fuse. Raises `ConfigError` for
+    weights: it has none.
     """
 
     def __init__(
@@ -39,6 +40,10 @@ class Tiny(Backbone):
         *,
         output_stride: int = 8,
         weights: str = "none",
+        contract_dilation: bool = True,
+        ceil_pool: bool = False,
+        pool_dilated: bool = True,
+        fusion: str = "nearest",
         mean: float = 118.0,
         std: float = 50.0,
     ):

@@ -1,34 +1,9 @@
 """One bar for the whole run, with loss, rate and the time that is left; one for each evaluation."""
 
 import lightning as L
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
-from contextseg.console import console
-
-
-def progress() -> Progress:
-    """The project's progress bar; silent where the output is not a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
+from contextseg.console import progress
 
 
 class ProgressBar(L.Callback):

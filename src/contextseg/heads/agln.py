@@ -10,8 +10,7 @@ gathers the coarsest decoder map, SAB_i what stage i puts out; a stage is the up
 per SAB so far, each with weights of its own, all with the same encoder map. The default is dense, as in Table VIII and
 the paper's best results; Tables IV to VI are of the straight decoder, one SAB and one CFB per stage.
 
-The released code differs in more: N = 64, one conv per CFB, an inverted channel attention by the raw decoder map, one
-more convolution on M, dropout=0.1.
+The released code differs in the options after `lite`, in N = 64 and in value_conv: `conf/head/agln_official.yaml`.
 """
 
 from collections.abc import Sequence
@@ -43,6 +42,14 @@ class AGLNHead(Head):
     alpha, beta         factors in Eq. 3 and 6: null, learnt from 0 and 1, or a fixed number (Table VI)
     dense               false: the straight decoder (Table VII)
     lite                depthwise-separable convolutions in the CFBs (Section IV-D)
+    output_conv         a 1x1 convolution of M; released code: true
+    inverted_resampling a channel takes from those least like it, softmax(-) in Eq. 4; released code: true
+    residual            B + gamma G for G in Eq. 6, with gamma learnt from 0; released code: true
+    psi                 false: no E, O = Phi(A + alpha M + beta G), and A in place of E in Eq. 4; released code: false
+    conv_bias           of the 3x3 convolutions in the CFBs; released code: false
+    coarse_first        order of the maps when they are concatenated: the released code's, which only orders the weights
+    dropout             of single numbers before the classifier; released code: 0.1
+    align_corners       of every resize; released code: true
     """
 
     output_stride = 32
@@ -65,9 +72,17 @@ class AGLNHead(Head):
         beta: float | None = None,
         dense: bool = True,
         lite: bool = False,
+        output_conv: bool = False,
+        inverted_resampling: bool = False,
+        residual: bool = False,
+        psi: bool = True,
+        conv_bias: bool = True,
+        coarse_first: bool = False,
         dropout: float = 0.0,
+        align_corners: bool = False,
     ):
         super().__init__()
+        self.align_corners = align_corners
         self.laterals = Laterals(
             in_channels, strides, channels, finest_stride=finest_stride, kernel_size=lateral_kernel
         )
@@ -81,18 +96,23 @@ class AGLNHead(Head):
                 ContextFusion(
                     channels,
                     aggregation.num_descriptors,
+                    output_conv=output_conv,
                     channel_resampling=channel_resampling,
+                    inverted_resampling=inverted_resampling,
                     spatial_gating=spatial_gating,
+                    residual=residual,
                     alpha=alpha,
                     beta=beta,
+                    psi=psi,
+                    conv_bias=conv_bias,
                     lite=lite,
                 )
                 for aggregation in self.aggregations[:stage]
             )
             for stage in range(1, count)
         )
-        self.fusion = Fusion(channels, count)
-        self.dropout = nn.Dropout2d(dropout)
+        self.fusion = Fusion(channels, count, coarse_first=coarse_first, align_corners=align_corners)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
@@ -102,7 +122,7 @@ class AGLNHead(Head):
         for index, (stage, encoder) in enumerate(zip(self.stages, reversed(finer), strict=True)):
             if index < len(self.aggregations):
                 descriptors.append(self.aggregations[index](x))  # (B, C, N)
-            x = resize(x, encoder.shape[-2:])  # (B, C, h_i, w_i)
+            x = resize(x, encoder.shape[-2:], self.align_corners)  # (B, C, h_i, w_i)
             for block, vectors in zip(stage, descriptors, strict=True):
                 x = block(x, encoder, vectors)
             outputs.insert(0, x)
@@ -126,13 +146,15 @@ class AGLNHead(Head):
     def inside(self, maps: dict[str, list[Tensor]]) -> dict[str, Tensor]:
         """What is seen in Figures 3 and 5: the maps of the descriptors of SAB_1, and the CFB that gets them at last.
 
-        Where they are gathered (N, h', w') and handed out (N, h, w); gate and encoder map before and after refinement
-        (C, h, w). There is no gate without spatial gating.
+        Where they are gathered (N, h', w') and handed out (N, h, w); decoder map before and after enhancement, gate,
+        encoder map before and after refinement (C, h, w). There is no gate without spatial gating.
         """
         block = self.finest(0)
         taps = {
             "gather": "aggregations.0.gather",
             "distribute": f"{block}.distribution.distribute",
+            "decoder_before": f"{block}.before",
+            "decoder_after": f"{block}.after",
             "gate": f"{block}.refinement.gate.spatial",
             "encoder_before": f"{block}.refinement.before",
             "encoder_after": f"{block}.refinement.after",

@@ -8,7 +8,8 @@ Where the paper is silent: the two convolutions are one 3x3 conv -> BN -> ReLU e
 loops alternate between row and column, with the weights shared as ever, so that R = 2 is one horizontal and one
 vertical step; HV&VH: two such chains, one of them column first, and the sum of their results.
 
-The released code differs: `refine`, `gate` and `dropout` below, no category-consistent loss, leaky ReLU.
+The released code (github.com/speedinghzl/CCNet, the conference version) has no category-consistent loss but an
+auxiliary head, and differs in what the options after `embedding_channels` say: `conf/head/ccnet_official.yaml`.
 """
 
 from collections.abc import Sequence
@@ -38,8 +39,11 @@ class CCNetHead(Head):
     embedding_channels  width of the branch for the category-consistent loss; 0 leaves the branch away, which a loss
                         without `ccl` needs (parameters that no loss reaches stop DDP)
 
-    Released code: `refine=True`, one more 3x3 conv -> BN -> ReLU on H'' before the concatenation; `gate=True`, a learnt
-    factor on the sum of the attention that starts at 0; `dropout=0.1` before the classifier.
+    gate                a learnt factor, 0 at first, on the sum of the attention; released code: true
+    refine              one more 3x3 conv -> BN -> ReLU on H'' before the concatenation; released code: true
+    context_first       concatenate (H'', X) and not (X, H''), which only orders the weights; released code: false
+    leaky               slope of the ReLUs below zero; released code, InPlace-ABN: 0.01
+    dropout             of whole channels, before the classifier; released code: 0.1
     """
 
     emits = frozenset({"embedding"})
@@ -56,6 +60,8 @@ class CCNetHead(Head):
         embedding_channels: int = 16,
         gate: bool = False,
         refine: bool = False,
+        context_first: bool = True,
+        leaky: float = 0.0,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -66,11 +72,11 @@ class CCNetHead(Head):
                 f"head.recurrence={recurrence} with head.attention={attention}: give 1 or more for criss_cross, an "
                 "even number for hv and hv_vh (one horizontal and one vertical step each)"
             )
-        self.recurrence, self.chains = recurrence, CHAINS[attention]
-        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        self.recurrence, self.chains, self.context_first = recurrence, CHAINS[attention], context_first
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3, leaky=leaky)
         self.attention = CrissCrossAttention(channels, key_channels, gate=gate)
-        self.refine = ConvNormAct(channels, channels, 3) if refine else nn.Identity()
-        self.fuse = ConvNormAct(channels + in_channels[-1], channels, 3)
+        self.refine = ConvNormAct(channels, channels, 3, leaky=leaky) if refine else nn.Identity()
+        self.fuse = ConvNormAct(channels + in_channels[-1], channels, 3, leaky=leaky)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         self.embedding = nn.Conv2d(channels, embedding_channels, 1) if embedding_channels else None
@@ -81,7 +87,8 @@ class CCNetHead(Head):
         x = features[-1]
         h = self.reduce(x)  # (B, C', h, w)
         context = sum(self.loops(h, chain) for chain in self.chains)  # (B, C', h, w)
-        fused = self.fuse(torch.cat([self.refine(context), x], dim=1))  # (B, C', h, w)
+        both = [self.refine(context), x]
+        fused = self.fuse(torch.cat(both if self.context_first else both[::-1], dim=1))  # (B, C', h, w)
         extras = {} if self.embedding is None else {"embedding": self.embedding(context)}
         return SegOutput(self.classifier(self.dropout(fused)), extras)
 

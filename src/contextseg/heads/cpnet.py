@@ -34,9 +34,9 @@ class CPNetHead(Head):
     contexts      "both", "intra" or "inter"
     normalise     contexts are means over the N pixels, not sums
 
-    The released code has further layers, all off by default: `entry=3` and `bias=True` in the aggregation module,
-    `project=True` (a 1x1 conv -> BN -> ReLU on each context), `fuse=3` (a k x k conv -> BN -> ReLU to C1 before the
-    classifier), `dropout=0.1`.
+    The released code has further layers, all off by default (`conf/head/cpnet_official.yaml` has them): `entry=3` and
+    `bias=True` in the aggregation module, `project=True` (a 1x1 conv -> BN -> ReLU on each context), `fuse=3` (a k x k
+    conv -> BN -> ReLU to C1 before the classifier), `dropout=0.1`.
     """
 
     emits = frozenset({"prior_logits"})

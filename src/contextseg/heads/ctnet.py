@@ -6,8 +6,8 @@ channel weights C_m, middle feature X_c = C_m X (Eq. 3), class probabilities P_p
 Then conv(X_c) and X_s, concatenated -> 1x1 conv -> classifier.
 
 Where the paper is silent: a 3x3 conv makes X of the last map; the convolution of X_c and that of the query are 3x3 (the
-released code's); r = 2; P_p is a softmax (the released code's). The released code also scales the attention, adds X_c
-to X_s, has one more 3x3 conv there and a batch norm in the class layer: not the paper's, left out.
+released code's); r = 2; P_p is a softmax (the released code's). Where the released code differs (it also puts a ReLU on
+M, which is positive anyway), the head has an option: `conf/head/ctnet_official.yaml`.
 
 The variants of Tables 5 and 6, which the paper names but does not describe, are read as follows.
 
@@ -20,6 +20,7 @@ The variants of Tables 5 and 6, which the paper names but does not describe, are
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +43,8 @@ CHOICES = {
 class PixelClass(RegionAttention):
     """Pixels attend to class features (Eq. 6 and 7), with a 3x3 query; a second tap keeps the shape of the map."""
 
-    def __init__(self, channels: int, key_channels: int):
-        super().__init__(channels, key_channels, phi_kernel=3)
+    def __init__(self, channels: int, key_channels: int, *, bias: bool = False, scale: bool = False):
+        super().__init__(channels, key_channels, phi_kernel=3, bias=bias, scale=scale)
         self.pixel_class = AttentionTap()  # (B, K, h, w), classes sum to 1
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
@@ -51,6 +52,17 @@ class PixelClass(RegionAttention):
         relation = super().relation(features, vectors, maps)
         self.pixel_class(relation.mT.unflatten(-1, features.shape[-2:]))
         return relation
+
+
+class NormedClasses(ConvNormAct):
+    """The class layer of Eq. 5 with a batch norm after it, over the images of the batch."""
+
+    def __init__(self, channels: int, num_classes: int, *, bias: bool):
+        super().__init__(channels, num_classes, bias=bias, act=False)
+
+    def forward(self, vector: Tensor) -> Tensor:
+        """(B, C) -> (B, K)."""
+        return super().forward(vector[:, :, None, None]).flatten(1)
 
 
 class CTNetHead(Head):
@@ -66,6 +78,16 @@ class CTNetHead(Head):
     class_activation   makes P_p of its scores: "softmax" or "sigmoid"
     class_probability  return the scores of P_p, for the loss term `cp`; a loss without it needs false: a class layer
                        that nothing else reads is then left away (parameters that no loss reaches stop DDP)
+    conv_bias          of the convolutions before a batch norm; released code: true
+    channel_bias       b_1 of Eq. 2, in "mce"; released code: false
+    class_norm         a batch norm after the class layer, which then needs two images or more per device in training;
+                       released code: true
+    attention_scale    the scores of Eq. 6 times `key_channels`^-1/2; released code: true
+    residual           a 3x3 conv -> BN -> ReLU of X_s + (what attends: X_c) in the place of X_s; released code: true
+    context_first      order of conv(X_c) and X_s when they are concatenated: the released code's, which only orders
+                       the weights
+    init_std           convolutions start from a normal distribution of this width and without bias, null: as torch
+                       has it; released code: 0.001
     """
 
     emits = frozenset({"class_probability"})
@@ -87,6 +109,13 @@ class CTNetHead(Head):
         class_activation: str = "softmax",
         class_probability: bool = True,
         dropout: float = 0.0,
+        conv_bias: bool = False,
+        channel_bias: bool = True,
+        class_norm: bool = False,
+        attention_scale: bool = False,
+        residual: bool = False,
+        context_first: bool = False,
+        init_std: float | None = None,
     ):
         super().__init__()
         for name, value in zip(CHOICES, (modules, wiring, channel_block, pooling, class_activation), strict=True):
@@ -95,24 +124,31 @@ class CTNetHead(Head):
         if wiring == "parallel" and modules != "both":
             raise ConfigError(f"head.wiring=parallel needs two modules, got head.modules={modules}; use modules=both")
         self.emits = frozenset({"class_probability"} if class_probability else ())
-        self.pooling, self.class_activation = pooling, class_activation
-        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
-        self.channel_block = self.ccm_classes = self.attention = self.scm_classes = None
+        self.pooling, self.class_activation, self.context_first = pooling, class_activation, context_first
+        class_layer = partial(NormedClasses, bias=conv_bias) if class_norm else nn.Linear
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=conv_bias)
+        self.channel_block = self.ccm_classes = self.attention = self.scm_classes = self.refine = None
         if modules != "scm":
-            self.channel_block = make_block(channel_block, channels, kernel_sizes=kernel_sizes, pooling=pooling)
+            self.channel_block = make_block(
+                channel_block, channels, kernel_sizes=kernel_sizes, pooling=pooling, channel_bias=channel_bias
+            )
             self.channel_weights = AttentionTap()  # (B, C)
             if class_probability or (modules == "both" and wiring == "tandem"):
-                self.ccm_classes = nn.Linear(channels, num_classes)
+                self.ccm_classes = class_layer(channels, num_classes)
         if modules != "ccm":
-            self.attention = PixelClass(channels, key_channels or channels // 2)
+            self.attention = PixelClass(channels, key_channels or channels // 2, bias=conv_bias, scale=attention_scale)
+            if residual:
+                self.refine = ConvNormAct(channels, channels, 3, bias=conv_bias)
             if self.channel_block is None or wiring == "parallel":
-                self.scm_classes = nn.Linear(channels, num_classes)
+                self.scm_classes = class_layer(channels, num_classes)
         if self.ccm_classes is not None or self.scm_classes is not None:
             self.probability = AttentionTap()  # (B, K); PANet: of CCM, if supervised, then of SCM
-        self.conv = ConvNormAct(channels, channels, 3)
-        self.fuse = ConvNormAct(channels if self.attention is None else 2 * channels, channels)
+        self.conv = ConvNormAct(channels, channels, 3, bias=conv_bias)
+        self.fuse = ConvNormAct(channels if self.attention is None else 2 * channels, channels, bias=conv_bias)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
+        if init_std is not None:
+            start_small(self, init_std)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Maps, the last (B, C', h, w) -> logits (B, K, h, w); extras: class_probability (B, K), unless left away."""
@@ -128,7 +164,10 @@ class CTNetHead(Head):
             if self.scm_classes is not None:
                 found.append(self.class_features(self.scm_classes, self.precise(pool, x, self.pooling)))
             _, vectors = found[-1]
-            parts.append(self.attention(middle if self.scm_classes is None else x, vectors.to(x.dtype)))
+            asking = middle if self.scm_classes is None else x
+            context = self.attention(asking, vectors.to(x.dtype))  # X_s
+            parts.append(context if self.refine is None else self.refine(context + asking))
+            parts = parts[::-1] if self.context_first else parts
         fused = self.fuse(torch.cat(parts, dim=1))  # (B, C, h, w)
         extras = {"class_probability": found[0][0]} if self.emits else {}
         return SegOutput(self.classifier(self.dropout(fused)), extras)
@@ -138,7 +177,7 @@ class CTNetHead(Head):
         with torch.autocast(x.device.type, enabled=False):
             return block(x.to(self.classifier.weight.dtype), *settings)
 
-    def class_features(self, layer: nn.Linear, vector: Tensor) -> tuple[Tensor, Tensor]:
+    def class_features(self, layer: nn.Module, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 5: the vector (B, C) of an image -> raw scores (B, K) of P_p, and M (B, C, K)."""
         with torch.autocast(vector.device.type, enabled=False):
             scores = layer(vector)
@@ -162,3 +201,12 @@ class CTNetHead(Head):
             "pixel_class": "attention.pixel_class",
         }
         return {name: maps[tap][0][0] for name, tap in taps.items() if maps.get(tap)}
+
+
+def start_small(module: nn.Module, std: float) -> None:
+    """Weights of the 2-D convolutions from a normal distribution of that width, their biases zero."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

@@ -15,7 +15,13 @@ from contextseg.layers.conv import ConvNormAct
 class FCNHead(Head):
     """Classify each pixel from its own neighbourhood.
 
-    `source` is the map it reads: -1 the last, -2 the last but one (the auxiliary head, on stage 3, "res4").
+    source       the map it reads: -1 the last, -2 the last but one (the auxiliary head, on stage 3, "res4")
+    channels     of the first convolution; 0: as many as the map has
+    dropout      of whole channels, before the classifier
+
+    Auxiliary heads of released code differ in `kernel_size` of the first convolution, its `bias` and the slope of its
+    ReLU below zero (`leaky`; InPlace-ABN: 0.01). HRNetV2's classifier on the one map of neck=concat is channels=0,
+    kernel_size=1, bias=true, dropout=0.
     """
 
     def __init__(
@@ -26,10 +32,14 @@ class FCNHead(Head):
         channels: int = 512,
         source: int = -1,
         dropout: float = 0.1,
+        kernel_size: int = 3,
+        bias: bool = False,
+        leaky: float = 0.0,
     ):
         super().__init__()
         self.source = source
-        self.reduce = ConvNormAct(in_channels[source], channels, 3)
+        channels = channels or in_channels[source]
+        self.reduce = ConvNormAct(in_channels[source], channels, kernel_size, bias=bias, leaky=leaky)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 

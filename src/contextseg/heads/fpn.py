@@ -23,6 +23,9 @@ class FPNHead(Head):
     finest_stride   maps finer than that are left out, the paper's 1/4 is the finest; the last four maps are used at
                     most, the last two at least. `tiny` has 2, 4 and 8: two are used, with finest_stride=2 all three
     lateral_kernel  of the convolution on each map but the last; the text's is 3
+    coarse_first    order of the maps when they are concatenated: the released code's, which only orders the weights
+    dropout         of single numbers before the classifier; released code: 0.1
+    align_corners   of every resize; released code: true
     """
 
     output_stride = 32
@@ -36,14 +39,17 @@ class FPNHead(Head):
         channels: int = 256,
         finest_stride: int = 4,
         lateral_kernel: int = 1,
+        coarse_first: bool = False,
         dropout: float = 0.0,
+        align_corners: bool = False,
     ):
         super().__init__()
+        self.align_corners = align_corners
         self.laterals = Laterals(
             in_channels, strides, channels, finest_stride=finest_stride, kernel_size=lateral_kernel
         )
-        self.fusion = Fusion(channels, len(self.laterals.convs))
-        self.dropout = nn.Dropout2d(dropout)
+        self.fusion = Fusion(channels, len(self.laterals.convs), coarse_first=coarse_first, align_corners=align_corners)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
@@ -51,6 +57,6 @@ class FPNHead(Head):
         *finer, x = self.laterals(features)
         outputs = [x]
         for encoder in reversed(finer):
-            x = encoder + resize(x, encoder.shape[-2:])  # (B, C, h_i, w_i)
+            x = encoder + resize(x, encoder.shape[-2:], self.align_corners)  # (B, C, h_i, w_i)
             outputs.insert(0, x)
         return SegOutput(self.classifier(self.dropout(self.fusion(outputs))), {})

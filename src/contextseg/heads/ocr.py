@@ -4,12 +4,16 @@ Source: Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segment
 Eq. 3-6. Coarse maps from stage 3 make soft regions, supervised by the loss term `aux`; pixels of stage 4 are gathered
 into region vectors, and each pixel takes its context from those.
 
-Where the paper is silent: relations are not scaled; no dropout (the released code has 0.05 before the classifier); on
-a backbone whose last two maps differ in size (`tiny`) the coarse maps are brought to the size of the last. For
-ASPP-OCR (Section 4.4) ASPP takes the place of the 3x3 convolution that makes x, and OCR that of its image pooling.
+Where the paper is silent: relations are not scaled; no dropout; on a backbone whose last two maps differ in size
+(`tiny`) the coarse maps are brought to the size of the last. For ASPP-OCR (Section 4.4) ASPP takes the place of the 3x3
+convolution that makes x, and OCR that of its image pooling.
+
+Released code: github.com/openseg-group/openseg.pytorch (`ocr_official`, `ocr_aspp_official`) and
+github.com/HRNet/HRNet-Semantic-Segmentation (`ocr_hrnet_official`); where they differ, there is an option.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +21,7 @@ from torch import Tensor, nn
 from contextseg.attention import AttentionTap
 from contextseg.contract import ConfigError, Head, SegOutput
 from contextseg.layers.aspp import ASPP
+from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import (
     CoarseRelation,
@@ -40,6 +45,20 @@ class OCRHead(Head):
     relation            of pixel and region (Table 1): "ocr"; "double_attention", from the pixel only; "acf", the coarse
                         map itself
     aspp_rates          dilation rates of ASPP-OCR, (12, 24, 36); none: plain OCR
+    aspp_beside         released ASPP-OCR: the context y is one more branch of ASPP, which then makes z; all of it is
+                        `key_channels` wide, and phi, psi and delta have half of that
+    coarse_kernel       one more convolution before the coarse classifier, of this kernel size; 0: none. Released: 3,
+                        HRNet's own code 1
+    coarse_channels     its width; 0: as many as the map has (HRNet)
+    coarse_dropout      of whole channels, after it; released: 0.05 on ResNets, 0.1 for ASPP-OCR
+    transform_layers    blocks in phi and in psi; released: 2
+    scale               w_ik is a softmax of the products times `key_channels`^-0.5; released: true
+    entry_bias          of the convolutions that make x and come before the coarse classifier; released: true
+    bias                of those in phi, psi, delta, rho, g and ASPP; released: true, HRNet's own code false
+    leaky               slope of all ReLUs below zero; 0.01 for weights from the InPlace-ABN of PyTorch 0.4
+    context_first       concatenate (y, x) and not (x, y), which only orders the weights; released: true
+    dropout             of whole channels, before the classifier; released: 0.05, 0.1 for ASPP-OCR
+    align_corners       how coarse maps of another size are resized
     """
 
     emits = frozenset({"aux_logits"})
@@ -55,28 +74,57 @@ class OCRHead(Head):
         region_supervision: bool = True,
         relation: str = "ocr",
         aspp_rates: Sequence[int] = (),
+        aspp_beside: bool = False,
+        coarse_kernel: int = 0,
+        coarse_channels: int = 512,
+        coarse_dropout: float = 0.0,
+        transform_layers: int = 1,
+        scale: bool = False,
+        entry_bias: bool = False,
+        bias: bool = False,
+        leaky: float = 0.0,
+        context_first: bool = False,
         dropout: float = 0.0,
+        align_corners: bool = False,
     ):
         super().__init__()
+        if aspp_beside and not aspp_rates:
+            raise ConfigError("head.aspp_beside=true without ASPP: give head.aspp_rates, such as [12,24,36]")
         key_channels = key_channels or channels // 2
+        graph = {"bias": bias, "leaky": leaky}
+        entry = {"bias": entry_bias, "leaky": leaky}
+        aspp = partial(ASPP, in_channels[-1], rates=aspp_rates, branch_channels=key_channels, image_pooling=False)
+        self.aspp_beside, self.context_first, self.align_corners = aspp_beside, context_first, align_corners
         self.emits = frozenset({"aux_logits"} if region_supervision else ())
         self.region_source = max(region_source, -len(in_channels))
-        self.coarse = nn.Conv2d(in_channels[self.region_source], num_classes, 1)
-        if aspp_rates:
-            self.reduce = ASPP(
-                in_channels[-1], channels, rates=aspp_rates, branch_channels=key_channels, image_pooling=False
-            )
+        self.coarse = pixel_classifier(
+            in_channels[self.region_source],
+            num_classes,
+            kernel_size=coarse_kernel,
+            channels=coarse_channels,
+            dropout=coarse_dropout,
+            **entry,
+        )
+        if aspp_rates and not aspp_beside:
+            self.reduce = aspp(channels, **graph)
         else:
-            self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+            if aspp_beside:
+                channels, key_channels = key_channels, key_channels // 2
+            self.reduce = ConvNormAct(in_channels[-1], channels, 3, **entry)
         if relation == "ocr":
-            self.attention = RegionAttention(channels, key_channels)
+            self.attention = RegionAttention(
+                channels, key_channels, transform_layers=transform_layers, scale=scale, **graph
+            )
         elif relation == "double_attention":
-            self.attention = PixelRelation(channels, key_channels, num_classes)
+            self.attention = PixelRelation(channels, key_channels, num_classes, **graph)
         elif relation == "acf":
-            self.attention = CoarseRelation(channels, key_channels)
+            self.attention = CoarseRelation(channels, key_channels, **graph)
         else:
             raise ConfigError(f"head.relation={relation}: choose ocr, double_attention or acf")
-        self.fuse = ConvNormAct(2 * channels, channels)
+        if aspp_beside:
+            self.fuse = aspp(channels, beside=channels, **graph)
+        else:
+            self.fuse = ConvNormAct(2 * channels, channels, **graph)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         self.regions = AttentionTap()  # (B, K, hw), rows sum to 1
@@ -85,10 +133,13 @@ class OCRHead(Head):
         """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps."""
         coarse = self.coarse(features[self.region_source])  # (B, K, h', w')
         x = self.reduce(features[-1])  # (B, C, h, w)
-        maps = resize(coarse, x.shape[-2:])  # (B, K, h, w)
+        maps = resize(coarse, x.shape[-2:], self.align_corners)  # (B, K, h, w)
         vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, K)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
-        z = self.fuse(torch.cat([x, y], dim=1))
+        if self.aspp_beside:
+            z = self.fuse(features[-1], y)
+        else:
+            z = self.fuse(torch.cat([y, x] if self.context_first else [x, y], dim=1))
         logits = self.classifier(self.dropout(z))
         return SegOutput(logits, {"aux_logits": coarse} if self.emits else {})
 

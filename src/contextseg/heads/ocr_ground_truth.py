@@ -4,9 +4,11 @@ Source: Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segment
 w_ik are 1 where the label of pixel i is k, else 0. It shows what a perfect grouping would give; it cannot predict.
 
 Where the paper is silent: a region vector is the plain mean of its pixels (the spatial softmax of Eq. 4 would blur a
-0/1 map), zero for an absent class; a void pixel belongs to no region and gets the context of none, a zero before rho
-(the released code makes a region of its own out of void); there is no coarse map, and the loss term `aux` has an FCN
-head on stage 3.
+0/1 map), zero for an absent class; a void pixel belongs to no region and gets the context of none, a zero before rho;
+there is no coarse map, and the loss term `aux` has an FCN head on stage 3.
+
+Released code (github.com/openseg-group/openseg.pytorch, ideal_ocrnet): `conf/head/ocr_ground_truth_official.yaml`, but
+for phi and psi, which it computes also where nothing reads them.
 """
 
 from collections.abc import Sequence
@@ -16,13 +18,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contextseg.attention import AttentionTap
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
-from contextseg.layers.region_attention import GivenRelation, gather_regions
+from contextseg.layers.region_attention import GivenRelation, RegionAttention, gather_regions, soft_regions
+from contextseg.layers.resize import resize
 
 
 class OCRGroundTruthHead(Head):
-    """OCR with ideal regions and relations; widths as in OCR."""
+    """OCR with ideal regions and relations; widths as in OCR.
+
+    ideal          what is given: "both"; "gather", the regions alone, or "distribute", the relations alone, the other
+                   being OCR's own (released code)
+    void_region    void pixels are a region too, one more than there are classes; in "distribute", which has one per
+                   class, they count as the last. Released: true
+    label_mode     how a label is taken for a pixel of the map, see `torch.nn.functional.interpolate`: "nearest-exact",
+                   at the centre of its cell; released: "nearest", near the upper left corner
+
+    The others are those of OCR; `bias` is that of all convolutions before a batch norm.
+    """
 
     needs_mask = True
 
@@ -33,28 +47,72 @@ class OCRGroundTruthHead(Head):
         *,
         channels: int = 512,
         key_channels: int | None = None,
+        ideal: str = "both",
+        void_region: bool = False,
+        label_mode: str = "nearest-exact",
+        coarse_kernel: int = 0,
+        coarse_channels: int = 512,
+        coarse_dropout: float = 0.0,
+        transform_layers: int = 1,
+        scale: bool = False,
+        bias: bool = False,
+        context_first: bool = False,
         dropout: float = 0.0,
+        align_corners: bool = False,
     ):
         super().__init__()
-        self.num_classes = num_classes
-        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
-        self.attention = GivenRelation(channels, key_channels or channels // 2)
-        self.fuse = ConvNormAct(2 * channels, channels)
+        if ideal not in ("both", "gather", "distribute"):
+            raise ConfigError(f"head.ideal={ideal}: choose both, gather or distribute")
+        if label_mode not in ("nearest", "nearest-exact"):
+            raise ConfigError(f"head.label_mode={label_mode}: choose nearest or nearest-exact")
+        key_channels = key_channels or channels // 2
+        self.num_classes, self.label_mode, self.void_region = num_classes, label_mode, void_region
+        self.count = num_classes + (void_region and ideal != "distribute")  # regions
+        self.context_first, self.align_corners = context_first, align_corners
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=bias)
+        self.coarse = None
+        if ideal == "distribute":
+            self.emits = frozenset({"aux_logits"})
+            self.source = max(-2, -len(in_channels))
+            self.coarse = pixel_classifier(
+                in_channels[self.source],
+                num_classes,
+                kernel_size=coarse_kernel,
+                channels=coarse_channels,
+                dropout=coarse_dropout,
+                bias=bias,
+            )
+        if ideal == "gather":
+            self.attention = RegionAttention(
+                channels, key_channels, transform_layers=transform_layers, scale=scale, bias=bias
+            )
+        else:
+            self.attention = GivenRelation(channels, key_channels, bias=bias)
+        self.fuse = ConvNormAct(2 * channels, channels, bias=bias)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        self.regions = AttentionTap()  # (B, K, hw), rows sum to 1, or to 0 for an absent class
+        self.regions = AttentionTap()  # (B, N, hw), N regions, rows sum to 1, or to 0 for an absent class
 
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> SegOutput:
-        """Maps, the last (B, C, h, w), and mask uint8 (B, H, W) -> logits (B, K, h, w); no extras."""
+        """Maps, the last (B, C, h, w), and mask uint8 (B, H, W) -> logits (B, K, h, w); extras: aux_logits
+        (B, K, h', w'), the coarse maps, if the regions come from them.
+        """
         x = self.reduce(features[-1])  # (B, C, h, w)
-        maps = self.membership(mask, x.shape[-2:])  # (B, K, h, w)
-        means = maps.flatten(2) / maps.sum((2, 3)).clamp(min=1).unsqueeze(-1)  # (B, K, hw)
-        vectors = gather_regions(self.regions(means.to(x.dtype)), x)  # (B, C, K)
+        maps = self.membership(mask, x.shape[-2:])  # (B, N, h, w)
+        extras = {}
+        if self.coarse is None:
+            regions = maps.flatten(2) / maps.sum((2, 3)).clamp(min=1).unsqueeze(-1)  # (B, N, hw)
+        else:
+            extras["aux_logits"] = self.coarse(features[self.source])  # (B, K, h', w')
+            regions = soft_regions(resize(extras["aux_logits"], x.shape[-2:], self.align_corners))
+        vectors = gather_regions(self.regions(regions.to(x.dtype)), x)  # (B, C, N)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
-        z = self.fuse(torch.cat([x, y], dim=1))
-        return SegOutput(self.classifier(self.dropout(z)), {})
+        z = self.fuse(torch.cat([y, x] if self.context_first else [x, y], dim=1))
+        return SegOutput(self.classifier(self.dropout(z)), extras)
 
     def membership(self, mask: Tensor, size: Sequence[int]) -> Tensor:
-        """Whether the label nearest to a pixel of `size` is k: uint8 (B, H, W) -> float32 (B, K, h, w), 0 or 1."""
-        labels = F.interpolate(mask.unsqueeze(1).float(), size, mode="nearest-exact")  # (B, 1, h, w)
-        return (labels == torch.arange(self.num_classes, device=mask.device).view(-1, 1, 1)).float()  # (B, K, h, w)
+        """Whether the label of a pixel of `size` is k: uint8 (B, H, W) -> float32 (B, N, h, w), 0 or 1."""
+        labels = F.interpolate(mask.unsqueeze(1).float(), size, mode=self.label_mode)  # (B, 1, h, w)
+        if self.void_region:
+            labels = labels.masked_fill(labels >= self.num_classes, self.count - 1)
+        return (labels == torch.arange(self.count, device=mask.device).view(-1, 1, 1)).float()  # (B, N, h, w)

@@ -21,6 +21,7 @@ class Predictor:
     """
 
     flip_pairs: Sequence[tuple[int, int]] = ()  # train ids that a mirror image exchanges; `build` fills them in
+    align_corners: bool = False  # how scores are resized; that of the network (`Segmenter.align_corners`)
 
     def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
         """One image uint8 (1, 3, H, W) -> what the network says about each view of it."""
@@ -59,7 +60,7 @@ class Predictor:
         step = max(1, STRIP.get(image.device.type, STRIP["cuda"]) // (views[0].classes * size[1]))
         for start in range(0, size[0], step):
             rows = slice(start, min(start + step, size[0]))
-            total = views[0].rows(size, rows, self.score)
+            total = views[0].rows(size, rows, self.score, self.align_corners)
             for view in views[1:]:
-                total += view.rows(size, rows, self.score)
+                total += view.rows(size, rows, self.score, self.align_corners)
             yield total.div_(len(views))

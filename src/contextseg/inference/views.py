@@ -2,9 +2,10 @@
 
 So the memory of a prediction does not grow with views x K x H x W. A view has `classes`, their number, and
 
-    rows(size, rows, score) -> float32 (1, K, len(rows), size[1])
+    rows(size, rows, score, align_corners) -> float32 (1, K, len(rows), size[1])
 
-rows `rows` of the scores at `size` (height, width), where score((1, K, h, w) logits) -> (1, K, h, w) scores.
+rows `rows` of the scores at `size` (height, width), where score((1, K, h, w) logits) -> (1, K, h, w) scores;
+`align_corners` is how they are resized, see `layers.resize`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +24,8 @@ class WholeView:
     def __init__(self, logits: Tensor):
         self.logits, self.classes = logits, logits.shape[1]
 
-    def rows(self, size: Sequence[int], rows: slice, score: Score) -> Tensor:
-        return score(resized_rows(self.logits, size, rows))
+    def rows(self, size: Sequence[int], rows: slice, score: Score, align_corners: bool = False) -> Tensor:
+        return score(resized_rows(self.logits, size, rows, align_corners))
 
 
 class WindowView:
@@ -38,10 +39,11 @@ class WindowView:
         self.size, self.places, self.logits = tuple(size), places, logits
         self.classes = len(logits[0])
 
-    def rows(self, size: Sequence[int], rows: slice, score: Score) -> Tensor:
-        return resized_rows(lambda needed: self.average(needed, score), size, rows, self.size[0])
+    def rows(self, size: Sequence[int], rows: slice, score: Score, align_corners: bool = False) -> Tensor:
+        average = lambda needed: self.average(needed, score, align_corners)  # noqa: E731
+        return resized_rows(average, size, rows, align_corners, self.size[0])
 
-    def average(self, rows: slice, score: Score) -> Tensor:
+    def average(self, rows: slice, score: Score, align_corners: bool) -> Tensor:
         """Rows of the averaged scores at the size of the view: (1, K, len(rows), width)."""
         width = self.size[1]
         total = self.logits[0].new_zeros(1, self.classes, rows.stop - rows.start, width, dtype=torch.float32)
@@ -51,7 +53,8 @@ class WindowView:
             if start >= stop:
                 continue
             window = (down.stop - down.start, across.stop - across.start)
-            part = score(resized_rows(logits[None], window, slice(start - down.start, stop - down.start)))
+            inside = slice(start - down.start, stop - down.start)
+            part = score(resized_rows(logits[None], window, inside, align_corners))
             place = (..., slice(start - rows.start, stop - rows.start), slice(across.start, min(across.stop, width)))
             total[place] += part[..., : width - across.start]
             seen[place] += 1
@@ -59,9 +62,13 @@ class WindowView:
 
 
 def resized_rows(
-    x: Tensor | Callable[[slice], Tensor], size: Sequence[int], rows: slice, height: int | None = None
+    x: Tensor | Callable[[slice], Tensor],
+    size: Sequence[int],
+    rows: slice,
+    align_corners: bool = False,
+    height: int | None = None,
 ) -> Tensor:
-    """Rows of `resize(x, size)`, from no more than the rows of `x` that they lie between, in float32.
+    """Rows of `resize(x, size, align_corners)`, from no more than the rows of `x` that they lie between, in float32.
 
     x: (B, C, h, w), or a function that gives rows of it, with its `height` beside it.
     """
@@ -69,12 +76,16 @@ def resized_rows(
         whole, height = x, x.shape[-2]
         x = lambda needed: whole[..., needed, :]  # noqa: E731
     if height == size[0]:
-        return resize(x(rows).float(), (rows.stop - rows.start, size[1]))
-    at = ((torch.arange(rows.start, rows.stop) + 0.5) * (height / size[0]) - 0.5).clamp(min=0)  # as torch counts
+        return resize(x(rows).float(), (rows.stop - rows.start, size[1]), align_corners)
+    at = torch.arange(rows.start, rows.stop)  # as torch counts
+    if align_corners:
+        at = at * ((height - 1) / max(size[0] - 1, 1))
+    else:
+        at = ((at + 0.5) * (height / size[0]) - 0.5).clamp(min=0)
     above = at.long().clamp(max=height - 1)
     below = (above + 1).clamp(max=height - 1)
     first, last = int(above[0]), int(below[-1])
-    wide = resize(x(slice(first, last + 1)).float(), (last + 1 - first, size[1]))
+    wide = resize(x(slice(first, last + 1)).float(), (last + 1 - first, size[1]), align_corners)
     part = (at - above).to(wide.device)[:, None]
     upper, lower = (wide[..., (line - first).to(wide.device), :] for line in (above, below))
     return torch.lerp(upper, lower, part)

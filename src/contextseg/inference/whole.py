@@ -25,8 +25,8 @@ class WholeImage(Predictor):
 
     @torch.no_grad()
     def probabilities(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        return resize(network(image).float(), size or image.shape[-2:]).softmax(1)
+        return resize(network(image).float(), size or image.shape[-2:], self.align_corners).softmax(1)
 
     @torch.no_grad()
     def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        return argmax_resized(network(image).float(), size or image.shape[-2:])
+        return argmax_resized(network(image).float(), size or image.shape[-2:], self.align_corners)

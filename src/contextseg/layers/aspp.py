@@ -4,6 +4,7 @@ Source: DeepLabv3 (Chen et al.: Rethinking Atrous Convolution for Semantic Image
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ class ASPP(nn.Module):
     """1x1 conv, one 3x3 conv per dilation rate and the pooled image, side by side, fused by a 1x1 conv.
 
     Every convolution has BN and ReLU. `rates` are those of output stride 8 (half of them at 16). `branch_channels` is
-    the width of each branch, by default that of the result.
+    the width of each branch, by default that of the result. `beside` is the width of a map that the caller puts in
+    front of the branches (OCR's context). `bias` and `leaky` (slope of the ReLU below zero) are those of all blocks but
+    the pooled one.
     """
 
     def __init__(
@@ -27,15 +30,19 @@ class ASPP(nn.Module):
         rates: Sequence[int] = (12, 24, 36),
         image_pooling: bool = True,
         branch_channels: int | None = None,
+        beside: int = 0,
+        bias: bool = False,
+        leaky: float = 0.0,
     ):
         super().__init__()
         width = branch_channels or out_channels
-        self.branches = nn.ModuleList([ConvNormAct(in_channels, width)])
-        self.branches.extend(ConvNormAct(in_channels, width, 3, dilation=rate) for rate in rates)
+        block = partial(ConvNormAct, bias=bias, leaky=leaky)
+        self.branches = nn.ModuleList([block(in_channels, width)])
+        self.branches.extend(block(in_channels, width, 3, dilation=rate) for rate in rates)
         if image_pooling:
             self.branches.append(PooledConv(in_channels, width))
-        self.fuse = ConvNormAct(len(self.branches) * width, out_channels)
+        self.fuse = block(beside + len(self.branches) * width, out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C', h, w)."""
-        return self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
+    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
+        """(B, C, h, w) [and the maps beside, same size] -> (B, C', h, w)."""
+        return self.fuse(torch.cat([*beside, *(branch(x) for branch in self.branches)], dim=1))

@@ -18,8 +18,10 @@ BLOCKS = ("mce", "eca", "se", "gc", "encoding")
 POOLINGS = ("avg", "max", "mix")
 
 
-def make_block(name: str, channels: int, *, kernel_sizes: Sequence[int], pooling: str) -> nn.Module:
-    """The block of `BLOCKS` called `name`; `kernel_sizes` are those of "mce", for "eca" exactly one.
+def make_block(
+    name: str, channels: int, *, kernel_sizes: Sequence[int], pooling: str, channel_bias: bool = True
+) -> nn.Module:
+    """The block of `BLOCKS` called `name`; `kernel_sizes` and `channel_bias` are those of "mce", for "eca" one kernel.
 
     Raises `ConfigError` for kernels that are no list of whole numbers, another number of them, and for a pooling other
     than "avg" with "gc" and "encoding", which have their own way to sum up an image.
@@ -27,7 +29,7 @@ def make_block(name: str, channels: int, *, kernel_sizes: Sequence[int], pooling
     if not isinstance(kernel_sizes, Sequence) or not all(isinstance(kernel, int) for kernel in kernel_sizes):
         raise ConfigError(f"head.kernel_sizes={kernel_sizes}: give a list of whole numbers, such as [9]")
     if name == "mce":
-        return MCE(channels, kernel_sizes, pooling)
+        return MCE(channels, kernel_sizes, pooling, channel_bias=channel_bias)
     if name == "eca":
         if len(kernel_sizes) != 1:
             raise ConfigError(
@@ -71,23 +73,31 @@ class MCE(nn.Module):
     """Multi-local channel excitation: C_m = sigmoid(W_1 [f_k1(P_x), ..., f_ks(P_x)] + b_1)  (Eq. 1 and 2).
 
     P_x is the pooled map, f_k a `ChannelConv`. W_1 has s weights, the same for all channels, and b_1 one bias for each
-    channel, as printed (the released code has no bias). Raises `ConfigError` if there is no kernel.
+    channel, as printed; `channel_bias=False` leaves b_1 out (released code). Raises `ConfigError` without a kernel.
     """
 
-    def __init__(self, channels: int, kernel_sizes: Sequence[int] = (9, 17, 33, 65), pooling: str = "avg"):
+    def __init__(
+        self,
+        channels: int,
+        kernel_sizes: Sequence[int] = (9, 17, 33, 65),
+        pooling: str = "avg",
+        *,
+        channel_bias: bool = True,
+    ):
         super().__init__()
         if not kernel_sizes:
             raise ConfigError("head.kernel_sizes=[] with head.channel_block=mce: give one kernel size or more")
         self.pooling = pooling
         self.scales = nn.ModuleList(ChannelConv(k) for k in kernel_sizes)
         self.weight = nn.Linear(len(kernel_sizes), 1, bias=False)
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels)) if channel_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C) in (0, 1)."""
         pooled = pool(x, self.pooling)
         local = torch.stack([conv(pooled) for conv in self.scales], dim=-1)  # (B, C, s)
-        return (self.weight(local).squeeze(-1) + self.bias).sigmoid()
+        scores = self.weight(local).squeeze(-1)  # (B, C)
+        return (scores if self.bias is None else scores + self.bias).sigmoid()
 
 
 class ECA(nn.Module):

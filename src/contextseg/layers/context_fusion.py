@@ -7,6 +7,7 @@ Sections III-A.2 and III-C, Eq. 3 and 6; "AGLN-Lite", Section IV-D.
 import torch
 from torch import Tensor, nn
 
+from contextseg.attention import AttentionTap
 from contextseg.contract import ConfigError
 from contextseg.layers.conv import ConvNormAct, SeparableConvNormAct
 from contextseg.layers.local_refinement import LocalRefinement
@@ -18,6 +19,9 @@ class ContextFusion(nn.Module):
 
     Psi and Phi are 3x3 conv -> BN -> ReLU; their convolutions have a bias, which the parameters of Table VIII tell.
     `lite` makes them depthwise-separable. `alpha` and `beta`: a number, or None to learn them from 0 and 1 (Table VI).
+
+    Released code: `psi=False`, O = Phi(A + alpha M + beta G) and A, not E, guides the refinement; `conv_bias=False`;
+    `output_conv`, of M; `inverted_resampling` and `residual`, of the refinement.
     """
 
     def __init__(
@@ -25,26 +29,42 @@ class ContextFusion(nn.Module):
         channels: int,
         num_descriptors: int = 128,
         *,
+        output_conv: bool = False,
         channel_resampling: bool = True,
+        inverted_resampling: bool = False,
         spatial_gating: bool = True,
+        residual: bool = False,
         alpha: float | None = None,
         beta: float | None = None,
+        psi: bool = True,
+        conv_bias: bool = True,
         lite: bool = False,
     ):
         super().__init__()
         block = SeparableConvNormAct if lite else ConvNormAct
-        self.distribution = SemanticDistribution(channels, num_descriptors)
-        self.refinement = LocalRefinement(channel_resampling=channel_resampling, spatial_gating=spatial_gating)
+        self.distribution = SemanticDistribution(channels, num_descriptors, output_conv=output_conv)
+        self.refinement = LocalRefinement(
+            channel_resampling=channel_resampling,
+            inverted=inverted_resampling,
+            spatial_gating=spatial_gating,
+            residual=residual,
+        )
         self.alpha = factor("alpha", alpha, start=0.0)
         self.beta = factor("beta", beta, start=1.0)
-        self.psi = block(channels, channels, 3, bias=True)
-        self.phi = block(channels, channels, 3, bias=True)
+        self.psi = block(channels, channels, 3, bias=conv_bias) if psi else None
+        self.phi = block(channels, channels, 3, bias=conv_bias)
+        self.before, self.after = AttentionTap(), AttentionTap()  # (B, C, h, w), the decoder map A and E (Figure 3)
 
     def forward(self, decoder: Tensor, encoder: Tensor, descriptors: Tensor) -> Tensor:
         """Up-sampled decoder map A and encoder map B (B, C, h, w), descriptors D (B, C, N) -> O (B, C, h, w)."""
+        decoder = self.before(decoder)
         descriptor_map = self.distribution(decoder, descriptors)  # (B, C, h, w)
-        enhanced = self.psi(decoder + self.alpha * descriptor_map)  # (B, C, h, w)
-        refined = self.refinement(encoder, enhanced, descriptor_map)  # (B, C, h, w)
+        enhanced = decoder + self.alpha * descriptor_map  # (B, C, h, w)
+        if self.psi is not None:
+            enhanced = self.psi(enhanced)
+        enhanced = self.after(enhanced)
+        guide = decoder if self.psi is None else enhanced
+        refined = self.refinement(encoder, guide, descriptor_map)  # (B, C, h, w)
         return self.phi(enhanced + self.beta * refined)
 
 

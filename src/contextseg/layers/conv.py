@@ -7,7 +7,8 @@ class ConvNormAct(nn.Sequential):
     """ "k x k conv -> BN -> ReLU" of the papers; keeps the size at stride 1.
 
     `bias` gives the convolution a bias (some released graphs have one, the batch norm makes it superfluous).
-    `act=False` leaves the ReLU out (the last block of a residual branch).
+    `act=False` leaves the ReLU out (the last block of a residual branch). `leaky` is the slope of the ReLU below zero:
+    0.01 is the InPlace-ABN of released code.
     """
 
     def __init__(
@@ -21,13 +22,19 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         bias: bool = False,
         act: bool = True,
+        leaky: float = 0.0,
     ):
         padding = dilation * (kernel_size - 1) // 2
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias),
             nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True) if act else nn.Identity(),
+            relu(leaky) if act else nn.Identity(),
         )
+
+
+def relu(leaky: float = 0.0) -> nn.Module:
+    """ReLU, or the leaky one with a slope of `leaky` below zero."""
+    return nn.LeakyReLU(leaky, inplace=True) if leaky else nn.ReLU(inplace=True)
 
 
 class SeparableConvNormAct(nn.Sequential):

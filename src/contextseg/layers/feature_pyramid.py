@@ -55,10 +55,14 @@ class Laterals(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A 3x3 conv -> BN -> ReLU on each map but the coarsest, then all at the finest size through one more, to 2 C."""
+    """A 3x3 conv -> BN -> ReLU on each map but the coarsest, then all at the finest size through one more, to 2 C.
 
-    def __init__(self, channels: int, count: int):
+    `coarse_first`: the order in which the maps are concatenated, the released code's; it only orders the weights.
+    """
+
+    def __init__(self, channels: int, count: int, *, coarse_first: bool = False, align_corners: bool = False):
         super().__init__()
+        self.coarse_first, self.align_corners = coarse_first, align_corners
         self.outputs = nn.ModuleList(ConvNormAct(channels, channels, 3) for _ in range(count - 1))
         self.fuse = ConvNormAct(count * channels, 2 * channels, 3)
 
@@ -66,4 +70,5 @@ class Fusion(nn.Module):
         """Maps of a decoder [(B, C, h_i, w_i)], fine to coarse -> (B, 2C, h_1, w_1)."""
         *finer, coarsest = maps
         maps = [*(conv(x) for conv, x in zip(self.outputs, finer, strict=True)), coarsest]
-        return self.fuse(torch.cat([resize(x, maps[0].shape[-2:]) for x in maps], dim=1))
+        maps = [resize(x, maps[0].shape[-2:], self.align_corners) for x in maps]
+        return self.fuse(torch.cat(maps[::-1] if self.coarse_first else maps, dim=1))

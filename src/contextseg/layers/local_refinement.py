@@ -13,13 +13,22 @@ from contextseg.attention import AttentionTap
 class LocalRefinement(nn.Module):
     """Encoder map B -> channel resampling by the decoder map E -> spatial gating by the descriptor map M -> G.
 
-    Each of the two can be switched off (Table V) and is the identity then.
+    Each of the two can be switched off (Table V) and is the identity then. `residual`: B + gamma G stands in the place
+    of G, with gamma learnt from 0 (released code).
     """
 
-    def __init__(self, *, channel_resampling: bool = True, spatial_gating: bool = True):
+    def __init__(
+        self,
+        *,
+        channel_resampling: bool = True,
+        inverted: bool = False,
+        spatial_gating: bool = True,
+        residual: bool = False,
+    ):
         super().__init__()
-        self.resample = ChannelResampling() if channel_resampling else None
+        self.resample = ChannelResampling(inverted=inverted) if channel_resampling else None
         self.gate = SpatialGating() if spatial_gating else None
+        self.gamma = nn.Parameter(torch.tensor(0.0)) if residual else None
         self.before = AttentionTap()  # (B, C, h, w), the encoder map
         self.after = AttentionTap()  # (B, C, h, w), the refined one
 
@@ -30,6 +39,8 @@ class LocalRefinement(nn.Module):
             x = self.resample(x, decoder)
         if self.gate is not None:
             x = self.gate(x, descriptor_map)
+        if self.gamma is not None:
+            x = encoder + self.gamma * x
         return self.after(x)
 
 
@@ -41,10 +52,14 @@ class ChannelResampling(nn.Module):
     stands where the channel E_i is that it is added to (Eq. 6); the released code normalises over the same axis.
     Inner products over hw pixels are large and not scaled in the paper, so a channel often takes from one encoder
     channel alone, and many from the same; hence always float32.
+
+    `inverted`: softmax_j(-E_i . B_j), so that it takes what is least like it; the released code subtracts each product
+    from the largest of its row.
     """
 
-    def __init__(self):
+    def __init__(self, *, inverted: bool = False):
         super().__init__()
+        self.inverted = inverted
         self.relation = AttentionTap()  # (B, C, C), row = decoder channel, column = encoder channel; rows sum to 1
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
@@ -53,6 +68,7 @@ class ChannelResampling(nn.Module):
         with torch.autocast(encoder.device.type, enabled=False):
             precise = torch.promote_types(encoder.dtype, torch.float32)
             product = queries.to(precise) @ keys.to(precise).mT  # (B, C, C)
+        product = -product if self.inverted else product
         relation = self.relation(product.softmax(-1).to(encoder.dtype))  # (B, C, C)
         return (relation @ keys).view_as(encoder)
 

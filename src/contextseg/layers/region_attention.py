@@ -6,6 +6,7 @@ relations of other methods in the place of Eq. 5, Section 3.4.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from contextseg.attention import AttentionTap
 from contextseg.layers.conv import ConvNormAct
@@ -26,13 +27,14 @@ class RegionContext(nn.Module):
 
     A subclass says what the relation w is. delta goes to `key_channels`, rho back to `channels`; each is one 1x1 conv
     -> BN -> ReLU. rho's convolution is linear, so it commutes with the weighted sum: it is applied to the K region
-    vectors instead of the hw pixels, which is the same number for less work.
+    vectors instead of the hw pixels, which is the same number for less work. Released code gives the convolutions a
+    `bias`; `leaky` is the slope of the ReLUs below zero.
     """
 
-    def __init__(self, channels: int, key_channels: int):
+    def __init__(self, channels: int, key_channels: int, *, bias: bool = False, leaky: float = 0.0):
         super().__init__()
-        self.delta = ConvNormAct(channels, key_channels)
-        self.rho = ConvNormAct(key_channels, channels)
+        self.delta = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
+        self.rho = ConvNormAct(key_channels, channels, bias=bias, leaky=leaky)
         self.pixel_region = AttentionTap()  # (B, hw, K)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
@@ -43,8 +45,10 @@ class RegionContext(nn.Module):
         """Features (B, C, h, w), region vectors (B, C, K) [and maps (B, K, h, w)] -> context (B, C, h, w)."""
         relation = self.pixel_region(self.relation(features, vectors, maps))  # (B, hw, K)
         convolution, *norm_act = self.rho
-        value = convolution(self.delta(vectors.unsqueeze(-1))).flatten(2)  # (B, C, K)
+        value = F.conv2d(self.delta(vectors.unsqueeze(-1)), convolution.weight).flatten(2)  # (B, C, K)
         context = (value @ relation.mT).unflatten(-1, features.shape[-2:])  # (B, C, h, w)
+        if convolution.bias is not None:
+            context = context + convolution.bias.view(-1, 1, 1).to(context.dtype)
         for module in norm_act:
             context = module(context)
         return context
@@ -53,26 +57,42 @@ class RegionContext(nn.Module):
 class RegionAttention(RegionContext):
     """OCR's relation, from pixel and region (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi as delta.
 
-    `phi_kernel`: kernel size of phi's convolution (CTNet: 3).
+    `phi_kernel`: kernel size of phi's convolution (CTNet: 3). Released code: `scale`, the products times
+    key_channels^-0.5; OCR's also `transform_layers=2`, phi and psi are two such blocks each.
     """
 
-    def __init__(self, channels: int, key_channels: int, phi_kernel: int = 1):
-        super().__init__(channels, key_channels)
-        self.phi = ConvNormAct(channels, key_channels, phi_kernel)
-        self.psi = ConvNormAct(channels, key_channels)
+    def __init__(
+        self,
+        channels: int,
+        key_channels: int,
+        phi_kernel: int = 1,
+        *,
+        transform_layers: int = 1,
+        scale: bool = False,
+        bias: bool = False,
+        leaky: float = 0.0,
+    ):
+        super().__init__(channels, key_channels, bias=bias, leaky=leaky)
+        self.phi = ConvNormAct(channels, key_channels, phi_kernel, bias=bias, leaky=leaky)
+        self.psi = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
+        for _ in range(1, transform_layers):
+            self.phi = nn.Sequential(self.phi, ConvNormAct(key_channels, key_channels, bias=bias, leaky=leaky))
+            self.psi = nn.Sequential(self.psi, ConvNormAct(key_channels, key_channels, bias=bias, leaky=leaky))
+        self.scale = key_channels**-0.5 if scale else None
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Features (B, C, h, w), region vectors (B, C, K) -> w (B, hw, K), rows sum to 1."""
         query = self.phi(features).flatten(2).mT  # (B, hw, C')
         key = self.psi(vectors.unsqueeze(-1)).flatten(2)  # (B, C', K)
-        return (query @ key).softmax(-1, dtype=torch.float32).to(features.dtype)
+        scores = query @ key if self.scale is None else self.scale * (query @ key)
+        return scores.softmax(-1, dtype=torch.float32).to(features.dtype)
 
 
 class PixelRelation(RegionContext):
     """The relation of Double Attention ("DA scheme"), from the pixel alone: softmax over K scores of a 1x1 conv."""
 
-    def __init__(self, channels: int, key_channels: int, regions: int):
-        super().__init__(channels, key_channels)
+    def __init__(self, channels: int, key_channels: int, regions: int, *, bias: bool = False, leaky: float = 0.0):
+        super().__init__(channels, key_channels, bias=bias, leaky=leaky)
         self.scores = nn.Conv2d(channels, regions, 1)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:

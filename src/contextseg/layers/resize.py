@@ -8,13 +8,16 @@ from torch import Tensor
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Bilinear: (B, C, h, w) -> (B, C, *size), same dtype; `x` itself when it has that size already."""
+    """Bilinear: (B, C, h, w) -> (B, C, *size), same dtype; `x` itself when it has that size already.
+
+    `align_corners`: the centres of the corner pixels fall upon each other (much released code), not the image borders.
+    """
     size = tuple(size)
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
-def argmax_resized(logits: Tensor, size: Sequence[int], chunk: int = 10) -> Tensor:
-    """`resize(logits, size).argmax(1)`, a few classes at a time: (B, K, h, w) -> labels uint8 (B, *size).
+def argmax_resized(logits: Tensor, size: Sequence[int], align_corners: bool = False, chunk: int = 10) -> Tensor:
+    """`resize(...).argmax(1)`, a few classes at a time: (B, K, h, w) -> labels uint8 (B, *size).
 
     The full (B, K, *size) map never exists; on a tie the lowest class wins, as in `argmax`. Raises `ValueError` for
     more than 255 classes, because 255 is void.
@@ -26,7 +29,7 @@ def argmax_resized(logits: Tensor, size: Sequence[int], chunk: int = 10) -> Tens
     best = logits.new_full((batch, *size), -torch.inf)
     labels = torch.zeros_like(best, dtype=torch.uint8)
     for start in range(0, classes, chunk):
-        value, label = resize(logits[:, start : start + chunk], size).max(1)
+        value, label = resize(logits[:, start : start + chunk], size, align_corners).max(1)
         labels = torch.where(value > best, label.to(torch.uint8) + start, labels)
         best = torch.maximum(best, value)
     return labels

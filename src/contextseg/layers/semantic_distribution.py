@@ -14,12 +14,14 @@ class SemanticDistribution(nn.Module):
     """M = D A_av (Eq. 2), where A_av is a softmax over the N descriptors of a 1x1 convolution of A.
 
     One descriptor goes to every pixel alike, so for N = 1 there is no convolution: a softmax over one entry has no
-    gradient.
+    gradient. `output_conv`: a 1x1 convolution of M, which the released code has. It is linear, and the shares of a
+    pixel sum to one, so it is applied to the N descriptors instead, the same number for less work.
     """
 
-    def __init__(self, channels: int, num_descriptors: int = 128):
+    def __init__(self, channels: int, num_descriptors: int = 128, *, output_conv: bool = False):
         super().__init__()
         self.scores = nn.Conv2d(channels, num_descriptors, 1) if num_descriptors > 1 else None
+        self.output = nn.Conv2d(channels, channels, 1) if output_conv else nn.Identity()
         self.distribute = AttentionTap()  # (B, N, h, w), sums to 1 over N
 
     def forward(self, x: Tensor, descriptors: Tensor) -> Tensor:
@@ -29,4 +31,5 @@ class SemanticDistribution(nn.Module):
         else:
             scores = self.scores(x)  # (B, N, h, w)
             shares = scores.softmax(1, dtype=torch.float32).to(scores.dtype)
+        descriptors = self.output(descriptors.unsqueeze(-1)).squeeze(-1)  # (B, C, N)
         return (descriptors @ self.distribute(shares).flatten(2)).unflatten(-1, x.shape[-2:])

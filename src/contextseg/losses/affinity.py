@@ -20,6 +20,7 @@ from contextseg.contract import IGNORE_INDEX
 from contextseg.losses.functional import global_mean
 
 SMALLEST = 1e-6  # of a ratio, which counts as this at least: no log 0; of its denominator, below which it is 0 / 0
+LOWEST_LOG = -100.0  # of a ratio that is 0, where ratios without denominator are
 
 
 def affinity_losses(
@@ -30,6 +31,7 @@ def affinity_losses(
     sums: str = "row",
     exclude_self: bool = False,
     ignored_class: bool = False,
+    empty: str = "one",
 ) -> tuple[Tensor, Tensor]:
     """Unary and global affinity loss (scalars), means over the valid pairs and pixels of the global batch.
 
@@ -39,8 +41,8 @@ def affinity_losses(
                    and the released code), or "column", the pixels that have one partner (the letter of "over i")
     exclude_self   a pixel is no partner of itself in recall and in the numerator of precision (released code)
     ignored_class  ignored pixels are one more class instead of being left out (released code)
-
-    A ratio without denominator (specificity in an image of one class) has nothing to get wrong and counts as 1.
+    empty          a ratio without denominator (specificity in an image of one class) counts as 1, "one": there is
+                   nothing to get wrong; or as 0, "zero", a constant, the log of 0 being -100 (released code)
     """
     group = labels.long().where(labels != IGNORE_INDEX, num_classes)  # (B, N)
     classes = num_classes + ignored_class
@@ -51,19 +53,23 @@ def affinity_losses(
     size = F.one_hot(group, num_classes + 1).sum(1).gather(1, group).float()  # (B, N), pixels of the same class
     count = valid.sum(1, keepdim=True).float()  # (B, 1)
     inter_size = count - size
-    specificity = ratio(inter_size - (total - intra), inter_size)
+    specificity = log_ratio(inter_size - (total - intra), inter_size, empty)
     if exclude_self:
         itself = prior_logits.diagonal(dim1=1, dim2=2).float().sigmoid()  # (B, N)
-        intra, size = intra - itself, size - 1
-    terms = ratio(intra, total).log() + ratio(intra, size).log() + specificity.log()  # (B, N)
+        size = size - 1
+        intra = torch.where(size > 0, intra - itself, 0)
+    terms = log_ratio(intra, total, empty) + log_ratio(intra, size, empty) + specificity  # (B, N)
     unary = global_mean((bce * valid).sum(), count.square().sum())
     return unary, global_mean(-(terms * valid).sum(), count.sum())
 
 
-def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole between `SMALLEST` and 1; 1 without gradient where there is nothing to divide by."""
+def log_ratio(part: Tensor, whole: Tensor, empty: str) -> Tensor:
+    """log(part / whole), at most 0; without gradient where there is nothing to divide by."""
     defined = whole > SMALLEST
-    return torch.where(defined, part / torch.where(defined, whole, 1), 1).clamp(SMALLEST, 1)
+    ratio = torch.where(defined, part / torch.where(defined, whole, 1), float(empty == "one")).clamp(max=1)
+    if empty == "one":
+        return ratio.clamp(min=SMALLEST).log()
+    return torch.where(ratio > 0, ratio.clamp(min=torch.finfo(ratio.dtype).tiny).log(), LOWEST_LOG)
 
 
 class AffinitySums(torch.autograd.Function):

@@ -11,6 +11,10 @@ The paper calls omega_n "the weight of the current batch" and says no more. Read
             counts half as much as a whole one
 
 An image of void alone has no target and counts in neither.
+
+The released code has another target, "rescaled": the counts less the smallest of them, over the sum of that. It is the
+share as soon as one class is absent, and 0 for an image without a most frequent class: one of void alone (which counts
+there), or one with as many pixels of each class (where theirs is 0 / 0).
 """
 
 import torch
@@ -22,6 +26,7 @@ from contextseg.losses.functional import global_mean
 
 ACTIVATIONS = ("softmax", "sigmoid")
 BATCH_WEIGHTS = ("none", "valid")
+TARGETS = ("share", "rescaled")
 
 
 def class_counts(mask: Tensor, num_classes: int) -> Tensor:
@@ -45,7 +50,12 @@ def log_probabilities(scores: Tensor, activation: str) -> tuple[Tensor, Tensor]:
 
 
 def class_probability_loss(
-    scores: Tensor, mask: Tensor, *, activation: str = "softmax", batch_weight: str = "none"
+    scores: Tensor,
+    mask: Tensor,
+    *,
+    activation: str = "softmax",
+    batch_weight: str = "none",
+    target: str = "share",
 ) -> Tensor:
     """Eq. 4 (scalar), the mean over classes and over the images of the global batch.
 
@@ -53,8 +63,10 @@ def class_probability_loss(
     """
     counts = class_counts(mask, scores.shape[1])  # (B, K)
     valid = counts.sum(1)  # (B,)
-    target = (counts / valid.clamp(min=1).unsqueeze(1)).to(scores.dtype)  # (B, K)
+    above = counts - counts.amin(1, keepdim=True) if target == "rescaled" else counts  # (B, K)
+    shares = (above / above.sum(1, keepdim=True).clamp(min=1)).to(scores.dtype)  # (B, K)
     log_p, log_not_p = log_probabilities(scores, activation)
-    losses = -(target * log_p + (1 - target) * log_not_p).mean(1)  # (B,)
-    weights = (valid > 0 if batch_weight == "none" else valid / mask[0].numel()).to(scores.dtype)  # (B,)
+    losses = -(shares * log_p + (1 - shares) * log_not_p).mean(1)  # (B,)
+    counted = torch.ones_like(valid) if target == "rescaled" else valid > 0  # (B,)
+    weights = (counted if batch_weight == "none" else valid / mask[0].numel()).to(scores.dtype)  # (B,)
     return global_mean((weights * losses).sum(), weights.sum())

@@ -23,7 +23,9 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
     return total / count.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def at_label_size(logits: Tensor, mask: Tensor, label_stride: int = 1) -> tuple[Tensor, Tensor]:
+def at_label_size(
+    logits: Tensor, mask: Tensor, label_stride: int = 1, align_corners: bool = False
+) -> tuple[Tensor, Tensor]:
     """Bring logits and labels to one size: every `label_stride`-th label, and the logits up-sampled to those.
 
     Logits (B, K, h, w), mask (B, H, W) -> float32 logits (B, K, H/s, W/s), int64 target (B, H/s, W/s). The label taken
@@ -31,15 +33,21 @@ def at_label_size(logits: Tensor, mask: Tensor, label_stride: int = 1) -> tuple[
     """
     start = (label_stride - 1) // 2
     target = mask[:, start::label_stride, start::label_stride].long()
-    return resize(logits.float(), target.shape[-2:]), target
+    return resize(logits.float(), target.shape[-2:], align_corners), target
 
 
-def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, mean_over: str = "valid"
+) -> Tensor:
     """Mean cross-entropy over valid pixels; with weights, the weighted mean (divided by the sum of the weights).
+
+    `mean_over="all"`: divided by the number of all pixels, ignored ones too, whatever the weights.
 
     Logits float32 (B, K, H, W), target int64 (B, H, W) with 255 ignored -> scalar.
     """
     total = F.cross_entropy(logits, target, class_weights, ignore_index=IGNORE_INDEX, reduction="sum")
+    if mean_over == "all":
+        return global_mean(total, total.new_tensor(target.numel()))
     valid = target != IGNORE_INDEX
     if class_weights is None:
         return global_mean(total, valid.sum().float())

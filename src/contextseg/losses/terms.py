@@ -11,14 +11,15 @@ from contextseg.contract import ConfigError, LossTerm, SegOutput, read
 from contextseg.losses import functional
 from contextseg.losses.affinity import affinity_losses
 from contextseg.losses.category_consistent import Distance, category_consistency
-from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, class_probability_loss
+from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, TARGETS, class_probability_loss
 
 
 class CrossEntropy(LossTerm):
     """Pixel cross-entropy on `reads`: the main loss ("logits") or the auxiliary one ("aux_logits").
 
     `class_weights`: one per class. `label_stride` s compares with every s-th label only, which is cheaper and, with
-    logits at stride 8, nearly the same.
+    logits at stride 8, nearly the same. `align_corners`: how the logits are brought to the size of the labels.
+    `mean_over`: the "valid" pixels, or "all", of which ignored ones count as 0 (the released code of CPNet).
     """
 
     def __init__(
@@ -28,25 +29,33 @@ class CrossEntropy(LossTerm):
         weight: float = 1.0,
         class_weights: Sequence[float] | None = None,
         label_stride: int = 1,
+        align_corners: bool = False,
+        mean_over: str = "valid",
     ):
         super().__init__(weight)
         if label_stride < 1:
             raise ConfigError(f"label_stride={label_stride}: give 1 (every label) or a larger step")
-        self.reads = reads
-        self.label_stride = label_stride
+        if mean_over not in ("valid", "all"):
+            raise ConfigError(f"cross-entropy mean_over={mean_over}: choose valid or all")
+        self.reads, self.mean_over = reads, mean_over
+        self.label_stride, self.align_corners = label_stride, align_corners
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Output and mask uint8 (B, H, W) -> scalar."""
-        logits, target = functional.at_label_size(read(output, self.reads), mask, self.label_stride)
-        self.check_weights(logits.shape[1])
-        return functional.cross_entropy(logits, target, self.class_weights)
+        logits, target = self.at_label_size(output, mask)
+        return functional.cross_entropy(logits, target, self.class_weights, self.mean_over)
 
-    def check_weights(self, num_classes: int) -> None:
-        """Raises `ConfigError` unless there is one weight per class."""
-        if self.class_weights is not None and len(self.class_weights) != num_classes:
-            raise ConfigError(f"class_weights has {len(self.class_weights)} entries for {num_classes} classes")
+    def at_label_size(self, output: SegOutput, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Output and mask uint8 (B, H, W) -> float32 logits (B, K, H/s, W/s) of `reads`, int64 target (B, H/s, W/s).
+
+        Raises `ConfigError` unless there is one weight per class.
+        """
+        logits = read(output, self.reads)
+        if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
+            raise ConfigError(f"class_weights has {len(self.class_weights)} entries for {logits.shape[1]} classes")
+        return functional.at_label_size(logits, mask, self.label_stride, self.align_corners)
 
 
 class OHEM(CrossEntropy):
@@ -63,26 +72,33 @@ class OHEM(CrossEntropy):
         weight: float = 1.0,
         class_weights: Sequence[float] | None = None,
         label_stride: int = 1,
+        align_corners: bool = False,
         threshold: float = 0.7,
         min_kept: int = 100_000,
     ):
-        super().__init__(reads=reads, weight=weight, class_weights=class_weights, label_stride=label_stride)
+        super().__init__(
+            reads=reads,
+            weight=weight,
+            class_weights=class_weights,
+            label_stride=label_stride,
+            align_corners=align_corners,
+        )
         if not 0 < threshold <= 1:
             raise ConfigError(f"ohem threshold={threshold}: give a probability in (0, 1]")
         self.threshold, self.min_kept = threshold, min_kept
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Output and mask uint8 (B, H, W) -> scalar."""
-        logits, target = functional.at_label_size(read(output, self.reads), mask, self.label_stride)
-        self.check_weights(logits.shape[1])
+        logits, target = self.at_label_size(output, mask)
         return functional.ohem_cross_entropy(logits, target, self.threshold, self.min_kept, self.class_weights)
 
 
 class Affinity(LossTerm):
     """CPNet's affinity loss on the prior: `unary_weight` x Eq. 1 + `global_weight` x Eq. 5 (Eq. 6).
 
-    The unary part alone (`global_weight=0`) is the "BCE" of Table 1. `sums`, `exclude_self` and `ignored_class` are
-    readings of the paper, explained in `losses.affinity`. Labels are taken nearest to the centres of the prior's cells.
+    The unary part alone (`global_weight=0`) is the "BCE" of Table 1. `sums`, `exclude_self`, `ignored_class` and
+    `empty` are readings of the paper, explained in `losses.affinity`. `labels` of the prior's cells are those nearest
+    to their "centre", or in their upper left "corner" (released code).
     """
 
     reads = "prior_logits"
@@ -96,19 +112,26 @@ class Affinity(LossTerm):
         sums: str = "row",
         exclude_self: bool = False,
         ignored_class: bool = False,
+        empty: str = "one",
+        labels: str = "centre",
     ):
         super().__init__(weight)
         if min(unary_weight, global_weight) < 0:
             raise ConfigError(f"affinity unary_weight={unary_weight}, global_weight={global_weight}: give 0 or more")
         if sums not in ("row", "column"):
             raise ConfigError(f"affinity sums={sums}: choose row or column")
+        if empty not in ("one", "zero"):
+            raise ConfigError(f"affinity empty={empty}: choose one or zero")
+        if labels not in ("centre", "corner"):
+            raise ConfigError(f"affinity labels={labels}: choose centre or corner")
         self.unary_weight, self.global_weight = unary_weight, global_weight
-        self.readings = {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class}
+        self.readings = {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class, "empty": empty}
+        self.nearest = "nearest-exact" if labels == "centre" else "nearest"  # torch's names
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Output, its prior_logits (B, hw, hw) on the grid of the logits (B, K, h, w), and mask (B, H, W) -> scalar."""
         _, num_classes, *size = output.logits.shape
-        labels = F.interpolate(mask[:, None], size, mode="nearest-exact").flatten(1)  # (B, hw)
+        labels = F.interpolate(mask[:, None], size, mode=self.nearest).flatten(1)  # (B, hw)
         unary, glob = affinity_losses(read(output, self.reads), labels, num_classes, **self.readings)
         return self.unary_weight * unary + self.global_weight * glob
 
@@ -163,12 +186,20 @@ class ClassProbability(LossTerm):
     """CTNet's class-probability loss (Eq. 4): the classes of an image against their shares of its valid pixels.
 
     `activation` makes probabilities of the scores and is the head's: "softmax" or "sigmoid". `batch_weight` is a
-    reading of omega_n, "none" or "valid", explained in `losses.class_probability`.
+    reading of omega_n, "none" or "valid", `target` that of P_gt, "share" or "rescaled"; both are explained in
+    `losses.class_probability`.
     """
 
     reads = "class_probability"
 
-    def __init__(self, *, weight: float = 1.0, activation: str = "softmax", batch_weight: str = "none"):
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        activation: str = "softmax",
+        batch_weight: str = "none",
+        target: str = "share",
+    ):
         super().__init__(weight)
         if activation not in ACTIVATIONS:
             raise ConfigError(
@@ -176,9 +207,11 @@ class ClassProbability(LossTerm):
             )
         if batch_weight not in BATCH_WEIGHTS:
             raise ConfigError(f"loss.term.cp.batch_weight={batch_weight}: choose {' or '.join(BATCH_WEIGHTS)}")
-        self.activation, self.batch_weight = activation, batch_weight
+        if target not in TARGETS:
+            raise ConfigError(f"loss.term.cp.target={target}: choose {' or '.join(TARGETS)}")
+        self.activation, self.readings = activation, {"batch_weight": batch_weight, "target": target}
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Output, its class_probability (B, K), and mask uint8 (B, H, W) -> scalar."""
         scores = read(output, self.reads).float()
-        return class_probability_loss(scores, mask, activation=self.activation, batch_weight=self.batch_weight)
+        return class_probability_loss(scores, mask, activation=self.activation, **self.readings)

@@ -15,11 +15,12 @@ from contextseg.layers.resize import resize
 class Concat(Neck):
     """One map instead of several: 48 + 96 + 192 + 384 = 720 channels at stride 4 for HRNet-W48."""
 
-    def __init__(self, in_channels: Sequence[int], strides: Sequence[int]):
+    def __init__(self, in_channels: Sequence[int], strides: Sequence[int], *, align_corners: bool = False):
         super().__init__()
+        self.align_corners = align_corners
         self.channels, self.strides = (sum(in_channels),), (strides[0],)
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
         """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the one map [(B, sum C_i, h_1, w_1)]."""
         size = features[0].shape[-2:]
-        return [torch.cat([resize(x, size) for x in features], dim=1)]
+        return [torch.cat([resize(x, size, self.align_corners) for x in features], dim=1)]

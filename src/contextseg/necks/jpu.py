@@ -28,11 +28,23 @@ class JPU(Neck):
     a head's context is worth on `context_scenes` take `neck=none` (the dilated alternative on any backbone:
     `neck=none backbone.output_stride=8`).
 
+    `coarse_first`: the order in which the maps are stacked, FastFCN's and CTNet's released one; it only orders the
+    weights. `align_corners`: of the resize to one size (true in FastFCN's code, false in CTNet's).
+
     On ResNets the last map is then finer than the one before it. Raises `ConfigError` if there are fewer than two maps,
     or if `stride` neither divides nor is divided by the strides of those it takes.
     """
 
-    def __init__(self, in_channels: Sequence[int], strides: Sequence[int], *, channels: int = 512, stride: int = 8):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        *,
+        channels: int = 512,
+        stride: int = 8,
+        coarse_first: bool = False,
+        align_corners: bool = False,
+    ):
         super().__init__()
         if len(in_channels) < 2:
             raise ConfigError(f"neck=jpu joins two maps or three, got {len(in_channels)}; use neck=none")
@@ -40,6 +52,7 @@ class JPU(Neck):
         if stride < 1 or any(max(s, stride) % min(s, stride) for s in strides[-count:]):
             raise ConfigError(f"neck.stride={stride} does not fit maps of stride {list(strides)}; give 8")
         self.taken, self.stride = tuple(strides[-count:]), stride
+        self.coarse_first, self.align_corners = coarse_first, align_corners
         self.lateral = nn.ModuleList(ConvNormAct(width, channels, 3) for width in in_channels[-count:])
         self.dilated = nn.ModuleList(
             nn.Sequential(
@@ -60,5 +73,6 @@ class JPU(Neck):
             maps.append(conv(x))
         finest = max(self.taken[0], self.stride)
         size = [-(-length * finest // self.stride) for length in maps[0].shape[-2:]]  # (h, w)
-        stacked = torch.cat([resize(x, size) for x in maps], dim=1)  # (B, 2 C or 3 C, h, w)
+        maps = [resize(x, size, self.align_corners) for x in (reversed(maps) if self.coarse_first else maps)]
+        stacked = torch.cat(maps, dim=1)  # (B, 2 C or 3 C, h, w)
         return [*features[:-1], torch.cat([conv(stacked) for conv in self.dilated], dim=1)]

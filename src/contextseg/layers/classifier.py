@@ -1,0 +1,27 @@
+"""A classifier of maps: a 1x1 convolution, and what released code puts before it."""
+
+from torch import nn
+
+from contextseg.layers.conv import ConvNormAct
+
+
+def pixel_classifier(
+    in_channels: int,
+    num_classes: int,
+    *,
+    kernel_size: int = 0,
+    channels: int = 512,
+    dropout: float = 0.0,
+    bias: bool = False,
+    leaky: float = 0.0,
+) -> nn.Module:
+    """(B, C, h, w) -> (B, K, h, w): a 1x1 conv alone (`kernel_size=0`), or conv -> BN -> ReLU -> dropout -> 1x1 conv.
+
+    `kernel_size`, `channels` (0: as many as the map has), `bias` and `leaky` (slope of the ReLU below zero) are those
+    of the first of two convolutions, `dropout` is of whole channels.
+    """
+    if not kernel_size:
+        return nn.Conv2d(in_channels, num_classes, 1)
+    channels = channels or in_channels
+    block = ConvNormAct(in_channels, channels, kernel_size, bias=bias, leaky=leaky)
+    return nn.Sequential(block, nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))
