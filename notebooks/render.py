@@ -21,7 +21,7 @@ def rendered(path: Path) -> nbformat.NotebookNode:
     """The notebook, executed where it lies."""
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=None, record_timing=False, resources=where).execute()
+    NotebookClient(notebook, timeout=600, record_timing=False, resources=where).execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
