@@ -1,5 +1,7 @@
 """Augmentation: labels stay labels, padding is void, and a key decides everything."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,13 +12,16 @@ from contextseg.data import transforms
 from contextseg.data.transforms import TrainTransform
 
 EVERYTHING = {
+    "short_side": [30, 50],
     "scale": [0.5, 2.0],
+    "aspect": [0.8, 1.25],
     "rotate": 15,
     "crop_size": [40, 56],
     "brightness": 0.3,
     "contrast": 0.3,
     "saturation": 0.3,
     "hue": 0.1,
+    "brightness_shift": 10,
 }
 
 
@@ -111,8 +116,79 @@ def test_steps_draw_independently():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"scale": [2.0, 0.5]}, {"crop_size": [0, 3]}, {"flip": 1.5}, {"rotate": 200}, {"hue": 0.6}, {"contrast": -1}],
+    [
+        {"scale": [2.0, 0.5]},
+        {"crop_size": [0, 3]},
+        {"flip": 1.5},
+        {"rotate": 200},
+        {"hue": 0.6},
+        {"contrast": -1},
+        {"scales": [1.0]},
+        {"aspect": [1.1, 0.9]},
+        {"resize": [5]},
+        {"short_side": []},
+        {"long_side": [9, 5]},
+        {"brightness_shift": -1},
+    ],
 )
 def test_values_out_of_range_are_named(wrong):
     with pytest.raises(ConfigError, match=f"data.transform.{next(iter(wrong))}="):
         TrainTransform(**wrong)
+
+
+def sizes(count, **options):
+    """How often each size comes out of `count` samples of 48x64."""
+    transform, (image, mask) = TrainTransform(flip=0, **options), sample()
+    found = [transform(image, mask, (0, 0, index)) for index in range(count)]
+    assert all(image.shape[:2] == mask.shape for image, mask in found)
+    assert {value for _, mask in found for value in np.unique(mask)} <= set(np.unique(mask))
+    return Counter(mask.shape for _, mask in found)
+
+
+def test_factors_are_drawn_from_a_list():
+    found = sizes(200, scales=[0.5, 0.75, 1, 1.5])
+    assert set(found) == {(24, 32), (36, 48), (48, 64), (72, 96)}
+    assert min(found.values()) > 25
+
+
+def test_the_shorter_side_is_one_of_a_list():
+    found = sizes(100, short_side=[30, 45, 96])
+    assert set(found) == {(30, 40), (45, 60), (96, 128)}
+    assert set(sizes(3, short_side=24)) == {(24, 32)}
+
+
+def test_the_longer_side_is_within_a_range():
+    widths = [width for _, width in sizes(200, long_side=[32, 128])]
+    assert (min(widths), max(widths)) <= (36, 128)
+    assert max(widths) > 120
+    assert all(abs(height / width - 0.75) < 0.02 for height, width in sizes(50, long_side=[32, 128]))
+
+
+def test_an_image_is_stretched():
+    assert set(sizes(2, resize=[40, 40])) == {(40, 40)}
+    assert set(sizes(20, resize=[40, 40], scales=[0.5, 2])) == {(20, 20), (80, 80)}
+
+
+def test_the_aspect_is_drawn_and_the_area_kept():
+    shapes = np.array([*sizes(200, aspect=[0.5, 2])])
+    aspect = shapes[:, 1] / shapes[:, 0] / (64 / 48)
+    assert 0.49 < aspect.min() < 0.6
+    assert 1.8 < aspect.max() < 2.05
+    assert np.allclose(shapes.prod(1), 48 * 64, rtol=0.03)
+
+
+def test_brightness_moves_all_channels_alike():
+    image = np.full((8, 8, 3), (100, 120, 140), np.uint8)
+    transform = TrainTransform(flip=0, brightness_shift=10)
+    moved = np.array([transform(image, image[..., 0], (0, 0, i))[0][0, 0] for i in range(200)]).astype(int)
+    shift = moved - (100, 120, 140)
+    assert np.ptp(shift, axis=1).max() <= 1  # rounded by channel
+    assert shift.min() in (-10, -9)
+    assert shift.max() in (9, 10)
+
+
+@pytest.mark.parametrize("both", [{"scale": [1, 2], "scales": [1, 2]}, {"resize": [4, 4], "short_side": 4}])
+def test_contradictions_are_named(both):
+    first, second = both
+    with pytest.raises(ConfigError, match=rf"data\.transform\.{first}=.* and data\.transform\.{second}=.* contradict"):
+        TrainTransform(**both)

@@ -54,4 +54,20 @@ def class_set(name: str) -> ClassSet:
     sets = yaml.safe_load((Path(__file__).parent / "classes.yaml").read_text())
     if name not in sets:
         raise ConfigError(f"no class set {name!r}; known: {', '.join(sorted(sets))}")
-    return ClassSet.from_dict({"name": name, **sets[name]})
+    facts = {"name": name, **sets[name]}
+    if "background_and" in facts:
+        facts["names"] = ["background", *sets[facts["background_and"]]["names"]]
+    first = facts.get("first_colour", 0)
+    facts.setdefault("palette", voc_colours()[first : first + len(facts["names"])])
+    return ClassSet.from_dict(facts)
+
+
+def voc_colours() -> list[list[int]]:
+    """The 256 colours of PASCAL VOC's masks, RGB 0-255: the bits of the index, dealt to red, green and blue in turn.
+
+    Colour 0 is black, 255 (void) is (224, 224, 192).
+    """
+    return [
+        [sum((index >> 3 * place + channel & 1) << 7 - place for place in range(3)) for channel in range(3)]
+        for index in range(256)
+    ]

@@ -66,8 +66,10 @@ def examine(source: Source, split: str, index: int) -> Seen:
     except ConfigError as error:
         seen.error("unreadable", error, image_file)
     try:
-        stored = np.empty(decoded(mask_file).size[::-1], np.uint8)
+        if mask_file.suffix != ".mat":
+            stored = np.empty(decoded(mask_file).size[::-1], np.uint8)
         mask = source.labels(mask_file)
+        stored = mask if stored is None else stored
         source.check_labels(index, mask)
     except ConfigError as error:
         seen.error("unreadable" if stored is None else "labels", error, mask_file)
@@ -75,7 +77,7 @@ def examine(source: Source, split: str, index: int) -> Seen:
     if image is not None:
         _examine_picture(seen, image_file, image, source, index, stored)
     if image is not None and mask is not None:
-        _count(seen, mask, source.num_classes, mask_file)
+        _count(seen, mask, source, mask_file)
     return seen
 
 
@@ -108,7 +110,7 @@ def _examine_generated(source: Source, split: str, index: int) -> Seen:
         seen.error("sample", error, seen.image)
         return seen
     seen = Seen(split, name, size=(image.shape[1], image.shape[0]), content=_content(image))
-    _count(seen, mask, source.num_classes, name)
+    _count(seen, mask, source, name)
     return seen
 
 
@@ -144,11 +146,11 @@ def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, 
         )
 
 
-def _count(seen: Seen, mask: np.ndarray, num_classes: int, path: object) -> None:
+def _count(seen: Seen, mask: np.ndarray, source: Source, path: object) -> None:
     counts = np.bincount(mask.ravel(), minlength=256)
-    seen.pixels = counts[[*range(num_classes), IGNORE_INDEX]]
+    seen.pixels = counts[[*range(source.num_classes), IGNORE_INDEX]]
     seen.labels = _content(mask)
-    if counts[IGNORE_INDEX] == mask.size:
+    if source.labelled and counts[IGNORE_INDEX] == mask.size:
         seen.warn("void", f"{path}: every pixel is void, nothing can be learnt from it", path)
 
 

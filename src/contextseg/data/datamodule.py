@@ -32,6 +32,7 @@ class SegDataModule(LightningDataModule):
 
     name: str
     classes: ClassSet
+    submission: ClassVar[str | None] = None  # format in which a server scores the test split; its labels are kept back
     # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
     context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
 

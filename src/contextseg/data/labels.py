@@ -1,9 +1,10 @@
-"""From a mask file to train ids: masks hold one index per pixel, or one colour per pixel."""
+"""From a mask file to train ids: a picture of indices or colours, or a label map in a .mat file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
 
 from contextseg.contract import IGNORE_INDEX, ConfigError
 from contextseg.data.source import counted, decoded
@@ -13,11 +14,12 @@ class Indices:
     """Reads masks of one index per pixel (mode 1, L or P; what colours a palette has does not matter).
 
     `relabel` maps raw labels to train ids (11 -> 255 for CamVid). A label that it does not name stays as it is; with
-    `strict` it is an error, unless it is 255.
+    `strict` it is an error, unless it is 255. `wanted` tells an error message what the right masks are.
     """
 
-    def __init__(self, relabel: Mapping[int, int] | None = None, *, strict: bool = False):
+    def __init__(self, relabel: Mapping[int, int] | None = None, *, strict: bool = False, wanted: str | None = None):
         relabel = dict(relabel or {})
+        self.wanted = wanted
         self.table = np.arange(256, dtype=np.uint8)
         self.table[list(relabel)] = list(relabel.values())
         self.known = np.isin(np.arange(256), [*relabel, IGNORE_INDEX]) if strict else np.ones(256, bool)
@@ -26,23 +28,69 @@ class Indices:
         """Train ids, uint8 (H, W). Raises `ConfigError` if the file is damaged, or holds colours or unknown labels."""
         mask = decoded(path)
         if mask.mode not in ("1", "L", "P"):
+            way_out = "convert it, or use data=folder data.labels=colours for masks in the colours of the classes"
             raise ConfigError(
-                f"{path} has mode {mask.mode}, but a mask holds one 8-bit index per pixel (mode L or P); convert it, "
-                "or use data=folder data.labels=colours for masks in the colours of the classes"
+                f"{path} has mode {mask.mode}, but a mask holds one 8-bit index per pixel (mode L or P); "
+                f"{self.wanted or way_out}"
             )
         raw = np.array(mask).astype(np.uint8)
         if not self.known[raw].all():
+            way_out = "name them under ids in the file of data.classes, or under ignore"
             raise ConfigError(
-                f"{path}: labels {counted(raw[~self.known[raw]])} have no class; name them under ids in the file "
-                "of data.classes, or under ignore"
+                f"{path}: labels {counted(raw[~self.known[raw]])} have no class; {self.wanted or way_out}"
             )
         return self.table[raw]
 
 
-class Colours:
-    """Reads masks that show every class in its colour; `table` maps RGB to train ids, 255 for void."""
+class Matlab:
+    """Reads label maps in .mat files: the variable `field`, or the part of one, as in "GTcls.Segmentation".
 
-    def __init__(self, table: Mapping[tuple[int, int, int], int]):
+    `relabel` maps raw labels, of any size, to train ids; others are errors. `wanted` as in `Indices`.
+    """
+
+    def __init__(self, field: str, relabel: Mapping[int, int], *, wanted: str):
+        self.field, self.wanted = field, wanted
+        self.table = np.zeros(max(relabel) + 1, np.uint8)
+        self.known = np.zeros(len(self.table), bool)
+        self.table[list(relabel)] = list(relabel.values())
+        self.known[list(relabel)] = True
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """Train ids, uint8 (H, W). Raises `ConfigError` if the field cannot be read or holds unknown labels."""
+        variable, *parts = self.field.split(".")
+        try:
+            raw = loadmat(path, variable_names=[variable], simplify_cells=True)
+            for part in (variable, *parts):
+                raw = raw[part]
+            raw = np.asarray(raw).astype(np.int64)
+        except Exception as error:  # a damaged file makes SciPy raise anything
+            raise ConfigError(f"cannot read {self.field} in {path} ({error!r}); {self.wanted}") from error
+        inside = (raw >= 0) & (raw < len(self.table))
+        known = inside & self.known[np.where(inside, raw, 0)]
+        if not known.all():
+            raise ConfigError(f"{path}: labels {counted(raw[~known])} have no class; {self.wanted}")
+        return self.table[raw]
+
+
+class BySuffix:
+    """Reads a .mat file with `mat`, any other mask with `picture`."""
+
+    def __init__(self, picture: Callable[[Path], np.ndarray], mat: Callable[[Path], np.ndarray]):
+        self.picture, self.mat = picture, mat
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """Train ids, uint8 (H, W)."""
+        return (self.mat if path.suffix == ".mat" else self.picture)(path)
+
+
+class Colours:
+    """Reads masks that show every class in its colour; `table` maps RGB to train ids, 255 for void.
+
+    Other colours are errors, or with `strict` false void.
+    """
+
+    def __init__(self, table: Mapping[tuple[int, int, int], int], *, strict: bool = True):
+        self.strict = strict
         codes = _codes(np.array(list(table)))
         order = np.argsort(codes)
         self.codes, self.ids = codes[order], np.array(list(table.values()), np.uint8)[order]
@@ -53,12 +101,12 @@ class Colours:
         codes = _codes(colours)
         place = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
         unknown = self.codes[place] != codes
-        if unknown.any():
+        if self.strict and unknown.any():
             raise ConfigError(
                 f"{path}: colours {counted(colours[unknown])} are of no class; add them to the palette in the file of "
                 "data.classes, or to ignore (many of them: the mask was smoothed or saved as JPEG)"
             )
-        return self.ids[place]
+        return np.where(unknown, np.uint8(IGNORE_INDEX), self.ids[place])
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import glob
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from contextseg.contract import ConfigError
@@ -11,11 +12,11 @@ WILDCARD = re.compile(r"(\*\*/|\*|\?|\[[^]]+\])")
 MEANS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}  # as regular expressions
 
 
-def find(root: Path, pattern: str) -> dict[str, Path]:
-    """Picture files by key. `pattern`, relative to `root`: a folder, or a path with *, ?, [] and **/.
+def find(root: Path, pattern: str, suffixes: Collection[str] = SUFFIXES) -> dict[str, Path]:
+    """Files with an ending in `suffixes` (lower case) by key. `pattern`: a folder, or a path with *, ?, [] and **/.
 
-    The key is the file name without ending in a folder, the text in place of the wildcards otherwise, joined by "/".
-    Hidden files are left out. Raises `ConfigError` if two files have the same key.
+    `pattern` is relative to `root`. The key is the file name without ending in a folder, the text in place of the
+    wildcards otherwise, joined by "/". Hidden files are left out. Raises `ConfigError` if two files have the same key.
     """
     pattern = str(Path(pattern))
     if (root / pattern).is_dir():
@@ -26,7 +27,7 @@ def find(root: Path, pattern: str) -> dict[str, Path]:
         keyed = [(_key(match), root / match[0]) for match in map(expression.fullmatch, found) if match]
     files: dict[str, Path] = {}
     for key, path in keyed:
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in suffixes:
             continue
         if key in files:
             raise ConfigError(

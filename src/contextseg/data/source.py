@@ -24,6 +24,7 @@ class Source:
     """A sequence of checked (image, mask, name) samples. A subclass writes `__len__` and `load`."""
 
     lonely: ClassVar[Mapping[str, Sequence[Path]]] = {}  # files without a partner, by what is missing: mask, image
+    labelled: ClassVar[bool] = True  # else every mask is void, because nobody has the labels
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
@@ -133,6 +134,19 @@ class FileSource(Source):
                 return digest(*parts)
         except OSError as error:
             raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error
+
+
+class Unlabelled(FileSource):
+    """Image files of a split whose labels are kept back: every mask is void. `names` as in `FileSource`."""
+
+    labelled = False
+
+    def __init__(self, images: Sequence[Path], num_classes: int, *, names: Sequence[str] | None = None):
+        super().__init__([(image, image) for image in images], num_classes, labels=_void, names=names)
+
+
+def _void(image: Path) -> np.ndarray:
+    return np.full(decoded(image, pixels=False).size[::-1], IGNORE_INDEX, np.uint8)
 
 
 def digest(*parts: bytes) -> str:

@@ -1,5 +1,6 @@
 """Augmentation of training samples: the only file that knows albumentations and OpenCV."""
 
+import math
 import os
 import random
 from collections.abc import Sequence
@@ -15,12 +16,18 @@ import cv2
 
 
 class TrainTransform:
-    """Random scale, rotation, crop, colour and mirror image of one sample, in this order; each is off by default.
+    """Size, random scale and aspect, rotation, crop, colour and mirror image of one sample, in this order; all off by default.
 
+    resize       [height, width] that the image is stretched to
+    short_side   pixels of the shorter side, or several to draw from; the shape is kept
+    long_side    range of the longer side in pixels, such as [260, 1040]; the shape is kept
     scale        range of the zoom factor, such as [0.5, 2.0]
+    scales       or the factors to draw from, such as [0.5, 0.75, 1, 1.5]
+    aspect       range of the factor of width over height, such as [0.9, 1.1]; the area is kept
     rotate       largest angle in degrees, either way
     crop_size    side, or [height, width], of the result; a smaller image is padded
     brightness, contrast, saturation    b draws a factor from [1 - b, 1 + b]
+    brightness_shift    b adds a number from [-b, b] to all grey levels
     hue          largest shift, as a part of the colour circle
     flip         probability of the mirror image
     flip_pairs   train ids that the mirror image exchanges; a data module fills in those of its classes
@@ -32,13 +39,19 @@ class TrainTransform:
     def __init__(
         self,
         *,
+        resize: Sequence[int] | None = None,
+        short_side: int | Sequence[int] | None = None,
+        long_side: Sequence[int] | None = None,
         scale: Sequence[float] | None = None,
+        scales: Sequence[float] | None = None,
+        aspect: Sequence[float] | None = None,
         rotate: float = 0,
         crop_size: int | Sequence[int] | None = None,
         brightness: float = 0,
         contrast: float = 0,
         saturation: float = 0,
         hue: float = 0,
+        brightness_shift: float = 0,
         flip: float = 0.5,
         flip_pairs: Sequence[tuple[int, int]] = (),
         fill: Sequence[int] = (124, 116, 104),
@@ -47,13 +60,36 @@ class TrainTransform:
         colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
         for name, value in colour.items():
             _require(name, value, 0 <= value <= (0.5 if name == "hue" else 1), "0 to 0.5 (hue), 0 to 1 (others)")
+        _require("brightness_shift", brightness_shift, 0 <= brightness_shift <= 255, "0 to 255 grey levels")
         _require("rotate", rotate, 0 <= rotate <= 180, "0 to 180 degrees")
         _require("flip", flip, 0 <= flip <= 1, "a probability from 0 to 1")
 
+        sizes = {"resize": resize, "short_side": short_side, "long_side": long_side}
+        for either in (sizes, {"scale": scale, "scales": scales}):
+            given = [f"data.transform.{name}={value}" for name, value in either.items() if value is not None]
+            if len(given) > 1:
+                raise ConfigError(f"{' and '.join(given)} contradict each other; give one of them, the other null")
+
         steps = []
+        if resize is not None:
+            _require("resize", resize, len(resize) == 2 and min(resize) > 0, "[height, width]")
+            steps.append(A.Resize(*resize, p=1))
+        if short_side is not None:
+            sides = [short_side] if isinstance(short_side, int) else list(short_side)
+            _require("short_side", short_side, sides and min(sides) > 0, "pixels, or a list of them")
+            steps.append(A.SmallestMaxSize(sides, p=1))
+        if long_side is not None:
+            _require("long_side", long_side, len(long_side) == 2 and 0 < long_side[0] <= long_side[1], "[least, most]")
+            steps.append(A.LongestMaxSize(list(range(long_side[0], long_side[1] + 1)), p=1))
+        if scales is not None:
+            _require("scales", scales, len(scales) > 1 and min(scales) > 0, "two factors or more")
+            steps.append(A.OneOf([A.RandomScale((factor - 1, factor - 1), p=1) for factor in scales], p=1))
         if scale is not None:
             _require("scale", scale, len(scale) == 2 and 0 < scale[0] <= scale[1], "two factors, as [0.5, 2.0]")
             steps.append(A.RandomScale((scale[0] - 1, scale[1] - 1), p=1))
+        if aspect is not None:
+            _require("aspect", aspect, len(aspect) == 2 and 0 < aspect[0] <= aspect[1], "two factors, as [0.9, 1.1]")
+            steps.append(RandomAspect(aspect))
         if rotate:
             steps.append(A.Rotate((-rotate, rotate), p=1, **outside))
         if crop_size is not None:
@@ -62,6 +98,9 @@ class TrainTransform:
             steps.append(A.RandomCrop(*size, pad_if_needed=True, pad_position="random", **outside))
         if any(colour.values()):
             steps.append(A.ColorJitter(**{name: _around(value, name) for name, value in colour.items()}, p=1))
+        if brightness_shift:
+            limits = (-brightness_shift / 255, brightness_shift / 255)
+            steps.append(A.RandomBrightnessContrast(limits, 0, brightness_by_max=True, p=1))
         self.compose = A.Compose(steps) if steps else None
         self.crop_size, self.flip = crop_size, flip
         self.flip_pairs = tuple(flip_pairs)
@@ -78,6 +117,25 @@ class TrainTransform:
         if coins.random() < self.flip:
             image, mask = image[:, ::-1], swap_labels(mask[:, ::-1], self.flip_pairs)
         return image, mask
+
+
+class RandomAspect(A.DualTransform):
+    """Makes an image wider by sqrt(a) and less high by as much, a drawn from `limits` = (least, most)."""
+
+    def __init__(self, limits: Sequence[float]):
+        super().__init__(p=1)
+        self.limits = tuple(limits)
+
+    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
+        root = math.sqrt(self.py_random.uniform(*self.limits))
+        height, width = params["shape"][:2]
+        return {"size": (max(1, round(width * root)), max(1, round(height / root)))}
+
+    def apply(self, img: np.ndarray, size: tuple[int, int], **params: object) -> np.ndarray:
+        return cv2.resize(img, size, interpolation=cv2.INTER_LINEAR)
+
+    def apply_to_mask(self, mask: np.ndarray, size: tuple[int, int], **params: object) -> np.ndarray:
+        return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
 
 def random_streams(key: tuple[int, ...]) -> tuple[np.random.Generator, random.Random]:
