@@ -1,0 +1,197 @@
+"""Reading archives that nobody vouches for: zip, tar and folders as one thing, a member at a time, in memory.
+
+Nothing is ever unpacked under a member's own name, and yet an archive with a name that leads outside, a link or a
+device is refused as a whole: it is not the published one. (`tarfile`'s data filter would mend some of these.)
+"""
+
+import hashlib
+import os
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from contextseg.errors import ConfigError
+
+SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+LARGEST = 2**30  # bytes of one member; no picture is that large, PASCAL-Context's json is near it
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
+CHUNK = 2**22
+
+
+class Damaged(ConfigError):
+    """An archive that cannot be read, or is not safe to."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive, and the bytes that it says it has."""
+
+    name: str
+    size: int
+
+
+class Reader:
+    """An archive, or the loose files of a folder. Raises `Damaged` for what cannot be read or is not safe."""
+
+    path: Path
+    members: Sequence[Member]
+
+    def stream(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """The members of these names, in the order in which they lie."""
+        raise NotImplementedError
+
+    @property
+    def names(self) -> list[str]:
+        return [member.name for member in self.members]
+
+
+class Zip(Reader):
+    """A zip; with it the zips inside, as if they had been unpacked beside it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with reading(path):
+            self.places = dict(_zipped(zipfile.ZipFile(path)))
+        self.members = [Member(name, info.file_size) for name, (_, info) in self.places.items()]
+
+    def stream(self, names):
+        for name, (file, info) in self.places.items():
+            if name in names:
+                with reading(self.path, name):
+                    data = file.read(info)
+                yield name, data
+
+
+class Tar(Reader):
+    """A tar, compressed or not."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.members = []
+        with reading(path), tarfile.open(path) as tar:
+            for member in tar:
+                _check(path, member.name, member.size, regular=member.isfile() or member.isdir())
+                if member.isfile():
+                    self.members.append(Member(_plain(member.name), member.size))
+
+    def stream(self, names):
+        with reading(self.path), tarfile.open(self.path) as tar:
+            while True:
+                with reading(self.path):
+                    member = tar.next()
+                    if member is None:
+                        return
+                    if not member.isfile() or (name := _plain(member.name)) not in names:
+                        continue
+                    data = tar.extractfile(member).read()
+                    if len(data) < member.size:
+                        raise EOFError("cut off")
+                yield name, data
+
+
+class Loose(Reader):
+    """Files as they lie, named from the folder on; `path` itself may be the one file."""
+
+    def __init__(self, path: Path, files: Sequence[Path]):
+        self.path = path
+        self.files = {file.relative_to(path.parent).as_posix(): file for file in files}
+        self.members = [Member(name, file.stat().st_size) for name, file in self.files.items()]
+
+    def stream(self, names):
+        for name, file in self.files.items():
+            if name in names:
+                with reading(file):
+                    data = file.read_bytes()
+                yield name, data
+
+
+@contextmanager
+def reading(path: Path, member: str = "") -> Iterator[None]:
+    """Turns the errors of a damaged archive into `Damaged`, which names it."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except DAMAGE as error:
+        where = f", member {member}" if member else ""
+        reason = str(error) or type(error).__name__
+        raise Damaged(f"{path}{where}: damaged or incomplete ({reason}); download it again") from error
+
+
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def open_archive(path: Path) -> Reader:
+    """Raises `Damaged` for a file that is no archive at all, such as the page that asks for a password."""
+    with reading(path):
+        if zipfile.is_zipfile(path):
+            return Zip(path)
+        if tarfile.is_tarfile(path):
+            return Tar(path)
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()
+    kind = "a web page, saved in place of the archive" if start.startswith(b"<") else "no zip or tar, or cut off"
+    raise Damaged(f"{path}: {kind}; download it again")
+
+
+def walk(folder: Path, leave_out: Path) -> tuple[list[Path], list[Path]]:
+    """The archives and the loose files below a folder, sorted; hidden ones and what is below `leave_out` are not."""
+    archives, loose = [], []
+    for where, folders, files in os.walk(folder, followlinks=True):
+        here = Path(where)
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and (here / name) != leave_out]
+        for name in sorted(files):
+            if not name.startswith("."):
+                (archives if is_archive(here / name) else loose).append(here / name)
+    return archives, loose
+
+
+def sha256(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
+    """The checksum of a file; `advance` hears of every piece's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+            advance(len(piece))
+    return digest.hexdigest()
+
+
+def _zipped(file: zipfile.ZipFile, depth: int = 3) -> Iterator[tuple[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]]]:
+    """Name -> where it is, for all members, in the order in which they lie."""
+    for info in sorted(file.infolist(), key=lambda info: info.header_offset):
+        kind = info.external_attr >> 28  # of a Unix mode; 0 where the packing system had none
+        _check(file.filename, info.orig_filename, info.file_size, regular=kind in (0, 0o04, 0o10))
+        if info.is_dir():
+            continue
+        if info.filename.lower().endswith(".zip") and depth:
+            inner = zipfile.ZipFile(file.open(info))
+            inner.filename = f"{file.filename}: {info.filename}"
+            yield from _zipped(inner, depth - 1)
+        else:
+            yield _plain(info.filename), (file, info)
+
+
+def _plain(name: str) -> str:
+    return str(PurePosixPath(name.replace("\\", "/")))
+
+
+def _check(path: object, name: str, size: int, regular: bool) -> None:
+    """Raises `Damaged` for a member that no published archive has."""
+    fault = ""
+    if not regular:
+        fault = "is a link or a device"
+    elif name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
+        fault = "has an absolute path"
+    elif ".." in re.split(r"[/\\]", name) or "\0" in name:
+        fault = "leads outside"
+    elif size > LARGEST and not name.lower().endswith(".zip"):
+        fault = f"claims to unpack to {size / 2**30:.1f} GiB"
+    if fault:
+        raise Damaged(f"{path}: the member {name!r} {fault}; this is not the published archive, get it from its source")

@@ -1,0 +1,1 @@
+"""A file for each data set: its `RECIPES`."""
