@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
 from contextseg import load_checkpoint, viz
 from contextseg.attention import record_attention
-from contextseg.config import compose
+from contextseg.config import compose, flatten
 from contextseg.context_maps import context_maps
 from contextseg.context_pictures import marked_sheet
 from contextseg.run import fit
@@ -24,6 +24,7 @@ from contextseg.run_folder import RunFolder
 from contextseg.segmenter import Segmenter
 
 STEPS = int(os.environ.get("STEPS") or 1500)
+SETTINGS = ("seed", "width", "data", "backbone", "neck", "head", "loss", "optim", "schedule")
 RUNS = Path(os.environ.get("RUNS") or "runs")
 
 
@@ -37,10 +38,13 @@ def configuration(name: str, *overrides: str) -> DictConfig:
 
 
 def finished(cfg: DictConfig) -> Path | None:
-    """The newest finished run of this name and number of steps, whatever its seed."""
+    """The newest finished run of this name, number of steps, and settings (those that it knew)."""
+    now = flatten(OmegaConf.to_container(cfg, resolve=True))
     for folder in sorted((RUNS / cfg.name).glob("*/"), reverse=True):
-        metrics = RunFolder(folder).read_metrics()
-        if metrics.get("status") == "finished" and metrics.get("steps") == cfg.trainer.max_steps:
+        metrics, before = RunFolder(folder).read_metrics(), flatten(RunFolder(folder).read_config())
+        common = [key for key in before.keys() & now.keys() if key.partition(".")[0] in SETTINGS]
+        same = all(before[key] == now[key] for key in common)
+        if metrics.get("status") == "finished" and metrics.get("steps") == cfg.trainer.max_steps and same:
             return folder
     return None
 

@@ -21,7 +21,9 @@ def rendered(path: Path) -> nbformat.NotebookNode:
     """The notebook, executed where it lies."""
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, record_timing=False, resources=where).execute()
+    client = NotebookClient(notebook, timeout=600, record_timing=False, resources=where)
+    client.comm_open_handlers.clear()  # its own stand-in for widgets can miss a reply, and then waits for ever
+    client.execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":

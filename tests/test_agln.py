@@ -285,7 +285,7 @@ def test_context_is_where_descriptors_were_gathered(name):
 
 def test_what_is_inside():
     head, heard = heard_by("dense")
-    inside = head.inside(heard)
+    inside = head.inside(heard, SIZES[0])
     assert {name: tuple(values.shape) for name, values in inside.items()} == {
         "gather": (N, *SIZES[3]),
         "distribute": (N, *SIZES[0]),
@@ -297,7 +297,7 @@ def test_what_is_inside():
     }
     assert torch.equal(inside["encoder_before"], heard["stages.2.0.refinement.before"][0][0])
     head, heard = heard_by("minus")
-    inside = head.inside(heard)
+    inside = head.inside(heard, SIZES[0])
     assert "gate" not in inside
     assert torch.equal(inside["encoder_before"], inside["encoder_after"])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import call
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
@@ -274,6 +275,14 @@ def test_what_cannot_be_meant_is_refused(override, told):
 def test_one_image_cannot_train_a_pooled_batch_norm():
     with pytest.raises(ConfigError, match=r"batch_size=1.*one image"):
         run("head=psp", "batch_size=1")
+
+
+def test_the_command_counts_a_table(tmp_path, monkeypatch):
+    """Its rows are composed while the command's own configuration is in place."""
+    monkeypatch.chdir(tmp_path)
+    code, said = call("complexity", "table=ccnet_t2")
+    assert code == 0, said
+    assert "CCNet, R=2" in said
 
 
 def test_a_table_is_written(tmp_path):

@@ -88,6 +88,16 @@ def test_weights_of_norms_as_the_kernels_of_inplace_abn_take_them():
     assert (tensors["conv.weight"] == -1).all()
 
 
+def test_norms_of_openseg_are_named_a_level_higher_with_inplace_abn():
+    plain, abn = (graphs()[f"openseg_spatial_ocrnet_resnet101{end}"] for end in ("", "_abn"))
+    assert "dsn_head.1.0.weight" in plain.shapes
+    assert "dsn_head.1.weight" in abn.shapes
+    assert abn.ours("dsn_head.1.running_var") == plain.ours("dsn_head.1.0.running_var") == "head.coarse.0.1.running_var"
+    assert abn.ours("dsn_head.3.weight") == plain.ours("dsn_head.3.weight") == "head.coarse.2.weight"
+    assert isinstance(ours(plain, 7).head.reduce[2], torch.nn.ReLU)
+    assert ours(abn, 7).head.reduce[2].negative_slope == 0.01
+
+
 @pytest.mark.slow
 @every_graph
 def test_a_made_up_release_becomes_a_checkpoint(name, tmp_path):

@@ -285,7 +285,7 @@ def test_what_the_taps_hear(name, class_probability):
         output = head(features)
     assert all(heard.values())
     _, scores, e = slow_ctnet(head, features, name)
-    context, inside = head.context(heard, (2, 1), (3, 4)), head.inside(heard)
+    context, inside = head.context(heard, (2, 1), (3, 4)), head.inside(heard, (3, 4))
     assert set(context) == ({"context"} if e else set())
     expected = {"channel_weights"} if name != "oscm" else set()
     expected |= {"pixel_class"} if name != "occm" else set()

@@ -29,7 +29,8 @@ PROTOCOLS = {
     "ocr_cityscapes": (SEVEN, True, None, None),
     "ocr_ade20k": (SEVEN, True, None, None),
     "ocr_pcontext": (SEVEN, True, 520, None),
-    "ocr_lip": ((1.0,), True, None, None),
+    "ocr_lip": ((1.0,), True, 473, None),
+    "ccnet_lip": ((1.0,), False, 473, (473, 473)),
 }
 
 

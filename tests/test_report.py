@@ -238,8 +238,21 @@ def test_a_row_with_the_backbone_it_names_is_no_other(run, compared_with):
 
 def test_rows_with_their_own_backbones_are_compared(run, compared_with):
     run("ctnet_t5/occm_channel_module_only_resnet50", 60, backbone="resnet50")
+    run("ctnet_t5/occm_channel_module_only_resnet101", 61, backbone="resnet101")
     run("ctnet_t5/ctnet_resnet101", 62, backbone="resnet101")
-    assert cells(compared_with("ctnet_t5"))["CTNet, resnet101"]["Δ ours"] == "+2.00"
+    comparison = compared_with("ctnet_t5")
+    assert cells(comparison)["CTNet, resnet101"]["Δ ours"] == "+1.00"
+    assert cells(comparison)["CTNet, resnet101"]["Δ published"] == "+0.40"
+    assert cells(comparison)["OCCM (channel module only), resnet101"]["Δ ours"] == "base"
+    assert len(comparison.comparable("mIoU_ss", "miou")) == 3
+
+
+def test_published_values_of_two_backbones_are_not_mixed(run, compared_with):
+    """HV was published with resnet50 alone: in its order the others count with their resnet50 values."""
+    for row, miou in (("fcn_resnet101", 60), ("ccnet_r_2_resnet101", 90), ("ccnet_hv_resnet50", 80)):
+        run(f"ccnet_t4/{row}", miou)
+    lines = compared_with("ccnet_t4").comparable("mIoU", "miou")
+    assert [line.label for line in lines] == ["FCN, resnet50", "CCNet, HV, resnet50", "CCNet, R=2, resnet50"]
 
 
 def test_what_a_row_lost_is_said(run, compared_with):

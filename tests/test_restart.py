@@ -19,7 +19,7 @@ VARIANTS = {
     "an epoch border in between": ["data.train_size=14"],
     "two workers and an epoch border": ["data.num_workers=2", "data.train_size=14"],
     "bf16": ["trainer.precision=bf16"],
-    "ocr with dropout": ["head=ocr", "+head.dropout=0.5"],
+    "ocr with dropout": ["head=ocr", "head.dropout=0.5"],
     "two batches per step": ["trainer.max_device_batch=2"],
 }
 
@@ -87,6 +87,8 @@ def test_a_run_killed_in_its_last_evaluation_is_only_evaluated(tmp_path):
     assert again.metrics["steps"] == 10
     assert again.metrics["iou"] == pytest.approx(run.metrics["iou"], nan_ok=True)
     assert again.metrics["best"] == run.metrics["best"]
+    assert again.metrics["seconds"] > 0.9 * run.metrics["seconds"] - 1
+    assert again.metrics["images_per_second"] > 0
 
 
 def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):

@@ -122,19 +122,20 @@ def test_a_row_that_waits_says_why():
 
 
 def test_another_data_set_means_the_papers_recipe():
-    assert plan("ablation=ctnet_t8", "data=camvid").runs[0].cfg.choices.data == "camvid"
     recipes = {
-        "data=camvid": (40000, None),
-        "data=context_scenes": (1500, 64),
+        ("data=camvid", "data.root=."): (40000, None),
+        ("data=context_scenes",): (1500, 64),
     }
     for data, (steps, width) in recipes.items():
-        cfg = plan("ablation=ctnet_t8", data).runs[0].cfg
+        cfg = plan("ablation=ctnet_t8", *data).runs[0].cfg
+        assert f"data={cfg.choices.data}" == data[0]
         assert (cfg.trainer.max_steps, cfg.width) == (steps, width)
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["ablation=ctnet_t5"], "data/pascal_context: no such folder; docs/data.md says how to get pascal_context"),
         (["ablation=ocr_t4"], "its data set (not applicable) is not one of ours; choose one of"),
         (["ablation=ocr_t5"], "it was run on several data sets"),
         (["ablation=ccnet_t2", "rows=hv*"], "rows=hv*: no such row; these tables have fcn, ccnet_r_1, ccnet_r_2"),
@@ -199,7 +200,7 @@ def test_an_ordinary_sweep_goes_on_too():
 def test_the_time_is_told_from_earlier_runs():
     planned = plan("ablation=ctnet_t6", *EMBEDDED)
     assert planned.seconds() is None
-    metrics = {"status": "finished", "steps": 100, "seconds": 10, "choices": dict(planned.runs[0].cfg.choices)}
+    metrics = {"status": "finished", "steps": 1000, "seconds": 100, "choices": dict(planned.runs[0].cfg.choices)}
     (Path("runs") / "metrics.json").parent.mkdir()
     (Path("runs") / "metrics.json").write_text(json.dumps(metrics))
     assert planned.seconds() == pytest.approx(2 * 1500 * 0.1)

@@ -62,11 +62,11 @@ def test_heat_lights_the_maximum():
     assert (grey == grey[..., :1]).all()
 
 
-def test_panel_is_four_tiles_in_one_row():
+def test_panel_is_four_tiles_and_a_legend_in_one_row():
     picture = viz.panel(torch.tensor(BATCH), MASK, PREDICTION, CLASSES)
     side = 30 * (256 // 30)
     assert picture.dtype == np.uint8
-    assert picture.shape[1] == 4 * side + 3 * viz.GAP
+    assert picture.shape[1] == 5 * side + 4 * viz.GAP
     assert 0 < picture.shape[0] - 20 * (256 // 30) < 40  # the caption
 
 

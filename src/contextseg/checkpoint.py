@@ -4,27 +4,73 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from contextseg import build
+from contextseg.classes import ClassSet
 from contextseg.contract import ConfigError
 from contextseg.segmenter import Segmenter
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
     """The contents of a checkpoint: plain containers and tensors, on the CPU; nothing in the file is executed.
 
-    Raises `ConfigError` if there is no such file, if it cannot be read, or if it was not written by this project.
+    Raises `ConfigError` if there is no such file, if it cannot be read, or if it was not written by this project;
+    `option` is for its message.
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"ckpt={path}: no such file; give a .ckpt of a run folder's checkpoints/")
+        raise ConfigError(f"{option}={path}: no such file; give a .ckpt of a run folder's checkpoints/")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ConfigError(f"ckpt={path}: cannot be read ({type(error).__name__}); is it a whole .ckpt file?") from error
+        reason = f"cannot be read ({type(error).__name__})"
+        raise ConfigError(f"{option}={path}: {reason}; is it a whole .ckpt file?") from error
     if not isinstance(checkpoint, dict) or "recipe" not in checkpoint or "state_dict" not in checkpoint:
-        raise ConfigError(f"ckpt={path}: holds no recipe, so it is not a contextseg checkpoint")
+        raise ConfigError(f"{option}={path}: holds no recipe, so it is not a contextseg checkpoint")
     return checkpoint
+
+
+def read_start(path: str | Path) -> dict[str, Any]:
+    """The checkpoint that `init_from` names: a .ckpt, or the last one of a run folder. Raises `ConfigError`."""
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError(f"init_from={path}: no such run; give the folder of the run to start from, or a .ckpt")
+    return read_checkpoint(path / "checkpoints" / "last.ckpt" if path.is_dir() else path, "init_from")
+
+
+def start_from(network: Segmenter, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Give a network the weights of a checkpoint, all of them; `path` is for the error message.
+
+    Raises `ConfigError` if classes, or names or shapes of the weights, are not the same.
+    """
+    there, here = ClassSet.from_dict(checkpoint["recipe"]["classes"]), network.classes
+    if there.names != here.names:
+        raise ConfigError(
+            f"init_from={path}: it was trained for the {len(there)} classes of {there.name}, not for the {len(here)} "
+            f"of {here.name}; give a run on the same classes"
+        )
+    weights, ours = network_weights(checkpoint), network.state_dict()
+    unlike = [name for name in sorted(weights.keys() | ours.keys()) if shape(weights, name) != shape(ours, name)]
+    if unlike:
+        raise ConfigError(
+            f"init_from={path}: its network differs in {len(unlike)} weights, first {unlike[0]} "
+            f"({shape(weights, unlike[0])} there, {shape(ours, unlike[0])} here); choose head, backbone, neck, loss "
+            "and width as there"
+        )
+    network.load_state_dict(weights)
+
+
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights of a checkpoint by the names that they have in the network."""
+    prefix = "segmenter."
+    named = checkpoint["state_dict"].items()
+    return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
+
+
+def shape(weights: dict[str, Tensor], name: str) -> str:
+    """The shape of a weight in words, "none" if there is none of that name."""
+    return "x".join(map(str, weights[name].shape)) or "number" if name in weights else "none"
 
 
 def load_checkpoint(path: str | Path) -> Segmenter:
@@ -37,12 +83,10 @@ def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
     recipe = checkpoint["recipe"]
     recipe = recipe | {"backbone": recipe["backbone"] | {"weights": "none"}}
     network = build.segmenter(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
-    prefix = "segmenter."
-    weights = {
-        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
-    }
     try:
-        network.load_state_dict(weights, assign=True)  # with their memory format, on which the last bit depends
+        network.load_state_dict(
+            network_weights(checkpoint), assign=True
+        )  # with their memory format, on which the last bit depends
     except RuntimeError as error:
         raise ConfigError(
             f"ckpt={path}: weights and recipe do not fit ({str(error).splitlines()[-1].strip()})"

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from contextseg.errors import ConfigError
@@ -28,9 +29,14 @@ SWITCHES = ("frozen_batch_norm", "trainer.channels_last", "trainer.sync_batchnor
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
-    """The configuration that the command `config_name` would get from these overrides."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra_compose(config_name, list(overrides), return_hydra_config=True)
+    """The configuration that the command `config_name` would get from these overrides; within a command, too."""
+    running = GlobalHydra.instance()
+    command, running.hydra = running.hydra, None  # while a command's is there, nobody else may compose
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra_compose(config_name, list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = command
     choices = cfg.hydra.runtime.choices
     return record_choices(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices)
 

@@ -66,8 +66,8 @@ def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Tensor]:
     if head.needs_mask or head.window or not any(isinstance(module, AttentionTap) for module in head.modules()):
         return {}
     with torch.no_grad(), record_attention(head) as heard:
-        network.logits(image[None].to(network.backbone.mean.device))
-    return {name: values.float() for name, values in head.inside(heard).items()}
+        size = tuple(network.logits(image[None].to(network.backbone.mean.device)).shape[-2:])
+    return {name: values.float() for name, values in head.inside(heard, size).items()}
 
 
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:

@@ -13,8 +13,9 @@ from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
 
 MOST = 16  # maps shown of one kind: those with the highest peaks, of FEATURES the same channels, evenly spread
-# No shares: their channels have no common scale.
 FEATURES = ("decoder_before", "decoder_after", "encoder_before", "encoder_after")
+OWN_SCALE = (*FEATURES, "regions")  # channels without a common scale; regions each sum to one
+SAME_CHOICE = {"gather": "distribute"}  # a descriptor is shown in both, the ones that are handed out most
 
 
 def context_picture(image: np.ndarray, labels: np.ndarray, maps: dict, point: tuple[int, int], classes) -> np.ndarray:
@@ -49,13 +50,18 @@ def inside_picture(
         else:
             count = min(len(values), most_maps)
             even = torch.linspace(0, len(values) - 1, count).round().int()
-            chosen = (even if name in FEATURES else values.amax((1, 2)).topk(count).indices.sort().values).tolist()
+            chosen = (even if name in FEATURES else highest(inside.get(SAME_CHOICE.get(name), values), count)).tolist()
             names = classes.names if len(values) == len(classes) else range(len(values))
-            most = values.amax((1, 2)) if name in FEATURES else values.amax().expand(len(values))  # white
+            most = values.amax((1, 2)) if name in OWN_SCALE else values.amax().expand(len(values))  # white
             tiles = [viz.caption(viz.enlarge(grey(values[i], most[i]), 128), str(names[i])) for i in chosen]
-            scale = "each to its own maximum" if name in FEATURES else f"white: {values.max():.2g}"
+            scale = "each to its own maximum" if name in OWN_SCALE else f"white: {values.max():.2g}"
             rows.append(viz.caption(viz.sheet(tiles, columns=8), f"{name}, {scale}"))
     return viz.sheet(rows, columns=1)
+
+
+def highest(values: Tensor, count: int) -> Tensor:
+    """The numbers of the `count` maps of (n, h, w) with the highest peaks, in order."""
+    return values.amax((1, 2)).topk(count).indices.sort().values
 
 
 def bars(name: str, values: np.ndarray, classes: ClassSet | None = None, truth: np.ndarray | None = None) -> np.ndarray:

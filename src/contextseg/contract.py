@@ -82,8 +82,8 @@ class Head(nn.Module):
         """
         return {}
 
-    def inside(self, maps: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-        """What the head computed on one image, beyond single pixels, to look at; `maps` as in `context`.
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
+        """What the head computed on one image, beyond single pixels, to look at; `maps` and `size` as in `context`.
 
         Returns named tensors, not negative: (n,) to draw as bars ("class_probability" has one per class), or
         (n, h', w') as n pictures; {} if there is nothing but the context of pixels.

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from contextseg import build, run_folder, viz
 from contextseg.callbacks.record import Record
-from contextseg.checkpoint import read_checkpoint, restore
+from contextseg.checkpoint import read_checkpoint, read_start, restore, start_from
 from contextseg.config import check_values, differences
 from contextseg.console import console
 from contextseg.contract import ConfigError
@@ -31,6 +31,7 @@ from contextseg.data.datamodule import SegDataModule
 from contextseg.data.source import Source
 from contextseg.module import SegModule
 from contextseg.run_folder import RunFolder, supervised
+from contextseg.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 for library in ("lightning", "lightning.pytorch", "lightning.fabric"):  # to train.log, not onto the console
@@ -79,6 +80,8 @@ def fit(cfg: DictConfig) -> Result:
             data.check()
             module = build.module(cfg, data)
             module.train_images = fingerprints(data.source("train"))
+            if cfg.init_from:
+                continue_from(cfg.init_from, module, folder)
             if seen := overlap(module.train_images, fingerprints(data.source("val"))):
                 log.warning("%d validation images are in the training split too: their score says nothing", seen)
             describe(module, data, trainer, folder)
@@ -120,14 +123,11 @@ def evaluate(cfg: DictConfig) -> Result:
         callbacks = [build.instantiate(cfg.callbacks[name], f"callbacks.{name}") for name in ("progress", "pictures")]
         trainer = build.trainer(cfg, callbacks, [])
         data = build.datamodule(cfg)
-        if data.classes.names != network.classes.names:
-            raise ConfigError(
-                f"data={data.name} has classes {', '.join(data.classes.names)}, but ckpt={cfg.ckpt} was trained for "
-                f"{', '.join(network.classes.names)}; give the data set that it was trained on"
-            )
+        refuse_other_classes(data, network, cfg.ckpt)
         data.plan(seed=0, num_batches=0, eval_batch_size=cfg.eval.batch_size)
         data.trainer = trainer
         data.check(splits=(cfg.split,))
+        refuse_unlabelled(data, cfg.split)
         if not cfg.force:
             refuse_trained_on(checkpoint, data.source(cfg.split), cfg)
         module = build.module(cfg, data, network)
@@ -139,6 +139,35 @@ def evaluate(cfg: DictConfig) -> Result:
         metrics |= scores(module)
         write_tables(folder, module)
     return Result(folder.path, metrics, module, data)
+
+
+def refuse_other_classes(data: SegDataModule, network: Segmenter, ckpt: str) -> None:
+    """Raises `ConfigError` if a network was trained for other classes than those of a data set."""
+    if data.classes.names != network.classes.names:
+        raise ConfigError(
+            f"data={data.name} has classes {', '.join(data.classes.names)}, but ckpt={ckpt} was trained for "
+            f"{', '.join(network.classes.names)}; give the data set that it was trained on"
+        )
+
+
+def refuse_unlabelled(data: SegDataModule, split: str) -> None:
+    """Raises `ConfigError` for a split whose labels its makers keep back."""
+    if not data.source(split).labelled:
+        way_out = "submit.py makes the archive for its server" if data.submission else "choose split=val"
+        raise ConfigError(f"split={split}: {data.name} has no public labels for it; {way_out}")
+
+
+def continue_from(path: str, module: SegModule, folder: RunFolder) -> None:
+    """Start from the weights of another run, unless this one has its own; what that was trained on, this one was too.
+
+    Raises `ConfigError` if it is no run, or one of another network or other classes.
+    """
+    start = read_checkpoint(folder.last_checkpoint) if folder.resumed else read_start(path)
+    if not folder.resumed:
+        start_from(module.segmenter, start, path)
+        log.info("init_from: the weights of %s after %d steps", path, start["global_step"])
+    if start.get("train_images") is not None:
+        module.train_images = torch.cat([start["train_images"], module.train_images]).unique(dim=0)
 
 
 def fingerprints(source: Source) -> Tensor:
@@ -235,17 +264,19 @@ def steps_done(folder: RunFolder, cfg: DictConfig) -> int:
 
 
 def scores(module: SegModule) -> dict[str, Any]:
-    """The scores of the last evaluation, for `metrics.json`."""
-    names = module.segmenter.classes.names
+    """The scores of the last evaluation, for `metrics.json`, and the classes that they are of."""
+    classes = module.segmenter.classes
     scalars = {name: value for name, value in module.scores.items() if isinstance(value, int | float)}
-    return scalars | {"iou": dict(zip(names, module.scores["iou"].tolist(), strict=True))}
+    by_class = dict(zip(classes.names, module.scores["iou"].tolist(), strict=True))
+    return {"class_set": classes.name} | scalars | {"iou": by_class}
 
 
 def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
-    """What the callbacks know of the training: its speed, and step and score of the best weights."""
+    """What the callbacks know of the training: its time and speed, and step and score of the best weights."""
     summary = {}
     for callback in callbacks:
         if isinstance(callback, Record):
+            summary["seconds"] = round(callback.elapsed, 1)
             summary["images_per_second"] = round(callback.images_per_second, 1)
         elif isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
             step = int(Path(callback.best_model_path).stem.split("-")[1])

@@ -7,8 +7,10 @@ import math
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,9 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """A name that is the same after a restart and differs between runs."""
-        return "-".join(self.path.parts[-3:])
+        """A name that is the same after a restart and differs between runs, of other machines too."""
+        place = f"{uuid.getnode()} {self.path.resolve()}".encode()
+        return "-".join([*self.path.parts[-3:], blake2b(place, digest_size=3).hexdigest()])
 
     @property
     def last_checkpoint(self) -> Path:

@@ -25,6 +25,7 @@ from contextseg.layers.resize import resize
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 
+LINE = 22  # pixels from one name of a legend to the next
 VOID = PAPER = (255, 255, 255)
 INK = (40, 40, 40)
 RIGHT, WRONG = (205, 213, 222), (200, 30, 40)
@@ -65,14 +66,18 @@ def heat(attention: Tensor | NDArray, image: Tensor | NDArray) -> Picture:
 
 
 def panel(image: Tensor | NDArray, truth: Tensor | NDArray, prediction: Tensor | NDArray, classes: ClassSet) -> Picture:
-    """Image and two masks (H, W) -> image | truth | prediction | error in one row, small ones enlarged."""
+    """Image and two masks (H, W) -> image | truth | prediction | error | names of their classes in one row, small ones
+    enlarged."""
     tiles = {
         "image": _picture(image),
         "truth": colour_mask(truth, classes),
         "prediction": colour_mask(prediction, classes),
         "error": error_map(prediction, truth),
     }
-    return sheet([caption(enlarge(tile), text) for text, tile in tiles.items()], columns=len(tiles))
+    pictures = [caption(enlarge(tile), text) for text, tile in tiles.items()]
+    present = np.union1d(_array(truth), _array(prediction)).tolist()
+    names = legend(classes, rows=max(1, pictures[0].shape[0] // LINE), shown=present)
+    return sheet([*pictures, names], columns=len(pictures) + 1)
 
 
 def enlarge(picture: Picture, side: int = 256) -> Picture:
@@ -109,15 +114,16 @@ def sheet(tiles: Sequence[Picture], columns: int) -> Picture:
     return page
 
 
-def legend(classes: ClassSet, rows: int = 20) -> Picture:
-    """Colour and name of every class and of void, at most `rows` under each other."""
-    line, swatch = 22, 16
-    entries = [*zip(classes.names, classes.palette, strict=True), ("void", VOID)]
+def legend(classes: ClassSet, rows: int = 20, shown: Sequence[int] | None = None) -> Picture:
+    """Colour and name of every class and of void, at most `rows` under each other; `shown`: of these labels only."""
+    swatch = 16
+    known = dict(enumerate(zip(classes.names, classes.palette, strict=True))) | {IGNORE_INDEX: ("void", VOID)}
+    entries = [entry for label, entry in known.items() if shown is None or label in shown]
     width = int(max(FONT.getlength(name) for name, _ in entries)) + swatch + 28
-    page = Image.new("RGB", (-(-len(entries) // rows) * width, min(rows, len(entries)) * line + 8), PAPER)
+    page = Image.new("RGB", (-(-len(entries) // rows) * width, min(rows, len(entries)) * LINE + 8), PAPER)
     draw = ImageDraw.Draw(page)
     for i, (name, colour) in enumerate(entries):
-        x, y = i // rows * width + 8, i % rows * line + 7
+        x, y = i // rows * width + 8, i % rows * LINE + 7
         draw.rectangle((x, y, x + swatch, y + swatch), fill=tuple(colour), outline=INK)
         draw.text((x + swatch + 8, y + swatch / 2), name, fill=INK, font=FONT, anchor="lm")
     return np.asarray(page)
@@ -176,7 +182,8 @@ def per_class_picture(scores: Mapping, classes: ClassSet, path: str | Path) -> N
 
 
 def per_class_table(scores: Mapping, classes: ClassSet) -> Table:
-    """What `metrics.scores` returns -> a table: IoU and accuracy by class, IoU of the groups, the means last."""
+    """What `metrics.scores` returns -> a table: IoU and accuracy by class, IoU of the groups, the means last, and
+    other mIoUs by their names in the scores."""
     table = Table("class", title=f"{classes.name}, percent")
     table.add_column("IoU", justify="right")
     table.add_column("accuracy", justify="right")
@@ -191,6 +198,8 @@ def per_class_table(scores: Mapping, classes: ClassSet) -> Table:
         f"mean of {scores['classes_used']}", _percent(scores["miou"]), _percent(scores["mean_acc"]), style="bold"
     )
     table.add_row("all pixels", "", _percent(scores["pix_acc"]))
+    for name in (name for name in scores if name.startswith("miou_")):
+        table.add_row(name, _percent(scores[name]), "")
     return table
 
 

@@ -18,18 +18,36 @@ class Record(L.Callback):
 
     `train/...`: loss, each term, learning rate per parameter group, images per second, share of the time spent waiting
     for data, the most memory so far. `val/...`: all scalar scores and the IoU of each class. `images_per_second` and
-    `seconds` tell the whole run, evaluation excluded.
+    `seconds` tell the whole run, evaluation excluded, `elapsed` (seconds) with it; what a checkpoint holds of them is
+    that of the parts before a restart.
     """
 
     def __init__(self, every_steps: int = 10):
         self.every_steps = every_steps
         self.images, self.seconds, self.waited = 0, 0.0, 0.0
         self.window = (0, 0.0, 0.0)  # the three above when the last row was written
+        self.before, self.began = 0.0, time.perf_counter()
 
     @property
     def images_per_second(self) -> float:
         """Images of all processes per second of training."""
         return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, without the time between a stop and a restart."""
+        return self.before + time.perf_counter() - self.began
+
+    def state_dict(self):
+        return {"images": self.images, "seconds": self.seconds, "waited": self.waited, "elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict):
+        self.images, self.seconds, self.waited = (state_dict[name] for name in ("images", "seconds", "waited"))
+        self.window = (self.images, self.seconds, self.waited)
+        self.before, self.began = state_dict["elapsed"], time.perf_counter()
+
+    def on_fit_start(self, trainer, module):
+        self.began = time.perf_counter()
 
     def on_train_start(self, trainer, module):
         self.clock = time.perf_counter()

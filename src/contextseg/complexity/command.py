@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
@@ -85,12 +84,7 @@ def chosen(cfg: DictConfig, overrides: Sequence[str]) -> list[DictConfig]:
     if not isinstance(cfg.heads, ListConfig) or not cfg.heads:
         raise ConfigError(f"heads={cfg.heads}: give a list such as [ocr,ccnet]")
     kept = [override for override in overrides if override.partition("=")[0] not in ("head", "heads")]
-    running = GlobalHydra.instance()
-    command, running.hydra = running.hydra, None  # it composes for one at a time
-    try:
-        return [compose([*kept, f"head={name}"], config_name="complexity") for name in cfg.heads]
-    finally:
-        GlobalHydra.instance().hydra = command
+    return [compose([*kept, f"head={name}"], config_name="complexity") for name in cfg.heads]
 
 
 def classes(cfg: DictConfig) -> ClassSet:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import hydra
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.table import Table
 from torch import Tensor
@@ -198,7 +197,6 @@ def checkpoint(found: Match, cfg: DictConfig, classes: ClassSet) -> dict:
 
 def configuration(graph: Graph, data: str | None = None) -> DictConfig:
     """The configuration that composes our network of a graph, with the papers' widths."""
-    GlobalHydra.instance().clear()  # that of the command, which is composed already, lets nobody else compose
     return compose(["experiment=none", *graph.overrides, *([] if data is None else [f"data={data}"])])
 
 

@@ -8,7 +8,8 @@ names       each tensor of theirs and its shape; {a..b} stands for the integers 
             norm(C, paddle) for weight, bias, _mean and _variance
 rename      [regular expression, replacement], each in turn before `map`: for parts that stand in many places
 map         [regular expression, replacement] from their names to ours; the first that matches counts
-base        another graph, whose keys are those not given here; `without`, regular expressions of names it drops
+base        another graph, whose keys are those not given here; `without`, regular expressions of names it drops;
+            `spelled`, [regular expression, replacement] from the base's names to those in this file
 ignore      regular expressions, matched from the start: tensors of theirs that ours does not have
 transposed  regular expressions: matrices that Paddle stores the other way round
 mean, std   of the input on the 0-255 scale, in the order of their channels, if they are not our backbone's
@@ -16,7 +17,7 @@ channels    bgr, if the first convolution was trained for blue first
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -31,7 +32,7 @@ from contextseg.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "graphs"
 KEYS = {"source", "overrides", "classes", "names", "rename", "map", "ignore", "transposed", "mean", "std", "channels"}
-KEYS |= {"base", "without"}
+KEYS |= {"base", "without", "spelled"}
 COUNTER = ".num_batches_tracked"  # of a norm: old files have none, and no network of ours uses it
 PREFIXES = ("module.", "model.", "network.")
 
@@ -54,9 +55,11 @@ class Graph:
     std: tuple[float, ...] | None = None
     channels: str = "rgb"
     symbol: str = "K"
+    spelling: Mapping[str, str] = field(default_factory=dict)  # a name here -> that of the base
 
     def ours(self, name: str) -> str | None:
         """Our name of a tensor of theirs; None if no rule of `map` knows it."""
+        name = self.spelling.get(name, name)
         for pattern, replacement in self.rename:
             name = re.sub(pattern, replacement, name)
         for pattern, replacement in self.rules:
@@ -206,6 +209,8 @@ def read_graph(path: Path) -> Graph:
             raise ConfigError(f"{path.name}: {min(twice)} stands there twice")
         shapes |= tensors
     without = facts.get("without") or ()
+    spelling = {respelled(name, pairs(facts.get("spelled"))): name for name in shapes}
+    shapes = {name: shapes[original] for name, original in spelling.items()}
     return Graph(
         name=path.stem,
         source=facts["source"],
@@ -219,7 +224,15 @@ def read_graph(path: Path) -> Graph:
         std=tuple(facts["std"]) if facts.get("std") else None,
         channels=facts.get("channels", "rgb"),
         symbol=facts.get("classes", "K"),
+        spelling=spelling,
     )
+
+
+def respelled(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    """A name with each of the rules applied in turn."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import cv2
 
 
 class TrainTransform:
-    """Size, random scale and aspect, rotation, crop, colour and mirror image of one sample, in this order; all off by default.
+    """Size, scale, aspect, rotation, crop, colour and mirror image of one sample, in this order; all off by default.
 
     resize       [height, width] that the image is stretched to
     short_side   pixels of the shorter side, or several to draw from; the shape is kept

@@ -143,7 +143,7 @@ class AGLNHead(Head):
             found[name] = torch.tensordot(distribute[0, :, *point], gather[0], 1)
         return found
 
-    def inside(self, maps: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
         """What is seen in Figures 3 and 5: the maps of the descriptors of SAB_1, and the CFB that gets them at last.
 
         Where they are gathered (N, h', w') and handed out (N, h, w); decoder map before and after enhancement, gate,

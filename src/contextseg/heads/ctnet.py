@@ -193,7 +193,7 @@ class CTNetHead(Head):
         relation = maps["attention.pixel_class"][0][0]  # (K, h, w)
         return {"context": torch.einsum("k,khw->hw", relation[:, *point], relation)}
 
-    def inside(self, maps: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
         """P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), as far as the modules have them."""
         taps = {
             "class_probability": "probability",

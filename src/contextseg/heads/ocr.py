@@ -55,7 +55,7 @@ class OCRHead(Head):
     scale               w_ik is a softmax of the products times `key_channels`^-0.5; released: true
     entry_bias          of the convolutions that make x and come before the coarse classifier; released: true
     bias                of those in phi, psi, delta, rho, g and ASPP; released: true, HRNet's own code false
-    leaky               slope of all ReLUs below zero; 0.01 for weights from the InPlace-ABN of PyTorch 0.4
+    leaky               slope of all ReLUs below zero; 0.01 for weights that were trained with InPlace-ABN
     context_first       concatenate (y, x) and not (x, y), which only orders the weights; released: true
     dropout             of whole channels, before the classifier; released: 0.05, 0.1 for ASPP-OCR
     align_corners       how coarse maps of another size are resized
@@ -149,3 +149,8 @@ class OCRHead(Head):
         """The regions, each as far as the pixel attends to it: sum_k w_ik m_k (h, w)."""
         (regions,), (relation,) = maps["regions"], maps["attention.pixel_region"]
         return {"context": (relation.unflatten(1, size)[0, *point] @ regions[0]).unflatten(0, size)}
+
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
+        """The soft regions m, and the relation w of every pixel to each region, both (K, h, w)."""
+        regions, relation = maps["regions"][0][0], maps["attention.pixel_region"][0][0]  # (K, hw), (hw, K)
+        return {"regions": regions.unflatten(1, size), "relations": relation.mT.unflatten(1, size)}

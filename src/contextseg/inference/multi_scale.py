@@ -26,7 +26,8 @@ class MultiScale(Predictor):
     scales     factors of the size, each above 0; a scale of 1 is the image itself, untouched
     flip       each view also mirrored; classes that a mirror image exchanges are exchanged back (`flip_pairs`)
     base_size  null: a scale is a factor of the image's own size. A number: of a size at which the side `base_side`
-               ("long" or "short") has so many pixels, whatever the image (PyTorch-Encoding: the long side)
+               ("long" or "short") has so many pixels, whatever the image (PyTorch-Encoding: the long side);
+               "both" stretches it to a square (LIP)
     scores     "softmax": the probabilities of all views are averaged. "exp": exp(logit + logit of the mirror image),
                averaged over windows and scales (PyTorch-Encoding), so that a sure view counts more. "logits": the
                logits are averaged (the released codes of OCR and CCNet)
@@ -48,8 +49,8 @@ class MultiScale(Predictor):
             raise ConfigError(f"eval.predictor.scales={list(scales)}: give factors above 0, such as [0.5,1]")
         if base_size is not None and base_size < 1:
             raise ConfigError(f"eval.predictor.base_size={base_size}: give pixels, 1 or more, or null")
-        if base_side not in ("long", "short"):
-            raise ConfigError(f"eval.predictor.base_side={base_side}: choose long or short")
+        if base_side not in ("long", "short", "both"):
+            raise ConfigError(f"eval.predictor.base_side={base_side}: choose long, short or both")
         if scores not in ("softmax", "exp", "logits"):
             raise ConfigError(f"eval.predictor.scores={scores}: choose softmax, exp or logits")
         self.inner = inner or WholeImage()
@@ -87,7 +88,10 @@ class MultiScale(Predictor):
         """Height and width in pixels of a view of an image of `size`, each at least 1."""
         if self.base_size is None:
             return tuple(max(1, math.floor(side * scale + 0.5)) for side in size)
-        base, target = max(size) if self.base_side == "long" else min(size), math.ceil(self.base_size * scale)
+        target = math.ceil(self.base_size * scale)
+        if self.base_side == "both":
+            return target, target
+        base = max(size) if self.base_side == "long" else min(size)
         return tuple(target if side == base else max(1, math.floor(side * target / base + 0.5)) for side in size)
 
     def _seen(self, network: Network, mirrors: Sequence[bool]) -> Network:

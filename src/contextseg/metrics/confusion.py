@@ -8,6 +8,7 @@ from torchmetrics import Metric
 
 from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
+from contextseg.metrics.pascal_context import other_means
 
 
 def count(prediction: Tensor, mask: Tensor, num_classes: int) -> Tensor:
@@ -34,6 +35,7 @@ def scores(confusion: Tensor | Sequence, classes: ClassSet) -> dict[str, float |
     pix_acc, fw_iou  share of right pixels; IoU weighted by the true share of each class
     iou_<group>      mean IoU of a group of `classes.groups`
     classes_used     number of classes in `miou`
+    miou_<other>     mIoU in other ways that papers use, see `other_means`; for PASCAL-Context only
     iou, acc         float64 (K,), by class
 
     A class that is neither in the truth nor in the prediction has IoU NaN and is left out of the means; one that is
@@ -49,6 +51,7 @@ def scores(confusion: Tensor | Sequence, classes: ClassSet) -> dict[str, float |
         "mean_acc": acc.nanmean().item(),
         "fw_iou": ((truth * iou).nansum() / truth.sum()).item(),
         **{f"iou_{group}": iou[classes.ids(group)].nanmean().item() for group in classes.groups},
+        **other_means(iou, classes),
         "classes_used": int((~iou.isnan()).sum()),
         "iou": iou,
         "acc": acc,

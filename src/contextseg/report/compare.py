@@ -55,6 +55,16 @@ class Line:
         return common, self.group.config["backbone"].get("weights"), None if own else backbone
 
     @property
+    def backbone(self) -> str | None:
+        """The backbone of the row as published."""
+        return next((text for text in self.overrides if text.startswith("backbone=")), None)
+
+    @property
+    def method(self) -> list[str]:
+        """The overrides of the row but for its backbone."""
+        return [text for text in self.overrides if not text.startswith("backbone=")]
+
+    @property
     def lost(self) -> list[str]:
         """The overrides of the row that its runs are without, beyond the backbone, because of what they chose."""
         if not self.group:
@@ -99,32 +109,42 @@ class Comparison:
         kinds = Counter(line.kind for line in self.ran)
         return max(kinds, key=lambda kind: (kinds[kind], kind == self.base.kind), default=None)
 
+    def base_of(self, line: Line) -> Line:
+        """The base row, with the backbone of this row if there is such a one."""
+        same = (other for other in self.lines if other.method == self.base.method and other.backbone == line.backbone)
+        return self.base if line.backbone == self.base.backbone else next(same, self.base)
+
     def published_difference(self, line: Line, column: str) -> float | None:
         """Difference of the published values to the base row."""
-        if line is self.base or column not in line.published or column not in self.base.published:
+        base = self.base_of(line)
+        if line is base or column not in line.published or column not in base.published:
             return None
-        return line.published[column] - self.base.published[column]
+        return line.published[column] - base.published[column]
 
     def our_difference(self, line: Line, metric: str) -> tuple[float, float | None] | None:
         """Difference of our means to the base row and its standard error; None across data sets and budgets, and for
         runs that are those of the base row."""
-        mine, base = line.values(metric), self.base.values(metric)
-        if not mine or not base or line.kind != self.base.kind or line.group is self.base.group:
+        base = self.base_of(line)
+        mine, its = line.values(metric), base.values(metric)
+        if not mine or not its or line.kind != base.kind or line.group is base.group:
             return None
-        (mean, sd), (base_mean, base_sd) = mean_sd(mine), mean_sd(base)
-        error = None if sd is None or base_sd is None else math.sqrt(sd**2 / len(mine) + base_sd**2 / len(base))
+        (mean, sd), (base_mean, base_sd) = mean_sd(mine), mean_sd(its)
+        error = None if sd is None or base_sd is None else math.sqrt(sd**2 / len(mine) + base_sd**2 / len(its))
         return mean - base_mean, error
 
     def comparable(self, column: str, metric: str) -> list[Line]:
-        """The rows that have both values, run as their own and of one kind, each run counted once."""
-        return [
-            line
-            for line in self.ran
-            if column in line.published
-            and line.values(metric)
-            and not (line.twin or line.lost)
-            and line.kind == self.kind
-        ]
+        """The rows that have both values, run as their own and of one kind, each run counted once.
+
+        Where ours ran with a backbone that is not the rows' own, only rows that share one in the paper: published
+        values of several would mix two effects. The backbone with the most rows counts, of several the base row's.
+        """
+        lines = [line for line in self.ran if column in line.published and line.values(metric) and not line.lost]
+        lines = [line for line in lines if line.kind == self.kind]
+        if any(line.kind[-1] is not None for line in lines):
+            backbones = Counter(line.backbone for line in lines)
+            best = max(backbones, key=lambda backbone: (backbones[backbone], backbone == self.base.backbone))
+            lines = [line for line in lines if line.backbone == best]
+        return list({id(line.group): line for line in reversed(lines)}.values())[::-1]
 
     def agreement(self, column: str, metric: str) -> Agreement | None:
         """Whether our means order the rows as the published values do."""

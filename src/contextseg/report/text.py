@@ -64,7 +64,7 @@ def ours(line: Line, metric: str) -> str:
 
 def differences(comparison: Comparison, line: Line, column: str, metric: str) -> tuple[str, str]:
     """The differences to the base row, published and ours, the latter ± standard error."""
-    if line is comparison.base:
+    if line is comparison.base_of(line):
         return "base", "base"
     published, mine = comparison.published_difference(line, column), comparison.our_difference(line, metric)
     text = ""
@@ -116,7 +116,9 @@ def caption(comparison: Comparison) -> list[str]:
         told.append("The data sets differ, so only differences and orders compare, not the values.")
     if any(column in MIOU[2:3] for column, _ in comparison.pairs):
         told.append("The published mIoU is of a multi-scale test.")
-    told.append(f'Δ: difference to the row "{comparison.base.label}"; ours ± its standard error.')
+    bases = dict.fromkeys(comparison.base_of(line).label for line in comparison.lines)
+    named = " or, with the same backbone, ".join(f'"{label}"' for label in bases)
+    told.append(f"Δ: difference to the row {named}; ours ± its standard error.")
     if len(kinds(comparison)) > 1:
         told.append("The rows were run with different data or budgets, and are not compared across them.")
     for column, metric in comparison.pairs:
@@ -203,6 +205,6 @@ def csv_cells(comparison: Comparison, line: Line, column: str, metric: str) -> S
     ran = [group.choices["data"], group.choices["backbone"], group.steps] if group else [None] * 3
     only = "; ".join(f"{name} {line.published[name]}" for name in comparison.others if name in line.published)
     state = f"failed ({line.failed})" if line.state == "failed" else line.state
-    start = [comparison.name, line.label, metric, column, *numbers, comparison.base.label, state]
+    start = [comparison.name, line.label, metric, column, *numbers, comparison.base_of(line).label, state]
     told = "; ".join(filter(None, [line.waiting, notes(comparison, line)]))
     return [*start, comparison.data, *ran, only, told]

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,7 +40,8 @@ class Job:
     def __init__(self, cfg: DictConfig, overrides: Sequence[str], number: int, sweep: Path):
         """`number`: names its folder within that of the sweep, if no plan gave it one."""
         path = Path(cfg.run.dir or sweep / numbered(number, cfg))
-        self.name = f"{cfg.row}_s{cfg.seed}" if cfg.row else path.name
+        again = re.search(r"-\d\d(_\d+)$", path.name)  # the number that the plan gave to a second run of the row
+        self.name = f"{cfg.row}_s{cfg.seed}{again[1] if again else ''}" if cfg.row else path.name
         self.devices, self.folder = cfg.trainer.devices, RunFolder(path)
         told = [] if cfg.run.dir else [given_folder(path)]
         self.command = [sys.executable, str(CONF.parent / "src" / "train.py"), *overrides, *told]

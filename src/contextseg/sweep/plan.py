@@ -20,6 +20,7 @@ from contextseg.run_folder import RunFolder, plain_name
 from contextseg.sweep.job import finished, given_folder, numbered
 
 DONE, HALF_DONE, TO_DO = "done", "half done", "to do"
+LEAST_STEPS = 200  # of a run that tells how long a step takes: in a shorter one the start weighs too much
 EMBEDDED = "context_scenes"  # the data set that comes with the default recipe
 Given = Mapping[str, str]  # key -> override, as one would type it
 Compose = Callable[[Sequence[str]], DictConfig]  # overrides -> configuration
@@ -83,6 +84,7 @@ class Plan:
         for row in (row for row in self.rows if not row.waiting):
             overrides = [*row.overrides, *recipe(row, given)]
             cfg = self.compose([*overrides, *given.values()])
+            refuse_missing(cfg)
             settings = json.dumps(OmegaConf.to_container(cfg, resolve=True), sort_keys=True)
             if settings in shared:
                 shared[settings].rows.append(row.id)
@@ -265,6 +267,16 @@ def data_of(table: dict[str, Any]) -> str:
     )
 
 
+def refuse_missing(cfg: DictConfig) -> None:
+    """Raises `ConfigError` if the folder of the data is not there: once here, instead of in every job."""
+    root = cfg.data.get("root")
+    if root is not None and not Path(root).is_dir():
+        raise ConfigError(
+            f"data.root={root}: no such folder; docs/data.md says how to get {cfg.choices.data}, data.root=PATH says "
+            f"where it is; to see the table run in minutes: data={EMBEDDED} backbone=tiny"
+        )
+
+
 def same_run(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a run of one configuration stands for the other: for as many steps, too."""
     steps = [config.get("trainer", {}).get("max_steps") for config in (before, now)]
@@ -286,6 +298,7 @@ def seconds_per_step(runs: Path) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], list[float]] = {}
     for file in runs.glob("**/metrics.json"):
         metrics = RunFolder(file.parent).read_metrics()
-        if metrics.get("status") == "finished" and metrics.get("steps") and "choices" in metrics:
+        enough = metrics.get("steps", 0) >= LEAST_STEPS
+        if metrics.get("status") == "finished" and enough and "choices" in metrics:
             found.setdefault(kind(metrics["choices"]), []).append(metrics["seconds"] / metrics["steps"])
     return {name: statistics.median(speeds) for name, speeds in found.items()}
