@@ -388,12 +388,12 @@ def test_damaged_tars_are_named(name, tmp_path):
 
 def test_strangers_in_the_folder_are_told_and_left_out(ade, tmp_path, caplog):
     (ade / "holiday.zip").write_text("no zip")
-    zipped(ade / "gtFine.zip", {"gtFine/train/a.png": b""})
+    zipped(ade / "gtFine.zip", {"gtFine/train/berlin/berlin_000000_000019_gtFine_labelIds.png": b""})
     zipped(ade / "full.zip", {"ADE20K_2021_17_01/index.pkl": b""})
     with caplog.at_level(logging.WARNING):
         prepare("ade20k", ade, tmp_path / "out")
     assert "holiday.zip: no zip or tar" in caplog.text
-    assert "gtFine.zip is none of the archives" in caplog.text
+    assert "gtFine.zip is of another data set: data=cityscapes" in caplog.text
     assert "full.zip is the full ADE20K" in caplog.text
 
 

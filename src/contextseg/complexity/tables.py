@@ -4,7 +4,7 @@ Published figures are those of `conf/ablation/<table>.yaml`, for rows that it do
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -295,15 +295,9 @@ CCNET_T2 = Table(
     ),
 )
 
-CCNET_T5 = Table(
+CCNET_T5 = replace(
+    CCNET_T2,
     name="ccnet_t5",
-    columns={"flops": "GFLOPs_delta", "memory": "memory_delta"},
-    size=(97, 97),
-    classes=19,
-    count=conv_matmul,
-    memory=training_memory,
-    channels=(512,),
-    about=CCNET,
     entries=(
         Entry("non-local, R=1", non_local(1), off=("memory",), note=NON_LOCAL_MEMORY),
         Entry(

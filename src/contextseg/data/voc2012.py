@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from contextseg.classes import class_set
+from contextseg.contract import ConfigError
 from contextseg.data.labels import BySuffix, Indices, Matlab
 from contextseg.data.published import Published, choose
 from contextseg.data.source import FileSource
@@ -60,6 +61,11 @@ class VOC2012(Published):
         augmented = self.find_masks(*AUGMENTED)
         if (self.tree / LISTS / "trainaug.txt").is_file():
             listed = self.names(f"{LISTS}/trainaug.txt")
+            if both := sorted(set(listed) & set(self.names(f"{LISTS}/val.txt"))):
+                raise ConfigError(
+                    f"{self.tree / LISTS / 'trainaug.txt'} holds {len(both)} images of val, first {both[0]}, whose "
+                    "scores would say nothing; take them out, or remove the file: the list is then made of VOC and SBD"
+                )
         else:
             both = augmented.keys() | set(self.names(f"{LISTS}/train.txt"))
             listed = sorted(both - set(self.names(f"{LISTS}/val.txt")))

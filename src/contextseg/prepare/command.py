@@ -16,7 +16,7 @@ from rich.table import Table
 from contextseg.console import console, progress
 from contextseg.errors import ConfigError
 from contextseg.prepare.archive import Loose, Reader, is_archive, open_archive, sha256, walk
-from contextseg.prepare.recipe import Archive, Recipe, Split, recipes
+from contextseg.prepare.recipe import Archive, Recipe, Split, data_sets, recipes
 from contextseg.prepare.tree import Tree, read_lines
 
 SAMPLES = 32  # members that are looked at before anything is written
@@ -181,6 +181,9 @@ def suspicion(reader: Reader, known: Sequence[Recipe]) -> str:
     for wrong in (wrong for recipe in known for wrong in recipe.wrong):
         if wrong.known_by(reader.names):
             return f"{reader.path} is {wrong.says}"
+    for name in data_sets():
+        if any(archive.known_by(reader.names) for recipe in recipes(name) for archive in recipe.archives):
+            return f"{reader.path} is of another data set: data={name}"
     return "" if isinstance(reader, Loose) else f"{reader.path} is none of the archives of this data set"
 
 

@@ -83,9 +83,14 @@ class Recipe:
     finish: Callable[[Tree], None] | None = None  # the lists that no archive has
 
 
+def data_sets() -> list[str]:
+    """The data sets that have recipes."""
+    return sorted(found.name for found in iter_modules(sets.__path__))
+
+
 def recipes(name: str) -> tuple[Recipe, ...]:
     """The recipes of a data set. Raises `ConfigError` listing those that have one."""
-    known = sorted(found.name for found in iter_modules(sets.__path__))
+    known = data_sets()
     if name not in known:
         raise ConfigError(f"data={name}: has no archives to prepare; choose one of {', '.join(known)}")
     return import_module(f"{sets.__name__}.{name}").RECIPES
