@@ -6,26 +6,42 @@ by a mug or a pillow. The cues stand in a strip of foliage along one border, mos
 """
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX, ConfigError
 from contextseg.data.datamodule import SegDataModule
-from contextseg.data.source import Sample, Source, digest
+from contextseg.data.painting import (
+    AMPLITUDE,
+    BANK,
+    BASE,
+    FOLIAGE,
+    GRAIN,
+    RIPPLE,
+    WOOD,
+    bank,
+    borders,
+    car,
+    crop,
+    gains,
+    grid,
+    lit,
+    mug,
+    paint_cue,
+    parasol,
+    pillow,
+    turned,
+    wavy_line,
+)
+from contextseg.data.scenes import SEEDS, Scenes
 from contextseg.data.transforms import TrainTransform
 
 CLASSES = class_set("context_scenes")
-SEEDS = {"train": 1, "val": 2, "test": 3}
-
-# What is painted: the four textures first. The bits turn parts into classes.
-FOLIAGE, GRAIN, RIPPLE, WOOD, POLE, SCENE_CUE, FURNITURE_CUE = range(7)
-BASE = np.array([(60, 110, 50), (165, 150, 125), (95, 130, 165), (140, 105, 85)], np.float32)  # RGB
-AMPLITUDE = np.array([28, 20, 20, 22], np.float32)
-BANK = 512  # side of the texture bank in pixels
+# What is painted beside the textures. The bits turn parts into classes.
+POLE, SCENE_CUE, FURNITURE_CUE = range(4, 7)
 
 
 def draw_scene(
@@ -58,17 +74,12 @@ def draw_scene(
     image = _textured(rng, parts)
     _paint_poles(rng, ground, image[height:])
     right = rng.permutation(2)  # the half of the strip in which each cue stands
-    _paint_cue(rng, (_parasol, _car)[scene], SCENE_CUE, right[0], cue_radius, parts[:height], image[:height])
-    _paint_cue(rng, (_mug, _pillow)[furniture], FURNITURE_CUE, right[1], cue_radius, parts[:height], image[:height])
-
-    image *= 1 + rng.uniform(-0.08, 0.08, 3).astype(np.float32)
-    image += noise * _crop(rng, _bank()[-1], size)[..., None]
-    image = image.clip(0, 255).astype(np.uint8)
+    _paint_cue(rng, (parasol, car)[scene], SCENE_CUE, right[0], cue_radius, parts[:height], image[:height])
+    _paint_cue(rng, (mug, pillow)[furniture], FURNITURE_CUE, right[1], cue_radius, parts[:height], image[:height])
 
     mask = _class_ids(scene, furniture)[parts]
-    mask[_borders(parts)] = IGNORE_INDEX
-    turns = int(rng.integers(4))
-    return np.ascontiguousarray(np.rot90(image, turns)), np.ascontiguousarray(np.rot90(mask, turns))
+    mask[borders(parts) & (parts != POLE)] = IGNORE_INDEX  # without their borders poles would vanish
+    return lit(rng, image, mask, noise)
 
 
 def _class_ids(scene: bool, furniture: bool) -> np.ndarray:
@@ -79,43 +90,10 @@ def _class_ids(scene: bool, furniture: bool) -> np.ndarray:
     return np.array([CLASSES.names.index(name) for name in names], np.uint8)
 
 
-def _borders(parts: np.ndarray) -> np.ndarray:
-    """One pixel wherever the part changes; poles keep theirs, or they would vanish."""
-    border = np.zeros(parts.shape, bool)
-    border[1:] = parts[1:] != parts[:-1]
-    border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
-    return border & (parts != POLE)
-
-
-# Textures
-
-
-@cache
-def _bank() -> np.ndarray:
-    """Zero-mean patterns float32 (5, 512, 512): foliage, grain, ripple, wood, and white noise."""
-    rng = np.random.default_rng(0)
-
-    def noise(coarseness: int) -> np.ndarray:
-        grid = rng.standard_normal((-(-BANK // coarseness),) * 2, dtype=np.float32)
-        return np.asarray(Image.fromarray(grid).resize((BANK, BANK), Image.Resampling.BICUBIC))
-
-    y, x = np.mgrid[:BANK, :BANK].astype(np.float32)
-    foliage = 0.7 * noise(5) + 0.6 * noise(2)
-    grain = 0.7 * noise(1) + 0.5 * noise(3)
-    ripple = np.sin(2 * np.pi * (y + 6 * noise(16)) / 7) + 0.4 * noise(4)
-    wood = 0.6 * np.sin(2 * np.pi * (x + 8 * noise(24)) / 11) + 0.5 * noise(3)
-    return np.stack([foliage, grain, ripple, wood, noise(1)])
-
-
-def _crop(rng: np.random.Generator, texture: np.ndarray, size: int) -> np.ndarray:
-    top, left = rng.integers(0, BANK - size + 1, 2)
-    return texture[top : top + size, left : left + size]
-
-
 def _textured(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
     """Parts (H, W) below POLE -> image float32 (H, W, 3): a random crop and channel gains for each texture."""
-    gain = 1 + rng.uniform(-0.12, 0.12, (4, 3)).astype(np.float32)
-    crops = [_crop(rng, texture, len(parts)) for texture in _bank()[:4]]
+    gain = gains(rng, 4, 3)
+    crops = [crop(rng, texture, len(parts)) for texture in bank()[:4]]
     pattern = np.choose(parts, crops)[..., None]
     return (BASE * gain)[parts] + (AMPLITUDE[:, None] * gain)[parts] * pattern
 
@@ -123,32 +101,15 @@ def _textured(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
 # Shapes. `ground` is the view of the parts below the strip.
 
 
-@cache
-def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates y (H, 1) and x (1, W)."""
-    return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
-
-
-def _turned(rng: np.random.Generator, shape: tuple[int, int], y0: float, x0: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (along, across) an axis of random angle through (y0, x0), each (H, W)."""
-    y, x = _grid(*shape)
-    angle = rng.uniform(0, 2 * np.pi)
-    sin, cos = np.float32(np.sin(angle)), np.float32(np.cos(angle))
-    y, x = y - np.float32(y0), x - np.float32(x0)
-    return cos * x + sin * y, cos * y - sin * x
-
-
 def _paint_ground(rng: np.random.Generator, ground: np.ndarray) -> None:
-    along, across = _turned(rng, ground.shape, *(rng.uniform(0.35, 0.65, 2) * ground.shape))
-    frequency, phase = np.float32(rng.uniform(0.08, 0.14)), np.float32(rng.uniform(0, 2 * np.pi))
-    ground[:] = np.where(across + 4 * np.sin(frequency * along + phase) > 0, GRAIN, RIPPLE)
+    ground[:] = np.where(wavy_line(rng, ground.shape) > 0, GRAIN, RIPPLE)
 
 
 def _paint_slabs(rng: np.random.Generator, ground: np.ndarray, *, scale: float, margin: int) -> None:
     height, width = ground.shape
     for _ in range(rng.integers(3, 5)):
         y0, x0 = rng.uniform((margin, 0.1 * width), (0.95 * height, 0.9 * width))
-        along, across = _turned(rng, ground.shape, y0, x0)
+        along, across = turned(rng, ground.shape, y0, x0)
         along /= scale * rng.integers(40, 64) / 2
         across /= scale * rng.integers(32, 52) / 2
         inside = along**2 + across**2 < 1 if rng.random() < 0.5 else np.maximum(abs(along), abs(across)) < 1
@@ -156,7 +117,7 @@ def _paint_slabs(rng: np.random.Generator, ground: np.ndarray, *, scale: float, 
 
 
 def _paint_blobs(rng: np.random.Generator, ground: np.ndarray) -> None:
-    y, x = _grid(*ground.shape)
+    y, x = grid(*ground.shape)
     for _ in range(rng.integers(1, 4)):
         y0, x0 = rng.uniform(0, 1, 2) * ground.shape
         ground[(y - y0) ** 2 + (x - x0) ** 2 <= rng.integers(4, 9) ** 2] = FOLIAGE
@@ -164,7 +125,7 @@ def _paint_blobs(rng: np.random.Generator, ground: np.ndarray) -> None:
 
 def _paint_poles(rng: np.random.Generator, ground: np.ndarray, image: np.ndarray) -> None:
     for _ in range(rng.integers(1, 4)):
-        along, across = _turned(rng, ground.shape, *(rng.uniform(0.1, 0.9, 2) * ground.shape))
+        along, across = turned(rng, ground.shape, *(rng.uniform(0.1, 0.9, 2) * ground.shape))
         length, half_width = rng.integers(24, 60), rng.uniform(1.5, 2.5)
         inside = (abs(along) < length / 2) & (abs(across) < half_width)
         ground[inside] = POLE
@@ -176,62 +137,7 @@ def _paint_cue(rng: np.random.Generator, shape, part: int, right: int, radii: Se
     height, width = parts.shape
     radius = int(rng.integers(radii[0], radii[1] + 1))
     centre = int(rng.integers(radius + 1, width // 2 - radius)) + right * (width // 2)
-    colour = rng.integers(130, 250, 3).astype(np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-
-    window = np.s_[height // 2 - radius : height // 2 + radius + 1, centre - radius : centre + radius + 1]
-    y, x = _grid(2 * radius + 1, 2 * radius + 1)
-    inside, dark = shape(y / radius - 1, x / radius - 1, angle)
-    parts[window][inside] = part
-    image[window][inside] = colour
-    image[window][inside & dark] = 0.35 * colour
-
-
-# Cues: coordinates in units of the radius -> area and dark pixels. Only the parasol turns.
-
-
-def _parasol(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    return np.hypot(y, x) <= 1, np.sin(3 * np.arctan2(y, x) + angle) > 0
-
-
-def _car(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    wheels = np.hypot(y - 0.6, abs(x) - 0.5) <= 0.25
-    window = (abs(x) <= 0.55) & (abs(y + 0.3) <= 0.2)
-    return (abs(y) <= 0.65) & (abs(x) <= 1) | wheels, wheels | window
-
-
-def _mug(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    distance = np.hypot(y, x)
-    return distance <= 1, abs(distance - 0.55) <= 0.15
-
-
-def _pillow(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    return (abs(y) <= 0.8) & (abs(x) <= 1), np.sin(5 * np.pi * x) > 0
-
-
-# Data set
-
-
-class Scenes(Source):
-    """`count` scenes of a seed, drawn by `draw(seed, index)` when first read, then kept (uint8)."""
-
-    def __init__(self, draw, *, seed: int, count: int):
-        super().__init__(len(CLASSES))
-        self.draw, self.seed, self.count = draw, seed, count
-        self._drawn: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return self.count
-
-    def load(self, index: int) -> Sample:
-        if index not in self._drawn:
-            self._drawn[index] = self.draw(self.seed, index)
-        return *self._drawn[index], f"scene_{self.seed}_{index:05d}"
-
-    def fingerprint(self, index: int) -> str:
-        """Of what decides the scene; no need to draw it."""
-        settings = sorted(self.draw.keywords.items())
-        return digest(repr((settings, self.seed, index)).encode())
+    paint_cue(rng, shape, part, radius, (height // 2, centre), parts, image)
 
 
 class ContextScenes(SegDataModule):
@@ -283,7 +189,7 @@ class ContextScenes(SegDataModule):
         )
 
     def open(self, split: str) -> Scenes:
-        return Scenes(self.draw, seed=SEEDS[split], count=self.sizes[split])
+        return Scenes(self.draw, seed=SEEDS[split], count=self.sizes[split], num_classes=len(self.classes))
 
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:

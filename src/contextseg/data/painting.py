@@ -1,0 +1,119 @@
+"""What generated scenes are painted with: textures, coordinates, cues, and the light on the finished image."""
+
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+FOLIAGE, GRAIN, RIPPLE, WOOD = range(4)  # textures of the bank; its last one is white noise
+BASE = np.array([(60, 110, 50), (165, 150, 125), (95, 130, 165), (140, 105, 85)], np.float32)  # RGB
+AMPLITUDE = np.array([28, 20, 20, 22], np.float32)
+BANK = 512  # side of the texture bank in pixels
+
+
+@cache
+def bank() -> np.ndarray:
+    """Zero-mean patterns float32 (5, 512, 512): foliage, grain, ripple, wood, and white noise."""
+    rng = np.random.default_rng(0)
+
+    def noise(coarseness: int) -> np.ndarray:
+        coarse = rng.standard_normal((-(-BANK // coarseness),) * 2, dtype=np.float32)
+        return np.asarray(Image.fromarray(coarse).resize((BANK, BANK), Image.Resampling.BICUBIC))
+
+    y, x = np.mgrid[:BANK, :BANK].astype(np.float32)
+    foliage = 0.7 * noise(5) + 0.6 * noise(2)
+    grain = 0.7 * noise(1) + 0.5 * noise(3)
+    ripple = np.sin(2 * np.pi * (y + 6 * noise(16)) / 7) + 0.4 * noise(4)
+    wood = 0.6 * np.sin(2 * np.pi * (x + 8 * noise(24)) / 11) + 0.5 * noise(3)
+    return np.stack([foliage, grain, ripple, wood, noise(1)])
+
+
+def crop(rng: np.random.Generator, texture: np.ndarray, size: int) -> np.ndarray:
+    """A square of a texture at random: (BANK, BANK) -> (size, size)."""
+    top, left = rng.integers(0, BANK - size + 1, 2)
+    return texture[top : top + size, left : left + size]
+
+
+# Coordinates
+
+
+@cache
+def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates y (H, 1) and x (1, W)."""
+    return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
+
+
+def turned(rng: np.random.Generator, shape: tuple[int, int], y0: float, x0: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (along, across) an axis of random angle through (y0, x0), each (H, W)."""
+    y, x = grid(*shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    sin, cos = np.float32(np.sin(angle)), np.float32(np.cos(angle))
+    y, x = y - np.float32(y0), x - np.float32(x0)
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def gains(rng: np.random.Generator, *shape: int, spread: float = 0.12) -> np.ndarray:
+    """Factors float32 around 1, such as one for each channel."""
+    return 1 + rng.uniform(-spread, spread, shape).astype(np.float32)
+
+
+def wavy_line(
+    rng: np.random.Generator, shape: tuple[int, int], middle: tuple[float, float] = (0.35, 0.65)
+) -> np.ndarray:
+    """Signed distance (H, W) in pixels, about, from a wavy line of random angle.
+
+    It goes through a point whose place, as shares of the sides, is drawn from `middle`.
+    """
+    along, across = turned(rng, shape, *(rng.uniform(*middle, 2) * shape))
+    frequency, phase = np.float32(rng.uniform(0.08, 0.14)), np.float32(rng.uniform(0, 2 * np.pi))
+    return across + 4 * np.sin(frequency * along + phase)
+
+
+def borders(parts: np.ndarray) -> np.ndarray:
+    """Parts (H, W) -> bool (H, W): one pixel wherever the part changes."""
+    border = np.zeros(parts.shape, bool)
+    border[1:] = parts[1:] != parts[:-1]
+    border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
+    return border
+
+
+def lit(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Image float32 (H, H, 3), mask (H, H) -> uint8 both: under light of random colour, with grey noise, turned."""
+    image = image * gains(rng, 3, spread=0.08) + noise * crop(rng, bank()[-1], len(image))[..., None]
+    turns = int(rng.integers(4))
+    image = image.clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.rot90(image, turns)), np.ascontiguousarray(np.rot90(mask, turns))
+
+
+# Cues: coordinates in units of the radius -> area and dark pixels. Only the parasol turns.
+
+
+def paint_cue(rng: np.random.Generator, shape, part: int, radius: int, centre: tuple[int, int], parts, image) -> None:
+    """Paint a cue of random colour, centred at (row, column), into `parts` (H, W) and `image` (H, W, 3)."""
+    colour = rng.integers(130, 250, 3).astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    window = tuple(slice(middle - radius, middle + radius + 1) for middle in centre)
+    y, x = grid(2 * radius + 1, 2 * radius + 1)
+    inside, dark = shape(y / radius - 1, x / radius - 1, angle)
+    parts[window][inside] = part
+    image[window][inside] = colour
+    image[window][inside & dark] = 0.35 * colour
+
+
+def parasol(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.hypot(y, x) <= 1, np.sin(3 * np.arctan2(y, x) + angle) > 0
+
+
+def car(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    wheels = np.hypot(y - 0.6, abs(x) - 0.5) <= 0.25
+    window = (abs(x) <= 0.55) & (abs(y + 0.3) <= 0.2)
+    return (abs(y) <= 0.65) & (abs(x) <= 1) | wheels, wheels | window
+
+
+def mug(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    distance = np.hypot(y, x)
+    return distance <= 1, abs(distance - 0.55) <= 0.15
+
+
+def pillow(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    return (abs(y) <= 0.8) & (abs(x) <= 1), np.sin(5 * np.pi * x) > 0
