@@ -1,5 +1,6 @@
 """Class names, palettes, groups and flip pairs of every data set; the facts themselves stand in `classes.yaml`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,17 @@ class ClassSet:
             palette=tuple(tuple(colour) for colour in facts["palette"]),
             groups={group: tuple(names) for group, names in facts.get("groups", {}).items()},
             flip_pairs=tuple(tuple(pair) for pair in facts.get("flip_pairs", [])),
+        )
+
+    def subset(self, names: Sequence[str]) -> "ClassSet":
+        """These classes alone, in the order they have here, with the groups that are whole."""
+        kept = [i for i, name in enumerate(self.names) if name in names]
+        return ClassSet(
+            name=self.name,
+            names=tuple(self.names[i] for i in kept),
+            palette=tuple(self.palette[i] for i in kept),
+            groups={group: members for group, members in self.groups.items() if set(members) <= set(names)},
+            flip_pairs=tuple((kept.index(a), kept.index(b)) for a, b in self.flip_pairs if {a, b} <= set(kept)),
         )
 
     def ids(self, group: str) -> list[int]:

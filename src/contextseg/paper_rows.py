@@ -26,15 +26,16 @@ PAPERS = ("ctnet", "agln", "cpnet", "ocr", "ccnet")
 
 
 def tables() -> list[dict]:
-    """The tables: `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows` with `row`, `published`,
-    perhaps a `note`, and `overrides` or `waiting` (what is missing)."""
+    """The papers' tables: `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows` with `row`,
+    `published`, perhaps a `note`, and `overrides` or `waiting` (what is missing)."""
     names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
     return [table(name) for name in names]
 
 
 def table(name: str) -> dict:
-    """One of the tables. Raises `ConfigError` listing the known ones."""
-    known = {file.stem: file for file in (CONF / "ablation").glob("*.yaml")}
+    """One of the papers' tables, or "diagnostic/<factor>". Raises `ConfigError` listing the known ones."""
+    folder = CONF / "ablation"
+    known = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
     if name not in known:
         raise ConfigError(f"ablation={name}: no such table; choose one of {', '.join(sorted(known, key=in_order))}")
     return {"table": name} | yaml.safe_load(known[name].read_text())
@@ -55,7 +56,7 @@ def in_order(table: str) -> tuple:
     """Sorting key of a table's name: paper by paper, "t2" before "t10"."""
     paper, _, rest = table.partition("_")
     number = "".join(filter(str.isdigit, rest))
-    return PAPERS.index(paper), rest.strip("0123456789"), int(number or 0)
+    return PAPERS.index(paper) if paper in PAPERS else len(PAPERS), rest.strip("0123456789"), int(number or 0)
 
 
 def page() -> str:

@@ -69,6 +69,59 @@ def wavy_line(
     return across + 4 * np.sin(frequency * along + phase)
 
 
+def patch(rng: np.random.Generator, texture: int, shape: tuple[int, int], spread: float = 0.12) -> np.ndarray:
+    """A texture of the bank in its own colours (H, W, 3), each channel with a gain of its own."""
+    height, width = shape
+    pattern = crop(rng, bank()[texture], max(shape))[:height, :width, None]
+    return (BASE[texture] + AMPLITUDE[texture] * pattern) * gains(rng, 3, spread=spread)
+
+
+def mosaic(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
+    """Number of the cell of each pixel (H, W), of `cells` at random."""
+    return nearest(rng.uniform(0, 1, (cells, 2)) * shape, shape)
+
+
+def nearest(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Number of the nearest point of each pixel (H, W); points (N, 2) are (row, column)."""
+    y, x = grid(*shape)
+    return np.stack([(y - y0) ** 2 + (x - x0) ** 2 for y0, x0 in points]).argmin(0)
+
+
+def dealt(rng: np.random.Generator, kinds: int, cells: int) -> np.ndarray:
+    """A kind for each cell (cells,), at random but each at least once if there are cells enough."""
+    return np.concatenate([rng.permutation(kinds), rng.integers(kinds, size=cells)])[:cells]
+
+
+def apart(candidates: np.ndarray, count: int, distance: float) -> np.ndarray:
+    """The first `count` of the candidates (N, 3) that are `distance` apart; if there are too few, less far apart."""
+    chosen: list[np.ndarray] = []
+    while len(chosen) < count:
+        chosen = []
+        for colour in candidates:
+            if len(chosen) < count and all(np.linalg.norm(colour - other) >= distance for other in chosen):
+                chosen.append(colour)
+        distance *= 0.9
+    return np.stack(chosen)
+
+
+def grained(rng: np.random.Generator, colours: np.ndarray, parts: np.ndarray, amplitude: float = 12) -> np.ndarray:
+    """Parts (H, W), each in its colour (parts, 3) and all of one texture -> image float32 (H, W, 3)."""
+    height, width = parts.shape
+    return colours[parts] + amplitude * crop(rng, bank()[GRAIN], max(parts.shape))[:height, :width, None]
+
+
+def square(rng: np.random.Generator, slot: int, slots: int, strip: int, width: int, radius: int) -> tuple[slice, slice]:
+    """Window of 2 `radius` pixels in the middle of a strip (strip, width), somewhere in one of `slots` equal parts."""
+    each = width // slots
+    x = slot * each + int(rng.integers(radius, each - radius + 1))
+    return slice(strip // 2 - radius, strip // 2 + radius), slice(x - radius, x + radius)
+
+
+def inner(window: tuple[slice, slice], frame: int) -> tuple[slice, slice]:
+    """What is left of a window without its frame."""
+    return tuple(slice(side.start + frame, side.stop - frame) for side in window)
+
+
 def borders(parts: np.ndarray) -> np.ndarray:
     """Parts (H, W) -> bool (H, W): one pixel wherever the part changes."""
     border = np.zeros(parts.shape, bool)

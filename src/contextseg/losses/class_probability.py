@@ -15,6 +15,9 @@ An image of void alone has no target and counts in neither.
 The released code has another target, "rescaled": the counts less the smallest of them, over the sum of that. It is the
 share as soon as one class is absent, and 0 for an image without a most frequent class: one of void alone (which counts
 there), or one with as many pixels of each class (where theirs is 0 / 0).
+
+A third target, "presence", is neither's: 1 for every class that the image holds, however small, as in EncNet's semantic
+encoding loss (Zhang et al.: Context Encoding for Semantic Segmentation, CVPR 2018, Section 3.1). It goes with sigmoid.
 """
 
 import torch
@@ -26,7 +29,7 @@ from contextseg.losses.functional import global_mean
 
 ACTIVATIONS = ("softmax", "sigmoid")
 BATCH_WEIGHTS = ("none", "valid")
-TARGETS = ("share", "rescaled")
+TARGETS = ("share", "rescaled", "presence")
 
 
 def class_counts(mask: Tensor, num_classes: int) -> Tensor:
@@ -64,7 +67,8 @@ def class_probability_loss(
     counts = class_counts(mask, scores.shape[1])  # (B, K)
     valid = counts.sum(1)  # (B,)
     above = counts - counts.amin(1, keepdim=True) if target == "rescaled" else counts  # (B, K)
-    shares = (above / above.sum(1, keepdim=True).clamp(min=1)).to(scores.dtype)  # (B, K)
+    shares = above / above.sum(1, keepdim=True).clamp(min=1) if target != "presence" else counts > 0  # (B, K)
+    shares = shares.to(scores.dtype)
     log_p, log_not_p = log_probabilities(scores, activation)
     losses = -(shares * log_p + (1 - shares) * log_not_p).mean(1)  # (B,)
     counted = torch.ones_like(valid) if target == "rescaled" else valid > 0  # (B,)

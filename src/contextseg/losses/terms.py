@@ -186,8 +186,8 @@ class ClassProbability(LossTerm):
     """CTNet's class-probability loss (Eq. 4): the classes of an image against their shares of its valid pixels.
 
     `activation` makes probabilities of the scores and is the head's: "softmax" or "sigmoid". `batch_weight` is a
-    reading of omega_n, "none" or "valid", `target` that of P_gt, "share" or "rescaled"; both are explained in
-    `losses.class_probability`.
+    reading of omega_n, "none" or "valid", `target` that of P_gt, "share", "rescaled" or "presence" (sigmoid only); all
+    are explained in `losses.class_probability`.
     """
 
     reads = "class_probability"
@@ -209,6 +209,11 @@ class ClassProbability(LossTerm):
             raise ConfigError(f"loss.term.cp.batch_weight={batch_weight}: choose {' or '.join(BATCH_WEIGHTS)}")
         if target not in TARGETS:
             raise ConfigError(f"loss.term.cp.target={target}: choose {' or '.join(TARGETS)}")
+        if target == "presence" and activation != "sigmoid":
+            raise ConfigError(
+                f"loss.term.cp.target=presence with head.class_activation={activation}: a softmax cannot be 1 for "
+                "several classes; choose head.class_activation=sigmoid"
+            )
         self.activation, self.readings = activation, {"batch_weight": batch_weight, "target": target}
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from contextseg.sweep.job import finished, given_folder, numbered
 
 DONE, HALF_DONE, TO_DO = "done", "half done", "to do"
 LEAST_STEPS = 200  # of a run that tells how long a step takes: in a shorter one the start weighs too much
-EMBEDDED = "context_scenes"  # the data set that comes with the default recipe
+EMBEDDED = "context_scenes", "context_scenes_hard"  # the data sets that come with the default recipe
 Given = Mapping[str, str]  # key -> override, as one would type it
 Compose = Callable[[Sequence[str]], DictConfig]  # overrides -> configuration
 
@@ -241,14 +241,15 @@ def within(name: str, group: str) -> bool:
 def recipe(row: Row, given: Given) -> list[str]:
     """The data set and the recipe of a row where neither row nor command line names one.
 
-    The embedded data set comes with its recipe, any other with the paper's widths, SGD and poly. Raises `ConfigError`
+    The embedded data sets come with their recipe, any other with the paper's widths, SGD and poly. Raises `ConfigError`
     if the table's data set is not here, or there are several.
     """
     named = {text.partition("=")[0]: text for text in row.overrides} | dict(given)
     added = []
     if "data" not in named:
-        added = [f"data={data_of(row.table)}"]
-    if "experiment" not in named and named.get("data") != f"data={EMBEDDED}":
+        named["data"] = f"data={data_of(row.table)}"
+        added = [named["data"]]
+    if "experiment" not in named and named["data"] not in [f"data={name}" for name in EMBEDDED]:
         added.append("experiment=none")
     return added
 
@@ -263,7 +264,7 @@ def data_of(table: dict[str, Any]) -> str:
     problem = several or f"its data set ({table['data']}) is not one of ours"
     raise ConfigError(
         f"ablation={table['table']}: {problem}; choose one of {', '.join(known)}; to see it run in minutes: "
-        f"data={EMBEDDED} backbone=tiny"
+        f"data={EMBEDDED[0]} backbone=tiny"
     )
 
 
@@ -273,7 +274,7 @@ def refuse_missing(cfg: DictConfig) -> None:
     if root is not None and not Path(root).is_dir():
         raise ConfigError(
             f"data.root={root}: no such folder; docs/data.md says how to get {cfg.choices.data}, data.root=PATH says "
-            f"where it is; to see the table run in minutes: data={EMBEDDED} backbone=tiny"
+            f"where it is; to see the table run in minutes: data={EMBEDDED[0]} backbone=tiny"
         )
 
 

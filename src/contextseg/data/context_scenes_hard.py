@@ -1,0 +1,85 @@
+"""Generated scenes that separate good context heads: six factors, each aimed at one mechanism of the papers.
+
+A scene shows one factor (`contextseg.data.factors`), described in its file; `factor` chooses one, several or all of
+them. What was measured on them, and how to add one: docs/diagnostic.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from contextseg.classes import ClassSet, class_set
+from contextseg.contract import IGNORE_INDEX, ConfigError
+from contextseg.data.datamodule import SegDataModule
+from contextseg.data.factors.factor import Factor
+from contextseg.data.painting import BANK, borders, lit
+from contextseg.data.scenes import SEEDS, Scenes
+from contextseg.data.transforms import TrainTransform
+
+SMALLEST = 96  # side of an image in pixels, for which the factors are made
+
+
+def draw_scene(
+    seed: int,
+    index: int,
+    *,
+    factors: Sequence[Factor],
+    classes: ClassSet,
+    size: int = 96,
+    noise: float = 7.0,
+    flip: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
+
+    `seed` and `index` decide everything; the factors take turns. `noise` is the sigma of the grey pixel noise. `flip`:
+    the same picture with all cues turned over, and the labels that follow.
+    """
+    rng = np.random.default_rng([seed, index])
+    factor = factors[index % len(factors)]
+    image, parts = factor.draw(rng, size, flip)
+    ids = np.array([classes.names.index(name) for name in factor.paints], np.uint8)
+    keep = [factor.paints.index(name) for name in factor.thin]
+    mask = ids[parts]
+    mask[borders(parts) & ~np.isin(parts, keep)] = IGNORE_INDEX
+    return lit(rng, image, mask, noise)
+
+
+class ContextScenesHard(SegDataModule):
+    """Scenes of `draw_scene`; train, val and test have the seeds 1, 2 and 3.
+
+    `factors`: the kinds of scenes by name. `factor`: one name or several; None for all, in turn. The classes are those
+    that the chosen factors paint. The last three as in `SegDataModule`. Raises `ConfigError` for an unknown factor or a
+    size that the factors do not fit in.
+    """
+
+    name = "context_scenes_hard"
+
+    def __init__(
+        self,
+        *,
+        factors: Mapping[str, Factor],
+        factor: str | Sequence[str] | None = None,
+        train_size: int = 2000,
+        val_size: int = 300,
+        test_size: int = 500,
+        size: int = SMALLEST,
+        noise: float = 7.0,
+        flip: bool = False,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        transform: TrainTransform | None = None,
+    ):
+        chosen = [factor] if isinstance(factor, str) else list(factor or factors)
+        if unknown := set(chosen) - set(factors):
+            raise ConfigError(f"data.factor={','.join(sorted(unknown))}: choose of {', '.join(factors)}")
+        if not SMALLEST <= size <= BANK:
+            raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
+        kinds = [factors[name] for name in chosen]
+        self.classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
+        super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
+        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
+        self.draw = partial(draw_scene, factors=kinds, classes=self.classes, size=size, noise=noise, flip=flip)
+
+    def open(self, split: str) -> Scenes:
+        return Scenes(self.draw, seed=SEEDS[split], count=self.sizes[split], num_classes=len(self.classes))

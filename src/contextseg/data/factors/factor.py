@@ -1,0 +1,35 @@
+"""What a factor of `context_scenes_hard` is."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from contextseg.contract import ConfigError
+
+
+class Factor:
+    """One way in which context decides: a kind of scene, aimed at one mechanism of the papers.
+
+    A subclass says which classes it `paints`, in which order, and which of them are too `thin` to lose their border; it
+    takes its settings by keyword and writes `draw`.
+    """
+
+    paints: ClassVar[tuple[str, ...]]
+    thin: ClassVar[tuple[str, ...]] = ()
+
+    def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Image float32 (size, size, 3) RGB, mask uint8 (size, size) of positions in `paints`.
+
+        `flip` turns over what the cues say: the same random numbers are drawn, only cues are repainted, and the labels
+        that follow from them change.
+        """
+        raise NotImplementedError
+
+    def require(self, holds: bool, wanted: str) -> None:
+        """Raises `ConfigError` with the settings and what is wanted of them unless it `holds`."""
+        if not holds:
+            raise ConfigError(f"data.factors: {self} makes no scene; give {wanted}")
+
+    def __repr__(self) -> str:
+        """Name and settings: what decides the scenes, beside seed and index."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in sorted(vars(self).items()))})"

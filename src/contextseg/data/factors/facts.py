@@ -1,0 +1,40 @@
+"""Facts: more of them than one pooled vector hands out. Each of several materials is light or dark, card by card.
+
+Aimed at the number of vectors that gather context: AGLN's descriptors, OCR's regions. The ground is a mosaic of
+materials that differ in hue, alike in texture and brightness. A card for each lies in the strip of foliage, lighter or
+darker than the material itself, and by it all tiles of the material are of class `light_tile` or `dark_tile`, whatever
+the others are. A single vector must hold every pair of hue and brightness, and each pixel must find its own in it.
+"""
+
+import numpy as np
+
+from contextseg.data.factors.factor import Factor
+from contextseg.data.painting import FOLIAGE, dealt, grained, inner, mosaic, patch, square
+
+
+class Facts(Factor):
+    """`materials` facts, `cells` tiles; cards of `radius` in a strip of height `strip`, in pixels."""
+
+    paints = ("foliage", "light_tile", "dark_tile")
+
+    def __init__(self, *, materials: int = 4, cells: int = 7, radius: int = 8, strip: int = 24):
+        self.materials, self.cells, self.radius, self.strip = materials, cells, radius, strip
+        self.require(materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
+        self.require(2 <= radius <= strip // 2, "2 <= radius <= strip / 2")
+
+    def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Factor`."""
+        dark = rng.integers(2, size=self.materials) ^ flip
+        angles = 2 * np.pi * (np.arange(self.materials)[:, None] / self.materials - np.arange(3) / 3)
+        hues = 62 * np.cos(angles).astype(np.float32)  # (materials, 3), around grey
+        tiles = dealt(rng, self.materials, self.cells)[mosaic(rng, (size - self.strip, size), self.cells)]
+        image = np.concatenate([patch(rng, FOLIAGE, (self.strip, size)), grained(rng, 128 + hues, tiles)])
+        mask = np.zeros((size, size), np.uint8)
+        mask[self.strip :] = 1 + dark[tiles]
+
+        for slot, material in enumerate(rng.permutation(self.materials)):
+            card = square(rng, slot, self.materials, self.strip, size, self.radius)
+            image[card] = 128
+            image[inner(card, 1)] = 128 + 0.9 * hues[material] + (60, -60)[dark[material]]
+            mask[card] = 1 + dark[material]
+        return image, mask

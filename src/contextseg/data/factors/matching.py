@@ -1,0 +1,42 @@
+"""Matching: cue and region belong together by a property that is new in each image, here their colour.
+
+Aimed at relations between pixels and pixels, or pixels and regions: self-attention, OCR's pixel-region relation. The
+ground is a mosaic of fields in a few colours drawn anew for each image. A card of each colour lies in the strip of
+foliage, in a light or a dark frame, and by it the fields of that colour are of class `light_field` or `dark_field`.
+Who does not look for the card of one's own colour knows only how many frames are light.
+"""
+
+import numpy as np
+
+from contextseg.data.factors.factor import Factor
+from contextseg.data.painting import FOLIAGE, apart, dealt, grained, inner, mosaic, patch, square
+
+
+class Matching(Factor):
+    """`colours` that differ by `distance` grey levels (RGB, Euclidean) or nearly so, `cells` fields.
+
+    Cards of `radius`, with a frame of 3, in a strip of height `strip`, in pixels.
+    """
+
+    paints = ("foliage", "light_field", "dark_field")
+
+    def __init__(self, *, colours: int = 5, distance: float = 90, cells: int = 8, radius: int = 8, strip: int = 26):
+        self.colours, self.distance, self.cells, self.radius, self.strip = colours, distance, cells, radius, strip
+        self.require(colours >= 2 and cells >= colours, "colours >= 2 and at least as many cells")
+        self.require(5 <= radius <= strip // 2, "5 <= radius <= strip / 2")
+
+    def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Factor`."""
+        dark = rng.integers(2, size=self.colours) ^ flip
+        colours = apart(rng.uniform(50, 210, (400, 3)).astype(np.float32), self.colours, self.distance)
+        fields = dealt(rng, self.colours, self.cells)[mosaic(rng, (size - self.strip, size), self.cells)]
+        image = np.concatenate([patch(rng, FOLIAGE, (self.strip, size)), grained(rng, colours, fields)])
+        mask = np.zeros((size, size), np.uint8)
+        mask[self.strip :] = 1 + dark[fields]
+
+        for slot, colour in enumerate(rng.permutation(self.colours)):
+            card = square(rng, slot, self.colours, self.strip, size, self.radius)
+            image[card] = (240, 15)[dark[colour]]
+            image[inner(card, 3)] = colours[colour]
+            mask[card] = 1 + dark[colour]
+        return image, mask

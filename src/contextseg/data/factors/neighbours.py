@@ -1,0 +1,47 @@
+"""Neighbours: areas of one texture and nearly one colour side by side, of different classes.
+
+Aimed at telling context of one's own class from that of others: CPNet's intra and inter prior and its affinity loss.
+Groups of areas, told apart by tints that differ from image to image, lie across each other. Along one side of the
+image each group has an area with a ring, a light one in half of the groups, a dark one in the others; all areas of a
+group are of class `light_area` or `dark_area`. Pooling over the image always finds as many rings of each kind; whose is
+which, only who separates the groups.
+"""
+
+import numpy as np
+
+from contextseg.data.factors.factor import Factor
+from contextseg.data.painting import apart, grained, grid, nearest
+
+
+class Neighbours(Factor):
+    """`groups` (an even number), `cells` areas, their colours `tint` grey levels apart (RGB) or nearly so.
+
+    The rings are of `radius` pixels, 3 thick.
+    """
+
+    paints = ("light_area", "dark_area")
+
+    def __init__(self, *, groups: int = 4, cells: int = 10, tint: float = 40, radius: int = 7):
+        self.groups, self.cells, self.tint, self.radius = groups, cells, tint, radius
+        self.require(groups >= 2 and groups % 2 == 0 and cells > groups, "an even number of groups, and more cells")
+        self.require(0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
+
+    def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Factor`."""
+        dark = rng.permutation(self.groups) % 2 ^ flip
+        group = np.concatenate([np.arange(self.groups), rng.integers(self.groups, size=self.cells - self.groups)])
+        along = (np.arange(self.groups) + rng.uniform(0.4, 0.6, self.groups)) * size / self.groups
+        first = np.stack([rng.uniform(10, 14, self.groups), along], axis=1)
+        others = rng.uniform((40, 0), (size, size), (self.cells - self.groups, 2))
+        areas = group[nearest(np.concatenate([first, others]), (size, size))]
+        colours = apart(rng.uniform(85, 175, (400, 3)).astype(np.float32), self.groups, self.tint)
+        image = grained(rng, colours, areas, amplitude=16)
+        mask = dark[areas].astype(np.uint8)
+
+        y, x = grid(size, size)
+        for number, (row, column) in enumerate(first):
+            distance = np.hypot(y - row, x - column)
+            image[distance <= self.radius] = (240, 15)[dark[number]]
+            image[distance <= self.radius - 3] = colours[number]
+            mask[distance <= self.radius] = dark[number]
+        return image, mask

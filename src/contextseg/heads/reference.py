@@ -1,0 +1,149 @@
+"""Reference head: the plainest network that has one mechanism of the papers, and the same network without it.
+
+Made for docs/diagnostic.md: where the two differ, the data ask for that mechanism. It stands for no paper. A 3x3 conv
+-> BN -> ReLU, a context for each pixel, a 1x1 conv -> BN -> ReLU over both, a classifier. What the context is:
+
+    mean         the mean over the image, the same for all pixels
+    descriptors  N vectors; a pixel gives to, and takes from, those whose anchors its features are like (AGLN, OCR).
+                 Without: num_descriptors=1, the mean
+    relation     dot-product attention, softmax(q k / sqrt(d)) v (self-attention, OCR). Without: queries=false, one
+                 query for all pixels, the mean of theirs, hence one context
+    presence     scores of the classes that the image holds, from the mean, and a vector for each class that is present
+                 (CTNet). Without: a loss that does not read them, loss=ce for loss=cp
+    affinity     which pixels share a class, sigmoid(q k / sqrt(d)); the mean over those that do and over those that do
+                 not (CPNet). Without: a loss that does not read it, loss=ce for loss=affinity
+    detail       the mean; after the 1x1 conv the map is brought to stride 4, where the backbone's map of that stride is
+                 added (AGLN's decoder). Without: detail=false, nothing is added
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contextseg.attention import AttentionTap
+from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.resize import resize
+
+EMITS = {"presence": "class_probability", "affinity": "prior_logits"}
+MECHANISMS = ("mean", "descriptors", "relation", "presence", "affinity", "detail")
+
+
+class ReferenceHead(Head):
+    """One mechanism, or the same network without.
+
+    mechanism        what the context of a pixel is: one of `MECHANISMS`
+    channels         width
+    key_channels     d, width of queries, keys and anchors
+    num_descriptors  N of "descriptors"
+    queries          false: one query for all pixels ("relation")
+    detail           false: the map of stride 4 is not added ("detail")
+
+    Raises `ConfigError` for an unknown mechanism, no descriptor, or maps that "detail" cannot use.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        *,
+        mechanism: str = "relation",
+        channels: int = 64,
+        key_channels: int = 32,
+        num_descriptors: int = 16,
+        queries: bool = True,
+        detail: bool = True,
+    ):
+        super().__init__()
+        if mechanism not in MECHANISMS:
+            raise ConfigError(f"head.mechanism={mechanism}: choose {', '.join(MECHANISMS)}")
+        if num_descriptors < 1:
+            raise ConfigError(f"head.num_descriptors={num_descriptors}: give 1 or more")
+        self.mechanism, self.queries = mechanism, queries
+        self.emits = frozenset({EMITS[mechanism]} if mechanism in EMITS else ())
+        self.reduce = ConvNormAct(in_channels[-1], channels, 3)
+        if mechanism == "descriptors":
+            self.place = ConvNormAct(channels, key_channels, act=False)
+            self.anchors = nn.Parameter(torch.randn(num_descriptors, key_channels))
+            self.sharpness = nn.Parameter(torch.tensor(10.0))
+        if mechanism in ("relation", "affinity"):
+            self.query, self.key = nn.Conv2d(channels, key_channels, 1), nn.Conv2d(channels, key_channels, 1)
+        if mechanism in ("descriptors", "relation"):
+            self.value = nn.Conv2d(channels, channels, 1)
+        if mechanism == "presence":
+            self.present = nn.Linear(channels, num_classes)
+            self.embed = nn.Linear(num_classes, channels)
+        self.relation = AttentionTap()  # of "relation" and "affinity" (B, hw, hw), row = pixel, column = partner
+        self.fuse = ConvNormAct((3 if mechanism == "affinity" else 2) * channels, channels)
+        if mechanism == "detail":
+            self.lateral = ConvNormAct(in_channels[-2], channels) if detail else None
+            self.smooth = ConvNormAct(channels, channels, 3)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> SegOutput:
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w), of "detail" (B, K, h', w') at the last map but one.
+
+        Extras: class_probability (B, K) of "presence", prior_logits (B, hw, hw) of "affinity".
+        """
+        x = self.reduce(features[-1])  # (B, C', h, w)
+        mean = x.mean((2, 3))  # (B, C')
+        extras = {}
+        if self.mechanism == "descriptors":
+            context = self.described(x)
+        elif self.mechanism == "relation":
+            context = self.related(x)
+        elif self.mechanism == "presence":
+            extras["class_probability"] = scores = self.present(mean)  # (B, K)
+            context = spread(self.embed(scores.sigmoid()), x)
+        elif self.mechanism == "affinity":
+            context, extras["prior_logits"] = self.parted(x)
+        else:
+            context = spread(mean, x)
+        y = self.fuse(torch.cat([x, context], dim=1))  # (B, C', h, w)
+        if self.mechanism == "detail":
+            y = resize(y, features[-2].shape[-2:], False)  # (B, C', h', w')
+            y = self.smooth(y if self.lateral is None else y + self.lateral(features[-2]))
+        return SegOutput(self.classifier(y), extras)
+
+    def described(self, x: Tensor) -> Tensor:
+        """(B, C', h, w) -> the same: descriptors are means over pixels near an anchor, handed out the same way."""
+        places = F.normalize(self.place(x).flatten(2), dim=1)  # (B, d, hw)
+        anchors = F.normalize(self.anchors, dim=1).to(places.dtype)  # (N, d)
+        near = (self.sharpness * (anchors @ places)).softmax(1)  # (B, N, hw)
+        descriptors = self.value(x).flatten(2) @ near.mT / near.sum(2).unsqueeze(1)  # (B, C', N)
+        return (descriptors @ near).view_as(x)
+
+    def related(self, x: Tensor) -> Tensor:
+        """(B, C', h, w) -> the same: what each pixel attends to."""
+        weights = self.relation(self.products(x).softmax(-1))  # (B, hw, hw)
+        return (self.value(x).flatten(2) @ weights.mT).view_as(x)
+
+    def parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C', h, w) -> means over the same class and over the others (B, 2 C', h, w), logits of it (B, hw, hw)."""
+        logits = self.products(x)
+        same = self.relation(logits.sigmoid())  # (B, hw, hw)
+        parts = [x.flatten(2) @ (part / part.sum(-1, keepdim=True)).mT for part in (same, 1 - same)]
+        return torch.cat(parts, dim=1).unflatten(2, x.shape[-2:]), logits
+
+    def products(self, x: Tensor) -> Tensor:
+        """(B, C', h, w) -> products of queries and keys over the root of their width (B, hw, hw), row = pixel."""
+        query, key = self.query(x).flatten(2), self.key(x).flatten(2)  # (B, d, hw)
+        if not self.queries:
+            query = query.mean(2, keepdim=True).expand_as(query)
+        return query.mT @ key / key.shape[1] ** 0.5
+
+    def context(
+        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The weights of the pixel's partners (h, w), for "relation" and "affinity"."""
+        if not maps["relation"]:
+            return {}
+        row = point[0] * size[1] + point[1]
+        return {"context": maps["relation"][0][0, row].view(size)}
+
+
+def spread(vector: Tensor, x: Tensor) -> Tensor:
+    """(B, C) -> (B, C, h, w) of x."""
+    return vector[..., None, None].expand(-1, -1, *x.shape[-2:])
