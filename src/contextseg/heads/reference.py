@@ -10,8 +10,9 @@ Made for docs/diagnostic.md: where the two differ, the data ask for that mechani
                  query for all pixels, the mean of theirs, hence one context
     presence     scores of the classes that the image holds, from the mean, and a vector for each class that is present
                  (CTNet). Without: a loss that does not read them, loss=ce for loss=cp
-    affinity     which pixels share a class, sigmoid(q k / sqrt(d)); the mean over those that do and over those that do
-                 not (CPNet). Without: a loss that does not read it, loss=ce for loss=affinity
+    affinity     which pixels share a class; the mean over those that do and over those that do not (CPNet). It is
+                 "learnt", sigmoid(q k / sqrt(d)), with loss=affinity or, without its supervision, loss=ce; or "ideal",
+                 from the ground truth, an oracle. Without: "uniform", both are the mean over the image
     detail       the mean; after the 1x1 conv the map is brought to stride 4, where the backbone's map of that stride is
                  added (AGLN's decoder). Without: detail=false, nothing is added
 """
@@ -29,6 +30,7 @@ from contextseg.layers.resize import resize
 
 EMITS = {"presence": "class_probability", "affinity": "prior_logits"}
 MECHANISMS = ("mean", "descriptors", "relation", "presence", "affinity", "detail")
+AFFINITIES = ("learnt", "ideal", "uniform")
 
 
 class ReferenceHead(Head):
@@ -39,9 +41,10 @@ class ReferenceHead(Head):
     key_channels     d, width of queries, keys and anchors
     num_descriptors  N of "descriptors"
     queries          false: one query for all pixels ("relation")
+    affinity         "learnt", "ideal" or "uniform" ("affinity")
     detail           false: the map of stride 4 is not added ("detail")
 
-    Raises `ConfigError` for an unknown mechanism, no descriptor, or maps that "detail" cannot use.
+    Raises `ConfigError` for an unknown mechanism or affinity, or no descriptor.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class ReferenceHead(Head):
         key_channels: int = 32,
         num_descriptors: int = 16,
         queries: bool = True,
+        affinity: str = "learnt",
         detail: bool = True,
     ):
         super().__init__()
@@ -61,31 +65,37 @@ class ReferenceHead(Head):
             raise ConfigError(f"head.mechanism={mechanism}: choose {', '.join(MECHANISMS)}")
         if num_descriptors < 1:
             raise ConfigError(f"head.num_descriptors={num_descriptors}: give 1 or more")
+        if affinity not in AFFINITIES:
+            raise ConfigError(f"head.affinity={affinity}: choose {', '.join(AFFINITIES)}")
         self.mechanism, self.queries = mechanism, queries
-        self.emits = frozenset({EMITS[mechanism]} if mechanism in EMITS else ())
+        self.affinity = affinity if mechanism == "affinity" else None
+        self.needs_mask = self.affinity == "ideal"
+        emits = mechanism == "presence" or self.affinity == "learnt"
+        self.emits = frozenset({EMITS[mechanism]} if emits else ())
         self.reduce = ConvNormAct(in_channels[-1], channels, 3)
         if mechanism == "descriptors":
             self.place = ConvNormAct(channels, key_channels, act=False)
             self.anchors = nn.Parameter(torch.randn(num_descriptors, key_channels))
             self.sharpness = nn.Parameter(torch.tensor(10.0))
-        if mechanism in ("relation", "affinity"):
+        if mechanism == "relation" or self.affinity == "learnt":
             self.query, self.key = nn.Conv2d(channels, key_channels, 1), nn.Conv2d(channels, key_channels, 1)
         if mechanism in ("descriptors", "relation"):
             self.value = nn.Conv2d(channels, channels, 1)
         if mechanism == "presence":
             self.present = nn.Linear(channels, num_classes)
             self.embed = nn.Linear(num_classes, channels)
-        self.relation = AttentionTap()  # of "relation" and "affinity" (B, hw, hw), row = pixel, column = partner
+        self.relation = AttentionTap()  # of "relation" and a learnt affinity (B, hw, hw), row = pixel, column = partner
         self.fuse = ConvNormAct((3 if mechanism == "affinity" else 2) * channels, channels)
         if mechanism == "detail":
             self.lateral = ConvNormAct(in_channels[-2], channels) if detail else None
             self.smooth = ConvNormAct(channels, channels, 3)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w), of "detail" (B, K, h', w') at the last map but one.
+    def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> SegOutput:
+        """Maps, the last (B, C, h, w), and for an ideal affinity mask uint8 (B, H, W) -> logits (B, K, h, w), of
+        "detail" (B, K, h', w') at the last map but one.
 
-        Extras: class_probability (B, K) of "presence", prior_logits (B, hw, hw) of "affinity".
+        Extras: class_probability (B, K) of "presence", prior_logits (B, hw, hw) of a learnt affinity.
         """
         x = self.reduce(features[-1])  # (B, C', h, w)
         mean = x.mean((2, 3))  # (B, C')
@@ -98,7 +108,12 @@ class ReferenceHead(Head):
             extras["class_probability"] = scores = self.present(mean)  # (B, K)
             context = spread(self.embed(scores.sigmoid()), x)
         elif self.mechanism == "affinity":
-            context, extras["prior_logits"] = self.parted(x)
+            if self.affinity == "learnt":
+                extras["prior_logits"] = self.products(x)  # (B, hw, hw)
+                same = self.relation(extras["prior_logits"].sigmoid())
+            else:
+                same = ideal_affinity(mask, x) if self.needs_mask else x.new_full((), 0.5)
+            context = self.parted(x, same)
         else:
             context = spread(mean, x)
         y = self.fuse(torch.cat([x, context], dim=1))  # (B, C', h, w)
@@ -120,12 +135,12 @@ class ReferenceHead(Head):
         weights = self.relation(self.products(x).softmax(-1))  # (B, hw, hw)
         return (self.value(x).flatten(2) @ weights.mT).view_as(x)
 
-    def parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C', h, w) -> means over the same class and over the others (B, 2 C', h, w), logits of it (B, hw, hw)."""
-        logits = self.products(x)
-        same = self.relation(logits.sigmoid())  # (B, hw, hw)
-        parts = [x.flatten(2) @ (part / part.sum(-1, keepdim=True)).mT for part in (same, 1 - same)]
-        return torch.cat(parts, dim=1).unflatten(2, x.shape[-2:]), logits
+    def parted(self, x: Tensor, same: Tensor) -> Tensor:
+        """(B, C', h, w), affinity (B, hw, hw) or one number -> means over same class and others (B, 2 C', h, w)."""
+        pixels = x.flatten(2)  # (B, C', hw)
+        same = same.expand(len(x), pixels.shape[2], pixels.shape[2])
+        parts = [pixels @ (part / part.sum(-1, keepdim=True).clamp(min=1e-3)).mT for part in (same, 1 - same)]
+        return torch.cat(parts, dim=1).unflatten(2, x.shape[-2:])
 
     def products(self, x: Tensor) -> Tensor:
         """(B, C', h, w) -> products of queries and keys over the root of their width (B, hw, hw), row = pixel."""
@@ -137,11 +152,17 @@ class ReferenceHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The weights of the pixel's partners (h, w), for "relation" and "affinity"."""
+        """The weights of the pixel's partners (h, w), for "relation" and a learnt affinity."""
         if not maps["relation"]:
             return {}
         row = point[0] * size[1] + point[1]
         return {"context": maps["relation"][0][0, row].view(size)}
+
+
+def ideal_affinity(mask: Tensor, x: Tensor) -> Tensor:
+    """Mask uint8 (B, H, W) -> whether two pixels of x (B, C, h, w) have one label (B, hw, hw), 0 or 1."""
+    labels = F.interpolate(mask.unsqueeze(1).float(), x.shape[-2:], mode="nearest-exact").flatten(1)  # (B, hw)
+    return (labels.unsqueeze(2) == labels.unsqueeze(1)).to(x.dtype)
 
 
 def spread(vector: Tensor, x: Tensor) -> Tensor:
