@@ -192,6 +192,47 @@ def test_nonsense_is_refused():
         ClassProbability(weight=-1)
 
 
+# The target "presence"
+
+
+@every_weight
+def test_presence_is_binary_cross_entropy_of_what_an_image_holds(batch_weight):
+    scores, mask = case()
+    found = class_probability_loss(scores, mask, activation="sigmoid", batch_weight=batch_weight, target="presence")
+    total, weights = 0, 0
+    for row, labels in zip(scores[:3], mask.flatten(1).tolist(), strict=False):  # the fourth is void alone
+        present = torch.tensor([float(k in labels) for k in range(K)], dtype=torch.float64)
+        omega = 1 if batch_weight == "none" else sum(label != VOID for label in labels)
+        total = total + omega * torch.nn.functional.binary_cross_entropy(row.sigmoid(), present)
+        weights += omega
+    torch.testing.assert_close(found, total / weights)
+    gradients = [torch.autograd.grad(loss, scores)[0] for loss in (found, total / weights)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_presence_by_hand():
+    """Classes 0 and 2 are there, one of them with a single pixel; sigmoids 2/3, 1/2, 1/3."""
+    scores = torch.tensor([[math.log(2), 0.0, -math.log(2)]])
+    mask = torch.tensor([[[0, 0, 0, 0], [0, 2, VOID, VOID]]], dtype=torch.uint8)
+    expected = -(math.log(2 / 3) + math.log(1 / 2) + math.log(1 / 3)) / 3
+    term = ClassProbability(activation="sigmoid", target="presence")
+    loss = term(SegOutput(torch.zeros(1, 3, 1, 1), {"class_probability": scores}), mask)
+    assert loss.item() == pytest.approx(expected)
+    mask[0, 0] = 2  # how much of a class there is does not matter
+    assert class_probability_loss(scores, mask, activation="sigmoid", target="presence").item() == loss.item()
+
+
+def test_presence_and_softmax_do_not_go_together():
+    with pytest.raises(ConfigError, match=r"presence with .*loss\.term\.cp\.activation\)=softmax: .*; choose sigmoid"):
+        ClassProbability(target="presence")
+    with pytest.raises(ConfigError, match=r"cp\.target=binary: choose share or rescaled or presence"):
+        ClassProbability(target="binary")
+    with pytest.raises(ConfigError, match="target=presence"):
+        terms("head=ctnet", "loss.term.cp.target=presence")
+    term = terms("head=ctnet", "loss.term.cp.target=presence", "head.class_activation=sigmoid")["cp"]
+    assert (term.activation, term.readings["target"]) == ("sigmoid", "presence")
+
+
 # The options
 
 

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from contextseg import paper_rows
-from contextseg.config import compose
+from contextseg.config import CONF, compose
 from contextseg.errors import ConfigError
 from contextseg.sweep import pool
 from contextseg.sweep.job import Job
@@ -59,7 +59,12 @@ def leave(run, status, *, checkpoint=False, **changes):
 # the plan
 
 
-@pytest.mark.parametrize("table", paper_rows.tables(), ids=lambda table: table["table"])
+STUDIES = [
+    paper_rows.table(f"diagnostic/{file.stem}") for file in sorted((CONF / "ablation/diagnostic").glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("table", [*paper_rows.tables(), *STUDIES], ids=lambda table: table["table"])
 def test_the_rows_of_a_table_have_plain_names_of_their_own(table):
     keys = [paper_rows.key(row["row"]) for row in table["rows"]]
     assert len(set(keys)) == len(keys)
@@ -80,6 +85,19 @@ def test_a_table_times_seeds():
     assert first.cfg.row == "ctnet_t6/panet_parallel_resnet50"
     assert first.folder == Path("runs/ablations/ctnet_t6/panet_parallel_resnet50_s0/now").absolute()
     assert not set("=, []") & set(str(first.folder.relative_to(Path.cwd())))
+
+
+def test_a_study_is_a_table_that_is_not_a_paper_s():
+    planned = plan("ablation=diagnostic/facts", "rows=fcn,agln_n_*", "seed=0,1")
+    assert [run.name for run in planned.runs][:2] == ["diagnostic/facts/fcn_s0", "diagnostic/facts/agln_n_64_s0"]
+    assert len(planned.runs) == 6
+    first = planned.runs[0]
+    assert first.folder == Path("runs/ablations/diagnostic/facts/fcn_s0/now").absolute()
+    assert first.cfg.row == "diagnostic/facts/fcn"
+    assert (first.cfg.choices.data, first.cfg.choices.backbone, first.cfg.width) == ("context_scenes_hard", "tiny", 64)
+    assert not any(table["table"].startswith("diagnostic") for table in paper_rows.tables())
+    with pytest.raises(ConfigError, match=r"ablation=diagnostic/colours: no such table; .*diagnostic/facts"):
+        plan("ablation=diagnostic/colours")
 
 
 def test_some_rows_of_a_table():

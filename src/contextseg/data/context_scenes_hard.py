@@ -5,6 +5,7 @@ them. What was measured on them, and how to add one: docs/diagnostic.md.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,12 +13,10 @@ import numpy as np
 from contextseg.classes import ClassSet, class_set
 from contextseg.contract import IGNORE_INDEX, ConfigError
 from contextseg.data.datamodule import SegDataModule
-from contextseg.data.factors.factor import Factor
+from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import BANK, borders, lit
 from contextseg.data.scenes import SEEDS, Scenes
 from contextseg.data.transforms import TrainTransform
-
-SMALLEST = 96  # side of an image in pixels, for which the factors are made
 
 
 def draw_scene(
@@ -49,8 +48,8 @@ class ContextScenesHard(SegDataModule):
     """Scenes of `draw_scene`; train, val and test have the seeds 1, 2 and 3.
 
     `factors`: the kinds of scenes by name. `factor`: one name or several; None for all, in turn. The classes are those
-    that the chosen factors paint. The last three as in `SegDataModule`. Raises `ConfigError` for an unknown factor or a
-    size that the factors do not fit in.
+    that the chosen factors paint, and each chosen factor has a group: the classes that context decides. The last three
+    as in `SegDataModule`. Raises `ConfigError` for an unknown factor or a size that the factors do not fit in.
     """
 
     name = "context_scenes_hard"
@@ -76,7 +75,8 @@ class ContextScenesHard(SegDataModule):
         if not SMALLEST <= size <= BANK:
             raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
         kinds = [factors[name] for name in chosen]
-        self.classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
+        classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
+        self.classes = replace(classes, groups={name: ids for name, ids in classes.groups.items() if name in chosen})
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
         self.draw = partial(draw_scene, factors=kinds, classes=self.classes, size=size, noise=noise, flip=flip)

@@ -211,8 +211,8 @@ class ClassProbability(LossTerm):
             raise ConfigError(f"loss.term.cp.target={target}: choose {' or '.join(TARGETS)}")
         if target == "presence" and activation != "sigmoid":
             raise ConfigError(
-                f"loss.term.cp.target=presence with head.class_activation={activation}: a softmax cannot be 1 for "
-                "several classes; choose head.class_activation=sigmoid"
+                f"loss.term.cp.target=presence with head.class_activation (loss.term.cp.activation)={activation}: a "
+                "softmax cannot be 1 for several classes; choose sigmoid"
             )
         self.activation, self.readings = activation, {"batch_weight": batch_weight, "target": target}
 

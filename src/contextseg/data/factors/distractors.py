@@ -8,7 +8,7 @@ cross-entropy of the pixels says little about the signs; which classes the image
 
 import numpy as np
 
-from contextseg.data.factors.factor import Factor
+from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, grid, inner, patch, square
 
 PITCH = 24, 19  # rows, columns from one place of an object to the next, in pixels
@@ -31,6 +31,7 @@ class Distractors(Factor):
         self.copies, self.radius, self.strip = copies, radius, strip
         self.require(1 <= copies <= 3, "1 to 3 copies")
         self.require(4 <= radius <= 7 and strip >= 2 * radius + 4, "4 <= radius <= 7 and strip >= 2 radius + 4")
+        self.require(strip + PITCH[0] * copies <= SMALLEST, f"strip + {PITCH[0]} copies <= {SMALLEST}")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

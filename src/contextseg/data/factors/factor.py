@@ -6,6 +6,8 @@ import numpy as np
 
 from contextseg.contract import ConfigError
 
+SMALLEST = 96  # side in pixels of the smallest image, in which the cues of every factor must fit
+
 
 class Factor:
     """One way in which context decides: a kind of scene, aimed at one mechanism of the papers.

@@ -8,7 +8,7 @@ the others are. A single vector must hold every pair of hue and brightness, and 
 
 import numpy as np
 
-from contextseg.data.factors.factor import Factor
+from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, dealt, grained, inner, mosaic, patch, square
 
 
@@ -20,7 +20,8 @@ class Facts(Factor):
     def __init__(self, *, materials: int = 4, cells: int = 7, radius: int = 8, strip: int = 24):
         self.materials, self.cells, self.radius, self.strip = materials, cells, radius, strip
         self.require(materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
-        self.require(2 <= radius <= strip // 2, "2 <= radius <= strip / 2")
+        self.require(2 <= radius <= strip // 2 <= SMALLEST // 4, f"2 <= radius <= strip / 2 <= {SMALLEST // 4}")
+        self.require(2 * radius * materials <= SMALLEST, f"2 radius materials <= {SMALLEST}, so that the cards fit")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -9,7 +9,7 @@ which, only who separates the groups.
 
 import numpy as np
 
-from contextseg.data.factors.factor import Factor
+from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import apart, grained, grid, nearest
 
 
@@ -25,6 +25,7 @@ class Neighbours(Factor):
         self.groups, self.cells, self.tint, self.radius = groups, cells, tint, radius
         self.require(groups >= 2 and groups % 2 == 0 and cells > groups, "an even number of groups, and more cells")
         self.require(0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
+        self.require(5 * radius * groups < 2 * SMALLEST, f"radius groups < {2 * SMALLEST / 5:g}, so that no rings meet")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

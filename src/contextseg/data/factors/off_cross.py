@@ -7,7 +7,7 @@ row and column, which is foliage far from the cue; the second brings what that f
 
 import numpy as np
 
-from contextseg.data.factors.factor import Factor
+from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, paint_cue, parasol, patch, wavy_line
 
 
@@ -19,6 +19,7 @@ class OffCross(Factor):
     def __init__(self, *, angle: float = 0.42, radius: int = 9):
         self.angle, self.radius = angle, radius
         self.require(0.25 <= angle <= 0.75 and 5 <= radius <= 12, "0.25 <= angle <= 0.75 and 5 <= radius <= 12")
+        self.require(2 * radius + 5 <= round(angle * SMALLEST), f"2 radius + 5 <= {SMALLEST} angle")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -8,7 +8,7 @@ context cannot name them.
 
 import numpy as np
 
-from contextseg.data.factors.factor import Factor
+from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, grid, paint_cue, parasol, patch, turned, wavy_line
 
 
@@ -21,7 +21,8 @@ class Scales(Factor):
     def __init__(self, *, lines: int = 5, pebbles: int = 6, radius: int = 9, strip: int = 26):
         self.lines, self.pebbles, self.radius, self.strip = lines, pebbles, radius, strip
         self.require(lines >= 1 and pebbles >= 0, "one line or more")
-        self.require(5 <= radius <= 12 and strip >= 2 * radius + 2, "5 <= radius <= 12 and strip >= 2 radius + 2")
+        fits = 5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2
+        self.require(fits, f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {SMALLEST // 2}")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -1,0 +1,221 @@
+"""The numbers and pictures of docs/diagnostic.md: what theory gives for each factor, and what the runs gave.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/diagnostic.py [FOLDER] [--collect [SOURCE]]
+
+Prints tables of the runs below FOLDER (docs/results/diagnostic) and draws docs/pictures/diagnostic*.png; `--collect`
+first copies there what ended below SOURCE (runs/ablations/diagnostic).
+
+A level is the mIoU over the factor's classes to be expected on 300 scenes of val, without void. Context decides a pixel
+that the generator's `flip` labels anew, but for cues; all others count as right. `blind` guesses each by a fair coin.
+`sight` knows those that see some repainted cue, theirs or not, within 27 px (the 55 x 55 window of backbone=tiny with a
+3x3 head). `one vector` also knows what all cues say, not which is whose: of facts and matching it says for all what
+most cues say; of neighbours, where they are balanced, it guesses; of the others it knows all.
+A run is `unlearnt` if it ended no more than half way from blind to the best run of its factor.
+"""
+
+import argparse
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from contextseg import build, paper_rows, viz
+from contextseg.config import compose
+from contextseg.contract import IGNORE_INDEX
+from contextseg.data.datamodule import SegDataModule
+from contextseg.data.scenes import SEEDS
+from contextseg.report.compare import Choice, Line, with_runs
+from contextseg.report.figures import BASE, OURS, THEIRS
+from contextseg.report.rows import by_row
+from contextseg.report.runs import Run, find, mean_sd
+from contextseg.run_folder import RunFolder
+from contextseg.samples import samples
+
+ROOT = Path(__file__).resolve().parents[1]
+SCENES, SIGHT, CUE = 300, 27, 9  # CUE: pixels; smaller holes in a cue that `flip` leaves as they look belong to it
+LARGE = 5.0  # a difference of mIoU that separates two rows
+STYLES = {"blind": ":", "sight": "--", "one vector": "-."}
+FACTS = {"facts": "materials", "matching": "colours"}  # what there are as many of as cues that are light or dark
+PAIRS = {  # rows with / without what the factor is about
+    "facts": "reference, 16 descriptors / reference, 1 descriptor; AGLN-, N=64 / AGLN-, N=1",
+    "matching": "reference, a query for each pixel / reference, one query for all; "
+    "OCR / OCR, DA relation; OCR / OCR, ACF relation",
+    "distractors": "reference, presence supervised / reference, presence not supervised; "
+    "CTNet, alpha=0.3, beta=0.1 / CTNet, alpha=0.4, beta=0; "
+    "CTNet, beta=0.4, sigmoid, presence as target / CTNet, alpha=0.4, beta=0",
+    "neighbours": "reference, ideal affinity / reference, uniform affinity; "
+    "learnt affinity, supervised / learnt affinity, not supervised; "
+    "CPNet, intra prior, affinity loss / CPNet, no prior; "
+    "CPNet, intra and inter prior, affinity loss / CPNet, intra prior, affinity loss; "
+    "CPNet, intra and inter prior, affinity loss / CPNet, inter prior, affinity loss",
+    "off_cross": "CCNet, R=2 / CCNet, R=1",
+    "scales": "reference, detail / reference, no detail; AGLN- / FPN; "
+    "AGLN, channel resampling and spatial gating / AGLN-",
+}
+Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's own classes
+
+
+def pixels(data: SegDataModule, index: int) -> np.ndarray:
+    """For each pixel of a scene that is not void: label, label after `flip`, decided by context, in sight; (4, P)."""
+    image, mask = data.draw(SEEDS["val"], index)
+    flipped_image, flipped = data.draw(SEEDS["val"], index, flip=True)
+    repainted = (image != flipped_image).any(-1)
+    cue = minimum_filter(maximum_filter(repainted, CUE), CUE)  # the holes filled
+    decided = (mask != flipped) & (flipped != IGNORE_INDEX) & ~cue
+    seen = maximum_filter(repainted, 2 * SIGHT + 1)
+    return np.stack([mask, flipped, decided, seen])[:, mask != IGNORE_INDEX].astype(int)
+
+
+def iou(scenes: np.ndarray, classes: int, right: float, sight: bool) -> np.ndarray:
+    """`pixels` (4, P) -> IoU (K,), %, if what context decides has the chance `right`, or 1 where seen by `sight`."""
+    label, flipped, decided, seen = scenes
+    wrong = (1 - right) * (decided & ~(seen & sight))
+    cells = classes * label + np.stack([label, np.where(decided, flipped, label)])  # row truth, column guess
+    counts = np.bincount(cells.ravel(), np.concatenate([1 - wrong, wrong]), classes**2).reshape(classes, classes)
+    return 100 * counts.diagonal() / (counts.sum(0) + counts.sum(1) - counts.diagonal())
+
+
+def levels(name: str, data: SegDataModule) -> Scores:
+    """The levels of a factor."""
+    own = [data.classes.names.index(label) for label in data.classes.groups[name]]
+    scenes = np.concatenate([pixels(data, index) for index in range(SCENES)], axis=1)
+    vector = 0.5 if name == "neighbours" else 1.0
+    if m := getattr(data.draw.keywords["factors"][0], FACTS.get(name, ""), 0):  # E[max(k, m - k)] / m, k light of m
+        vector = sum(math.comb(m, k) * max(k, m - k) for k in range(m + 1)) / 2**m / m
+    guesses = {"blind": (0.5, False), "sight": (0.5, True), "one vector": (vector, True)}
+    scores = {level: iou(scenes, len(data.classes), *guess) for level, guess in guesses.items()}
+    return {level: (score.mean(), score[own].mean()) for level, score in scores.items()}
+
+
+def lines_of(name: str, runs: Iterable[Run]) -> list[Line]:
+    """The rows of a factor's study with their runs."""
+    table = paper_rows.table(f"diagnostic/{name}")
+    rows = zip(table["rows"], by_row(runs, [table])[0].values(), strict=True)
+    return [with_runs(Line(row["row"], {}, overrides=row["overrides"]), mine, Choice()) for row, mine in rows]
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation."""
+    return " ± ".join(f"{value:.1f}" for value in mean_sd(values) if value is not None)
+
+
+def row_cells(line: Line, name: str, learnt: float) -> list[str]:
+    """Row, steps, finished seeds, mIoU, IoU of the factor's own classes, mIoU of each seed, runs not above `learnt`."""
+    values = line.values("miou")
+    seeds = f"{len(values)}, {line.failed} failed" if line.failed else str(len(values))
+    if not values:
+        return [line.label, "", seeds, line.state, "", "", ""]
+    scores = [spread(values), spread(line.values(f"iou_{name}")), ", ".join(f"{value:.1f}" for value in values)]
+    unlearnt = sum(value <= learnt for value in values)
+    return [line.label, f"{line.group.steps:,}", seeds, *scores, f"{unlearnt} of {len(values)}"]
+
+
+def pair_cells(better: Line, worse: Line) -> list[str]:
+    """With, without, difference of our mean mIoU ± standard error, whether it is large."""
+    cells, ours = [better.label, worse.label], [better.values("miou"), worse.values("miou")]
+    if not all(ours):
+        return [*cells, "", ""]
+    difference = np.mean(ours[0]) - np.mean(ours[1])
+    errors = [np.std(values, ddof=1) / math.sqrt(len(values)) for values in ours if len(values) > 1]
+    error = f" ± {math.hypot(*errors):.1f}" if len(errors) == 2 else ""
+    return [*cells, f"{difference:+.1f}{error}", "yes" if difference >= LARGE else "no"]
+
+
+def tables(name: str, lines: Sequence[Line], blind: float) -> str:
+    """The rows of a factor and its pairs of rows."""
+    learnt = (blind + max((value for line in lines for value in line.values("miou")), default=blind)) / 2
+    header = ["row", "steps", "seeds", "mIoU", f"IoU of {name}", "mIoU of each", "unlearnt"]
+    rows = markdown(header, [row_cells(line, name, learnt) for line in lines])
+    known = {line.label: line for line in lines}
+    pairs = [pair_cells(*(known[label] for label in pair.split(" / "))) for pair in PAIRS[name].split("; ")]
+    return f"{rows}\n{markdown(['with', 'without', 'difference', f'at least {LARGE:g}'], pairs)}"
+
+
+def figure(found: Mapping[str, Sequence[Line]], scores: Mapping[str, Scores], path: Path) -> None:
+    """A panel for each factor: a bar for the mean of each row, a dot for each run, a line for each level."""
+    picture, marks = Figure(figsize=(10, 11.5), dpi=110, layout="constrained"), {}
+    for axis, (name, lines) in zip(picture.subplots(3, 2).flat, found.items(), strict=True):
+        least = min([scores[name]["blind"][0], *(value for line in lines for value in line.values("miou"))])
+        left = max(0, 5 * math.floor((least - 8) / 5))
+        for level, style in STYLES.items():
+            axis.axvline(scores[name][level][0], color="black", linestyle=style, linewidth=1.2, label=level)
+        for row, line in enumerate(lines):
+            if not (values := line.values("miou")):
+                axis.text(left + 1, row, line.state, va="center", fontsize=8, color=THEIRS)
+                continue
+            colour = BASE if "head=reference" in line.overrides else THEIRS if row < 2 else OURS
+            axis.barh(row, np.mean(values) - left, left=left, height=0.7, color=colour)
+            axis.text(left + 0.8, row, f"{np.mean(values):.1f}", va="center", fontsize=8, color="white", weight="bold")
+            axis.plot(values, [row] * len(values), "o", ms=4, mfc="white", mec="black", mew=0.8, label="one run")
+        axis.set_yticks(range(len(lines)), [textwrap.fill(line.label, 28) for line in lines])
+        axis.set(title=name, xlim=(left, 101), ylim=(len(lines) - 0.4, -0.6))
+        axis.tick_params(labelsize=8)
+        marks |= {label: mark for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    title = "mIoU, %; the axes do not begin at 0"
+    picture.legend(marks.values(), marks.keys(), title=title, loc="outside lower center", ncols=4, fontsize=9)
+    picture.savefig(path)
+
+
+def sheets(data: Mapping[str, SegDataModule], folder: Path) -> None:
+    """Samples of each factor, and of each a scene beside its `flip`."""
+    pairs = []
+    for name, drawn in data.items():
+        options = [f"data.factor={name}", "split=val", "count=9", f"output={folder / f'diagnostic_{name}.png'}"]
+        samples(compose(["data=context_scenes_hard", *options], "samples"))
+        scenes = (drawn.draw(SEEDS["val"], 0, flip=flip) for flip in (False, True))
+        tiles = [tile for image, mask in scenes for tile in (image, viz.colour_mask(mask, drawn.classes))]
+        pairs.append(viz.caption(viz.sheet(tiles, columns=4), f"{name}: as drawn, and flipped"))
+    viz.save(viz.sheet(pairs, columns=2), folder / "diagnostic_flip.png")
+
+
+def collect(source: Path, folder: Path) -> None:
+    """Copy the run of most steps, then the newest, of each row and seed; a failed one only where none finished."""
+    ended: dict[Path, list[tuple]] = {}
+    for place in (file.parent for file in source.glob("*/*/*/config.yaml")):
+        metrics, config = RunFolder(place).read_metrics(), RunFolder(place).read_config()
+        if (status := metrics.get("status")) in ("finished", "failed"):
+            better = (status == "finished", config["trainer"]["max_steps"], place)
+            ended.setdefault(folder / place.parent.relative_to(source), []).append((*better, metrics, config))
+    for target, runs in ended.items():
+        *_, metrics, config = max(runs)
+        kept = {key: value for key, value in config.items() if key not in ("paths", "run", "resume")}
+        settings = yaml.safe_dump(kept, sort_keys=False, default_flow_style=None, width=120)
+        target.mkdir(parents=True, exist_ok=True)
+        for name, text in {"metrics.json": json.dumps(metrics, indent=1) + "\n", "config.yaml": settings}.items():
+            (target / name).write_text(text.replace(config["run"]["dir"], "RUN").replace(str(ROOT), "."))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs/results/diagnostic")
+    parser.add_argument("--collect", nargs="?", type=Path, const=ROOT / "runs/ablations/diagnostic", metavar="SOURCE")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "docs/pictures")
+    given = parser.parse_args()
+    if given.collect:
+        collect(given.collect, given.folder)
+    runs = find(given.folder)
+    for settings in (run.config["data"] for run in runs if run.config):
+        settings["factors"] = settings["factors"][settings["factor"]]  # those of the others change nothing
+    found = {name: lines_of(name, runs) for name in PAIRS}
+    data = {name: build.datamodule(compose(["data=context_scenes_hard", f"data.factor={name}"])) for name in PAIRS}
+    scores = {name: levels(name, data[name]) for name in PAIRS}
+    cells = [[name, *(f"{miou:.1f} ({own:.1f})" for miou, own in scores[name].values())] for name in PAIRS]
+    print(f"mIoU (IoU of the factor's own classes) by theory:\n\n{markdown(['factor', *STYLES], cells)}")
+    for name, lines in found.items():
+        print(f"### {name}\n\n{tables(name, lines, scores[name]['blind'][0])}")
+    sheets(data, given.pictures)
+    figure(found, scores, given.pictures / "diagnostic.png")
+
+
+if __name__ == "__main__":
+    main()
