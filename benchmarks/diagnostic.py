@@ -48,7 +48,7 @@ PAIRS = {  # rows with / without what the factor is about
     "OCR / OCR, DA relation; OCR / OCR, ACF relation",
     "distractors": "reference, presence supervised / reference, presence not supervised; "
     "CTNet, alpha=0.3, beta=0.1 / CTNet, alpha=0.4, beta=0; "
-    "CTNet, beta=0.4, sigmoid, presence as target / CTNet, alpha=0.4, beta=0",
+    "CTNet, beta=1, sigmoid, presence as target / CTNet, alpha=0.4, beta=0",
     "neighbours": "reference, ideal affinity / reference, uniform affinity; "
     "learnt affinity, supervised / learnt affinity, not supervised; "
     "CPNet, intra prior, affinity loss / CPNet, no prior; "
