@@ -330,8 +330,14 @@ def test_a_fingerprint_tells_scenes_apart():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("data.factor=colour", rf"data\.factor=colour: choose of {', '.join(FACTORS)}"),
-        ("data.factor=[facts,colour,shape]", r"data\.factor=colour,shape: choose of facts"),
+        ("data.factor=colour", rf"data\.factor=colour: choose one or several of {', '.join(FACTORS)}"),
+        ("data.factor=[facts,colour]", r"data\.factor=\['facts', 'colour'\]: choose one or several of facts"),
+        ("data.factor=[facts,facts]", r"each once"),
+        ("data.factor=[]", r"data\.factor=\[\]: choose one or several of facts"),
+        ("data.size=96.5", r"data\.size=96\.5 .*96 to 512"),
+        ("data.noise=-5", r"data\.noise=-5 .*0 or more"),
+        ("data.flip=maybe", r"data\.flip=maybe: .*true or false"),
+        ("data.factors.facts.radius=8.5", r"give a whole number for radius"),
         ("data.size=95", r"data\.size=95 does not make a scene; give 96 to 512 pixels"),
         ("data.size=513", r"data\.size=513 .*96 to 512"),
         (

@@ -1,7 +1,7 @@
 """Generated scenes that separate good context heads: six factors, each aimed at one mechanism of the papers.
 
 A scene shows one factor (`contextseg.data.factors`), described in its file; `factor` chooses one, several or all of
-them. What was measured on them, and how to add one: docs/diagnostic.md.
+them. How to add one: docs/context_scenes_hard.md; what was measured: docs/diagnostic.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,11 +69,13 @@ class ContextScenesHard(SegDataModule):
         num_workers: int = 0,
         transform: TrainTransform | None = None,
     ):
-        chosen = [factor] if isinstance(factor, str) else list(factor or factors)
-        if unknown := set(chosen) - set(factors):
-            raise ConfigError(f"data.factor={','.join(sorted(unknown))}: choose of {', '.join(factors)}")
-        if not SMALLEST <= size <= BANK:
+        chosen = [factor] if isinstance(factor, str) else list(factors if factor is None else factor)
+        if not chosen or len(set(chosen)) < len(chosen) or set(chosen) - set(factors):
+            raise ConfigError(f"data.factor={factor}: choose one or several of {', '.join(factors)}, each once")
+        if not (isinstance(size, int) and SMALLEST <= size <= BANK):
             raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
+        if noise < 0 or not isinstance(flip, bool):
+            raise ConfigError(f"data.noise={noise} data.flip={flip}: give a noise of 0 or more, flip true or false")
         kinds = [factors[name] for name in chosen]
         classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
         self.classes = replace(classes, groups={name: ids for name, ids in classes.groups.items() if name in chosen})

@@ -1,1 +1,1 @@
-"""The factors of `context_scenes_hard`, one per file; docs/diagnostic.md says how to add one."""
+"""The factors of `context_scenes_hard`, one per file; docs/context_scenes_hard.md says how to add one."""

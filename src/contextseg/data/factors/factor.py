@@ -18,6 +18,7 @@ class Factor:
 
     paints: ClassVar[tuple[str, ...]]
     thin: ClassVar[tuple[str, ...]] = ()
+    real: ClassVar[tuple[str, ...]] = ()  # settings that need not be whole numbers
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """Image float32 (size, size, 3) RGB, mask uint8 (size, size) of positions in `paints`.
@@ -28,7 +29,12 @@ class Factor:
         raise NotImplementedError
 
     def require(self, holds: bool, wanted: str) -> None:
-        """Raises `ConfigError` with the settings and what is wanted of them unless it `holds`."""
+        """Raises `ConfigError` with the settings and what is wanted, unless it `holds` and all are numbers."""
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float) if name in self.real else int):
+                raise ConfigError(
+                    f"data.factors: {self}: give a {'' if name in self.real else 'whole '}number for {name}"
+                )
         if not holds:
             raise ConfigError(f"data.factors: {self} makes no scene; give {wanted}")
 

@@ -1,9 +1,9 @@
-"""Facts: more of them than one pooled vector hands out. Each of several materials is light or dark, card by card.
+"""Facts: several independent ones that share their classes. Each of several materials is light or dark, card by card.
 
 Aimed at the number of vectors that gather context: AGLN's descriptors, OCR's regions. The ground is a mosaic of
 materials that differ in hue, alike in texture and brightness. A card for each lies in the strip of foliage, lighter or
 darker than the material itself, and by it all tiles of the material are of class `light_tile` or `dark_tile`, whatever
-the others are. A single vector must hold every pair of hue and brightness, and each pixel must find its own in it.
+the others are. A single vector may hold every pair of hue and brightness, but each pixel must then look its own up.
 """
 
 import numpy as np

@@ -19,6 +19,7 @@ class Matching(Factor):
     """
 
     paints = ("foliage", "light_field", "dark_field")
+    real = ("distance",)
 
     def __init__(self, *, colours: int = 5, distance: float = 90, cells: int = 8, radius: int = 8, strip: int = 26):
         self.colours, self.distance, self.cells, self.radius, self.strip = colours, distance, cells, radius, strip

@@ -20,6 +20,7 @@ class Neighbours(Factor):
     """
 
     paints = ("light_area", "dark_area")
+    real = ("tint",)
 
     def __init__(self, *, groups: int = 4, cells: int = 10, tint: float = 40, radius: int = 7):
         self.groups, self.cells, self.tint, self.radius = groups, cells, tint, radius

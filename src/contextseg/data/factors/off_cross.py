@@ -2,7 +2,7 @@
 
 Aimed at recurrence: CCNet's second loop. A parasol or a car stands in one corner of a broad angle of foliage and
 decides the ground opposite, sand and sea or road and glass. One criss-cross step brings to a pixel what lies in its own
-row and column, which is foliage far from the cue; the second brings what that foliage has seen.
+row and column, which is foliage: only that near the cue has seen it by convolution. A second step brings the rest.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ class OffCross(Factor):
     """A cue of `radius` pixels; `angle`, the width of the foliage, as a share of the image's."""
 
     paints = ("foliage", "sand", "road", "sea", "glass", "parasol", "car")
+    real = ("angle",)
 
     def __init__(self, *, angle: float = 0.42, radius: int = 9):
         self.angle, self.radius = angle, radius
