@@ -57,23 +57,18 @@ def gains(rng: np.random.Generator, *shape: int, spread: float = 0.12) -> np.nda
     return 1 + rng.uniform(-spread, spread, shape).astype(np.float32)
 
 
-def wavy_line(
-    rng: np.random.Generator, shape: tuple[int, int], middle: tuple[float, float] = (0.35, 0.65)
-) -> np.ndarray:
-    """Signed distance (H, W) in pixels, about, from a wavy line of random angle.
-
-    It goes through a point whose place, as shares of the sides, is drawn from `middle`.
-    """
-    along, across = turned(rng, shape, *(rng.uniform(*middle, 2) * shape))
+def wavy_line(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Signed distance (H, W) in pixels, about, from a wavy line of random angle through the middle part."""
+    along, across = turned(rng, shape, *(rng.uniform(0.35, 0.65, 2) * shape))
     frequency, phase = np.float32(rng.uniform(0.08, 0.14)), np.float32(rng.uniform(0, 2 * np.pi))
     return across + 4 * np.sin(frequency * along + phase)
 
 
-def patch(rng: np.random.Generator, texture: int, shape: tuple[int, int], spread: float = 0.12) -> np.ndarray:
+def patch(rng: np.random.Generator, texture: int, shape: tuple[int, int]) -> np.ndarray:
     """A texture of the bank in its own colours (H, W, 3), each channel with a gain of its own."""
     height, width = shape
     pattern = crop(rng, bank()[texture], max(shape))[:height, :width, None]
-    return (BASE[texture] + AMPLITUDE[texture] * pattern) * gains(rng, 3, spread=spread)
+    return (BASE[texture] + AMPLITUDE[texture] * pattern) * gains(rng, 3)
 
 
 def mosaic(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:

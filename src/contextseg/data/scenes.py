@@ -18,6 +18,7 @@ class Scenes(Source):
     def __init__(self, draw: partial, *, seed: int, count: int, num_classes: int):
         super().__init__(num_classes)
         self.draw, self.seed, self.count = draw, seed, count
+        self.settings = repr(sorted(draw.keywords.items()))
         self._drawn: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
@@ -30,5 +31,4 @@ class Scenes(Source):
 
     def fingerprint(self, index: int) -> str:
         """Of what decides the scene; no need to draw it."""
-        settings = sorted(self.draw.keywords.items())
-        return digest(repr((settings, self.seed, index)).encode())
+        return digest(f"({self.settings}, {self.seed}, {index})".encode())
