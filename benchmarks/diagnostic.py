@@ -8,9 +8,12 @@ first copies there what ended below SOURCE (runs/ablations/diagnostic).
 A level is the mIoU over the factor's classes to be expected on 300 scenes of val, without void. Context decides a pixel
 that the generator's `flip` labels anew, but for cues; all others count as right. `blind` guesses each by a fair coin.
 `sight` knows those that see some repainted cue, theirs or not, within 35 px: a cell of backbone=tiny with a 3x3 head
-sees 27 to each side, the interpolation of the logits adds up to 8. `unbound` also knows what all cues say, not which is
-whose: of facts and matching it says for all what most cues say; of neighbours, where they are balanced, it guesses; of
-the others it knows all. It is what one vector gives without a lookup, no limit of what a vector can hold.
+sees 27 to each side, the interpolation of the logits adds up to 8. `linear` knows elsewhere what one vector says to all
+pixels by a linear rule. Where one cue decides, or one for each class, that is all. Of facts, matching and neighbours it
+is the better of two: what most cues say, or of which kind the nearer mean is, of the colours that light cues go with
+and of those that dark ones go with. A network with a hidden layer behind its vector may learn more than that.
+`one_loop`, of off_cross: sight, and pixels that share a row or column, give or take the 16 px of a 3x3 convolution and
+the interpolation, with a cell that sees the cue: the most that one criss-cross step brings.
 A run is `unlearnt` if it ended no more than half way from blind to the best run of its factor.
 """
 
@@ -24,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import binary_fill_holes, maximum_filter, minimum_filter, uniform_filter
 
 from contextseg import build, paper_rows, viz
 from contextseg.config import compose
@@ -39,10 +42,11 @@ from contextseg.run_folder import RunFolder
 from contextseg.samples import samples
 
 ROOT = Path(__file__).resolve().parents[1]
-SCENES, SIGHT, CUE = 300, 35, 9  # CUE: pixels; smaller holes in a cue that `flip` leaves as they look belong to it
+SCENES, CELL, SIGHT = 300, 27, 35  # CELL, SIGHT: pixels to each side that a cell sees, and with interpolation a pixel
+CUE, SMOOTH = 9, 7  # pixels: gaps in a cue that `flip` leaves as they look belong to it; what smooths the texture
 LARGE = 5.0  # a difference of mIoU that separates two rows
-STYLES = {"blind": ":", "sight": "--", "unbound": "-."}
-FACTS = {"facts": "materials", "matching": "colours"}  # what there are as many of as cues that are light or dark
+STYLES = {"blind": ":", "sight": "--", "linear": "-.", "one_loop": (0, (5, 1))}
+BY_COLOUR = ("facts", "matching", "neighbours")  # factors in which a light or dark cue goes with a colour
 PAIRS = {  # rows with / without what the factor is about
     "facts": "reference, 16 descriptors / reference, 1 descriptor; AGLN-, N=64 / AGLN-, N=1",
     "matching": "reference, a query for each pixel / reference, one query for all; "
@@ -62,22 +66,46 @@ PAIRS = {  # rows with / without what the factor is about
 Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's own classes
 
 
-def pixels(data: SegDataModule, index: int) -> np.ndarray:
-    """For each pixel of a scene that is not void: label, label after `flip`, decided by context, in sight; (4, P)."""
+def dilated(area: np.ndarray, reach: int) -> np.ndarray:
+    """An area (H, W), and what is no more than `reach` pixels from it."""
+    return maximum_filter(area, 2 * reach + 1)
+
+
+def known(name: str, data: SegDataModule, index: int) -> dict[str, np.ndarray]:
+    """Of each pixel of a scene that is not void (P,): `label`, that after `flip`, and whether context `decided` it.
+
+    The others say whether it is right by what it sees (`sight`), by what `most` cues say, by the `nearer` mean colour,
+    and by what one criss-cross step brings (`cross`).
+    """
     image, mask = data.draw(SEEDS["val"], index)
     flipped_image, flipped = data.draw(SEEDS["val"], index, flip=True)
     repainted = (image != flipped_image).any(-1)
-    cue = minimum_filter(maximum_filter(repainted, CUE), CUE)  # the holes filled
+    cue = dilated(binary_fill_holes(minimum_filter(maximum_filter(repainted, CUE), CUE)), 1)  # with its frame
     decided = (mask != flipped) & (flipped != IGNORE_INDEX) & ~cue
-    seen = maximum_filter(repainted, 2 * SIGHT + 1)
-    return np.stack([mask, flipped, decided, seen])[:, mask != IGNORE_INDEX].astype(int)
+    near = dilated(repainted, CELL)
+    right = {
+        "sight": dilated(repainted, SIGHT),
+        "cross": dilated(near.any(0) | near.any(1)[:, None], 2 * (SIGHT - CELL)),
+    }
+    if name in BY_COLOUR:
+        colours = (image.astype(np.float32) + flipped_image) / 2  # a card of `facts` is its hue, whatever it says
+        shown = cue & (mask != flipped) & ~dilated(repainted, 1)  # what frames and rings surround
+        shown = shown if shown.any() else repainted
+        light, dark = (shown & (mask == kind) for kind in np.unique(mask[decided | (cue & (mask != flipped))])[[0, -1]])
+        means = [colours[kind].mean(0) if kind.any() else np.full(3, np.inf) for kind in (light, dark)]
+        smooth = uniform_filter(colours, (SMOOTH, SMOOTH, 1))
+        to_light, to_dark = (np.linalg.norm(smooth - mean, axis=-1) for mean in means)
+        right["nearer"] = (to_light < to_dark) == (mask < flipped)
+        right["most"] = (light.sum() > dark.sum()) == (mask < flipped)
+    known = {"label": mask, "flipped": flipped, "decided": decided, **right}
+    return {kind: values[mask != IGNORE_INDEX].astype(int) for kind, values in known.items()}
 
 
-def iou(scenes: np.ndarray, classes: int, right: float, sight: bool) -> np.ndarray:
-    """`pixels` (4, P) -> IoU (K,), %, if what context decides has the chance `right`, or 1 where seen by `sight`."""
-    label, flipped, decided, seen = scenes
-    wrong = (1 - right) * (decided & ~(seen & sight))
-    cells = classes * label + np.stack([label, np.where(decided, flipped, label)])  # row truth, column guess
+def iou(scenes: Mapping[str, np.ndarray], classes: int, right: np.ndarray | float) -> np.ndarray:
+    """`known` of all pixels (P,), the chance to be `right` where context decides -> IoU (classes,), %."""
+    label, decided = scenes["label"], scenes["decided"]
+    wrong = (1 - right) * decided
+    cells = classes * label + np.stack([label, np.where(decided, scenes["flipped"], label)])  # row truth, column guess
     counts = np.bincount(cells.ravel(), np.concatenate([1 - wrong, wrong]), classes**2).reshape(classes, classes)
     return 100 * counts.diagonal() / (counts.sum(0) + counts.sum(1) - counts.diagonal())
 
@@ -85,13 +113,19 @@ def iou(scenes: np.ndarray, classes: int, right: float, sight: bool) -> np.ndarr
 def levels(name: str, data: SegDataModule) -> Scores:
     """The levels of a factor."""
     own = [data.classes.names.index(label) for label in data.classes.groups[name]]
-    scenes = np.concatenate([pixels(data, index) for index in range(SCENES)], axis=1)
-    vector = 0.5 if name == "neighbours" else 1.0
-    if m := getattr(data.draw.keywords["factors"][0], FACTS.get(name, ""), 0):  # E[max(k, m - k)] / m, k light of m
-        vector = sum(math.comb(m, k) * max(k, m - k) for k in range(m + 1)) / 2**m / m
-    guesses = {"blind": (0.5, False), "sight": (0.5, True), "unbound": (vector, True)}
-    scores = {level: iou(scenes, len(data.classes), *guess) for level, guess in guesses.items()}
-    return {level: (score.mean(), score[own].mean()) for level, score in scores.items()}
+    found = [known(name, data, index) for index in range(SCENES)]
+    scenes = {kind: np.concatenate([scene[kind] for scene in found]) for kind in found[0]}
+    seen = scenes["sight"]
+    rights = {"blind": [np.full(len(seen), 0.5)], "sight": [np.where(seen, 1, 0.5)], "linear": [np.ones(len(seen))]}
+    if name in BY_COLOUR:
+        rights["linear"] = [seen | scenes[rule] for rule in ("most", "nearer")]
+    if name == "off_cross":
+        rights["one_loop"] = [np.where(seen | scenes["cross"], 1, 0.5)]
+    scores = {}
+    for level, ways in rights.items():
+        best = max((iou(scenes, len(data.classes), right) for right in ways), key=np.mean)
+        scores[level] = best.mean(), best[own].mean()
+    return scores
 
 
 def lines_of(name: str, runs: Iterable[Run]) -> list[Line]:
@@ -148,8 +182,8 @@ def figure(found: Mapping[str, Sequence[Line]], scores: Mapping[str, Scores], pa
     for axis, (name, lines) in zip(picture.subplots(math.ceil(len(found) / 2), 2).flat, found.items(), strict=False):
         least = min([scores[name]["blind"][0], *(value for line in lines for value in line.values("miou"))])
         left = max(0, 5 * math.floor((least - 8) / 5))
-        for level, style in STYLES.items():
-            axis.axvline(scores[name][level][0], color="black", linestyle=style, linewidth=1.2, label=level)
+        for level, (score, _) in scores[name].items():
+            axis.axvline(score, color="black", linestyle=STYLES[level], linewidth=1.2, label=level)
         for row, line in enumerate(lines):
             if not (values := line.values("miou")):
                 axis.text(left + 1, row, line.state, va="center", fontsize=8, color=THEIRS)
@@ -210,7 +244,10 @@ def main() -> None:
     found = {name: lines_of(name, runs) for name in PAIRS}
     data = {name: build.datamodule(compose(["data=context_scenes_hard", f"data.factor={name}"])) for name in PAIRS}
     scores = {name: levels(name, data[name]) for name in PAIRS}
-    cells = [[name, *(f"{miou:.1f} ({own:.1f})" for miou, own in scores[name].values())] for name in PAIRS]
+    cells = []
+    for name, score in scores.items():
+        found_levels = (score.get(level) for level in STYLES)
+        cells.append([name, *(f"{level[0]:.1f} ({level[1]:.1f})" if level else "" for level in found_levels)])
     print(f"mIoU (IoU of the factor's own classes) by theory:\n\n{markdown(['factor', *STYLES], cells)}")
     for name, lines in found.items():
         print(f"### {name}\n\n{tables(name, lines, scores[name]['blind'][0])}")

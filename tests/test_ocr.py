@@ -27,6 +27,7 @@ RELATIONS = ("ocr", "double_attention", "acf")
 VARIANTS = {
     "ocr": (OCRHead, {}),
     "unsupervised": (OCRHead, {"region_supervision": False}),
+    "many_regions": (OCRHead, {"region_supervision": False, "regions": 7}),
     "da_scheme": (OCRHead, {"relation": "double_attention"}),
     "acf_scheme": (OCRHead, {"relation": "acf"}),
     "aspp": (OCRHead, {"aspp_rates": (1, 2)}),
@@ -103,7 +104,7 @@ def slow_ocr(head, features):
     return torch.stack(outputs)
 
 
-@pytest.mark.parametrize("name", ["ocr", "da_scheme", "acf_scheme", "aspp", "one_map"])
+@pytest.mark.parametrize("name", ["ocr", "many_regions", "da_scheme", "acf_scheme", "aspp", "one_map"])
 def test_ocr_is_its_equations(name):
     head = slow.prepare(variant(name))
     (features,) = inputs(head, dtype=torch.float64)
@@ -194,6 +195,7 @@ def test_refinement_classifies_features_and_coarse_maps_together():
 
 ZERO = {  # by algebra: a softmax over the biased axis, or a batch norm, takes the bias out again
     ("unsupervised", "coarse.bias"),
+    ("many_regions", "coarse.bias"),
     ("danet", "position_attention.key.bias"),
     ("danet_slim", "position_attention.key.bias"),
     ("danet_slim", "position_attention.value.bias"),
@@ -265,6 +267,22 @@ def test_the_maps_of_ocr_are_shares_and_tell_where_context_is_from(relation):
 def test_an_unknown_relation_is_refused():
     with pytest.raises(ConfigError, match=r"head.relation=da.*double_attention"):
         OCRHead([6, 7], K, relation="da")
+
+
+@pytest.mark.parametrize("settings", [{"regions": 7}, {"regions": 0, "region_supervision": False}])
+def test_regions_without_labels_cannot_be_supervised(settings):
+    with pytest.raises(ConfigError, match=rf"head.regions={settings['regions']}: .*head.region_supervision=false"):
+        OCRHead([6, 7], K, **settings)
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_more_regions_than_classes(relation):
+    head = OCRHead([6, 7], K, channels=8, relation=relation, region_supervision=False, regions=9).eval()
+    (features,) = inputs(head, batch=1)
+    with record_attention(head) as heard:
+        output = head(features)
+    assert output.logits.shape == (1, K, 3, 4)
+    assert (heard["regions"][0].shape, heard["attention.pixel_region"][0].shape) == ((1, 9, 12), (1, 12, 9))
 
 
 # the rows of the paper's tables

@@ -11,7 +11,7 @@ from contextseg.attention import record_attention
 from contextseg.classes import class_set
 from contextseg.config import compose
 from contextseg.contract import ConfigError
-from contextseg.heads.reference import MECHANISMS, ReferenceHead
+from contextseg.heads.reference import DETAILS, MECHANISMS, ReferenceHead
 from contextseg.layers.resize import resize
 
 K, CHANNELS = 5, 8
@@ -27,7 +27,8 @@ WAYS = [
     {"mechanism": "affinity", "affinity": "ideal"},
     {"mechanism": "affinity", "affinity": "uniform"},
     {"mechanism": "detail"},
-    {"mechanism": "detail", "detail": False},
+    {"mechanism": "detail", "detail": "added"},
+    {"mechanism": "detail", "detail": "none"},
 ]
 LOSSES = {
     "presence": ["loss=cp", "loss.term.cp.target=presence", "loss.term.cp.activation=sigmoid"],
@@ -121,7 +122,12 @@ def slow_head(head, way, features, labels):
     y = torch.stack(fused)
     if way["mechanism"] == "detail":
         y = resize(y, features[0].shape[-2:])
-        y = head.smooth(y + head.lateral(features[0]) if way.get("detail", True) else y)
+        if (detail := way.get("detail", "gated")) != "none":
+            fine = head.lateral(features[0])
+            if detail == "gated":
+                gate = [[linear(head.gate, z).sigmoid() for z in image.flatten(1).T] for image in y]
+                fine = fine * torch.stack([torch.stack(g, dim=1).unflatten(1, y.shape[2:]) for g in gate])
+            y = y + fine
     return head.classifier(y)
 
 
@@ -156,13 +162,23 @@ def test_without_queries_all_pixels_have_one_context(queries):
     assert (spread > 1e-3).all() if queries else (spread < 1e-12).all()
 
 
-@pytest.mark.parametrize("detail", [True, False])
+@pytest.mark.parametrize("detail", DETAILS)
 def test_without_detail_the_finer_map_changes_nothing(detail):
     head = head_of({"mechanism": "detail", "detail": detail})
     (fine, coarse), _, _ = inputs()
     logits = head([fine, coarse]).logits
     assert logits.shape == (2, K, 4, 6)
-    assert torch.equal(head([torch.randn_like(fine), coarse]).logits, logits) is not detail
+    assert torch.equal(head([torch.randn_like(fine), coarse]).logits, logits) is (detail == "none")
+
+
+@pytest.mark.parametrize(("detail", "a_sum"), [("gated", False), ("added", True)])
+def test_only_a_gate_makes_more_of_deep_map_and_detail_than_a_sum(detail, a_sum):
+    """In a sum, what the fine map changes does not depend on the deep one."""
+    head = head_of({"mechanism": "detail", "detail": detail})
+    (fine, coarse), _, _ = inputs()
+    other_fine, other_coarse = torch.randn_like(fine), torch.randn_like(coarse)
+    changes = [head([fine, deep]).logits - head([other_fine, deep]).logits for deep in (coarse, other_coarse)]
+    assert torch.allclose(*changes, atol=1e-9) is a_sum
 
 
 @every_way
@@ -265,6 +281,7 @@ def test_the_ideal_affinity_is_an_oracle():
         ({"mechanism": "gating"}, f"head.mechanism=gating: choose {', '.join(MECHANISMS)}"),
         ({"mechanism": "affinity", "affinity": "given"}, "head.affinity=given: choose learnt, ideal, uniform"),
         ({"affinity": "given"}, "head.affinity=given"),
+        ({"mechanism": "detail", "detail": True}, "head.detail=True: choose gated, added, none"),
         ({"mechanism": "descriptors", "num_descriptors": 0}, "head.num_descriptors=0: give 1 or more"),
     ],
 )

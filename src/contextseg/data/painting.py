@@ -87,6 +87,15 @@ def dealt(rng: np.random.Generator, kinds: int, cells: int) -> np.ndarray:
     return np.concatenate([rng.permutation(kinds), rng.integers(kinds, size=cells)])[:cells]
 
 
+def circle(rng: np.random.Generator, count: int, distance: float) -> np.ndarray:
+    """Colours (count, 3) equally spaced on a circle of random plane and middle, `distance` from one to the next."""
+    plane = np.linalg.qr(rng.standard_normal((3, 2)))[0]  # (3, 2), orthonormal columns
+    angles = 2 * np.pi * (np.arange(count) / count + rng.uniform())
+    radius = distance / (2 * np.sin(np.pi / count))
+    points = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
+    return (rng.uniform(100, 160, 3) + points).astype(np.float32)
+
+
 def apart(candidates: np.ndarray, count: int, distance: float) -> np.ndarray:
     """The first `count` of the candidates (N, 3) that are `distance` apart; if there are too few, less far apart."""
     chosen: list[np.ndarray] = []

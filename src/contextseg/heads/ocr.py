@@ -42,6 +42,8 @@ class OCRHead(Head):
                         (HRNet with neck=concat, Section 3.3)
     region_supervision  false: the coarse maps learn from the main loss alone, and the loss term `aux` gets an FCN head
                         on stage 3 (Table 1)
+    regions             how many soft ones; null: one per class, as published. Another number has no labels, and needs
+                        region_supervision=false
     relation            of pixel and region (Table 1): "ocr"; "double_attention", from the pixel only; "acf", the coarse
                         map itself
     aspp_rates          dilation rates of ASPP-OCR, (12, 24, 36); none: plain OCR
@@ -72,6 +74,7 @@ class OCRHead(Head):
         key_channels: int | None = None,
         region_source: int = -2,
         region_supervision: bool = True,
+        regions: int | None = None,
         relation: str = "ocr",
         aspp_rates: Sequence[int] = (),
         aspp_beside: bool = False,
@@ -90,6 +93,9 @@ class OCRHead(Head):
         super().__init__()
         if aspp_beside and not aspp_rates:
             raise ConfigError("head.aspp_beside=true without ASPP: give head.aspp_rates, such as [12,24,36]")
+        if regions is not None and (regions < 1 or region_supervision):
+            raise ConfigError(f"head.regions={regions}: give 1 or more, with head.region_supervision=false (no labels)")
+        regions = regions or num_classes
         key_channels = key_channels or channels // 2
         graph = {"bias": bias, "leaky": leaky}
         entry = {"bias": entry_bias, "leaky": leaky}
@@ -99,7 +105,7 @@ class OCRHead(Head):
         self.region_source = max(region_source, -len(in_channels))
         self.coarse = pixel_classifier(
             in_channels[self.region_source],
-            num_classes,
+            regions,
             kernel_size=coarse_kernel,
             channels=coarse_channels,
             dropout=coarse_dropout,
@@ -116,7 +122,7 @@ class OCRHead(Head):
                 channels, key_channels, transform_layers=transform_layers, scale=scale, **graph
             )
         elif relation == "double_attention":
-            self.attention = PixelRelation(channels, key_channels, num_classes, **graph)
+            self.attention = PixelRelation(channels, key_channels, regions, **graph)
         elif relation == "acf":
             self.attention = CoarseRelation(channels, key_channels, **graph)
         else:
@@ -127,14 +133,17 @@ class OCRHead(Head):
             self.fuse = ConvNormAct(2 * channels, channels, **graph)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        self.regions = AttentionTap()  # (B, K, hw), rows sum to 1
+        self.regions = AttentionTap()  # (B, M, hw) of M regions, rows sum to 1
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps."""
-        coarse = self.coarse(features[self.region_source])  # (B, K, h', w')
+        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps.
+
+        There are M = K regions, unless `regions` says otherwise.
+        """
+        coarse = self.coarse(features[self.region_source])  # (B, M, h', w')
         x = self.reduce(features[-1])  # (B, C, h, w)
-        maps = resize(coarse, x.shape[-2:], self.align_corners)  # (B, K, h, w)
-        vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, K)
+        maps = resize(coarse, x.shape[-2:], self.align_corners)  # (B, M, h, w)
+        vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, M)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
         if self.aspp_beside:
             z = self.fuse(features[-1], y)

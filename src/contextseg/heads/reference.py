@@ -13,8 +13,10 @@ Made for docs/diagnostic.md: where the two differ, the data ask for that mechani
     affinity     which pixels share a class; the mean over those that do and over those that do not (CPNet). It is
                  "learnt", sigmoid(q k / sqrt(d)), with loss=affinity or, without its supervision, loss=ce; or "ideal",
                  from the ground truth, an oracle. Without: "uniform", both are the mean over the image
-    detail       the mean; after the 1x1 conv the map is brought to stride 4, where the backbone's map of that stride is
-                 added (AGLN's decoder). Without: detail=false, nothing is added
+    detail       the mean; the map is brought to stride 4, where the backbone's map of that stride comes in: "gated",
+                 each of its channels multiplied by what the deep map says at that place, sigmoid(1x1 conv) (AGLN's
+                 refinement), or "added" as it is. Without: "none". The classifier follows at once, so that nothing but
+                 the gate makes more of the two than a sum
 """
 
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ from contextseg.layers.resize import resize
 EMITS = {"presence": "class_probability", "affinity": "prior_logits"}
 MECHANISMS = ("mean", "descriptors", "relation", "presence", "affinity", "detail")
 AFFINITIES = ("learnt", "ideal", "uniform")
+DETAILS = ("gated", "added", "none")
 
 
 class ReferenceHead(Head):
@@ -42,9 +45,9 @@ class ReferenceHead(Head):
     num_descriptors  N of "descriptors"
     queries          false: one query for all pixels ("relation")
     affinity         "learnt", "ideal" or "uniform" ("affinity")
-    detail           false: the map of stride 4 is not added ("detail")
+    detail           "gated", "added" or "none" ("detail")
 
-    Raises `ConfigError` for an unknown mechanism or affinity, or no descriptor.
+    Raises `ConfigError` for an unknown mechanism, affinity or detail, or no descriptor.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class ReferenceHead(Head):
         num_descriptors: int = 16,
         queries: bool = True,
         affinity: str = "learnt",
-        detail: bool = True,
+        detail: str = "gated",
     ):
         super().__init__()
         if mechanism not in MECHANISMS:
@@ -67,6 +70,8 @@ class ReferenceHead(Head):
             raise ConfigError(f"head.num_descriptors={num_descriptors}: give 1 or more")
         if affinity not in AFFINITIES:
             raise ConfigError(f"head.affinity={affinity}: choose {', '.join(AFFINITIES)}")
+        if detail not in DETAILS:
+            raise ConfigError(f"head.detail={detail}: choose {', '.join(DETAILS)}")
         self.mechanism, self.queries = mechanism, queries
         self.affinity = affinity if mechanism == "affinity" else None
         self.needs_mask = self.affinity == "ideal"
@@ -87,8 +92,8 @@ class ReferenceHead(Head):
         self.relation = AttentionTap()  # of "relation" and a learnt affinity (B, hw, hw), row = pixel, column = partner
         self.fuse = ConvNormAct((3 if mechanism == "affinity" else 2) * channels, channels)
         if mechanism == "detail":
-            self.lateral = ConvNormAct(in_channels[-2], channels) if detail else None
-            self.smooth = ConvNormAct(channels, channels, 3)
+            self.lateral = ConvNormAct(in_channels[-2], channels) if detail != "none" else None
+            self.gate = nn.Conv2d(channels, channels, 1) if detail == "gated" else None
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> SegOutput:
@@ -119,7 +124,7 @@ class ReferenceHead(Head):
         y = self.fuse(torch.cat([x, context], dim=1))  # (B, C', h, w)
         if self.mechanism == "detail":
             y = resize(y, features[-2].shape[-2:], False)  # (B, C', h', w')
-            y = self.smooth(y if self.lateral is None else y + self.lateral(features[-2]))
+            y = self.refined(y, features[-2])
         return SegOutput(self.classifier(y), extras)
 
     def described(self, x: Tensor) -> Tensor:
@@ -141,6 +146,13 @@ class ReferenceHead(Head):
         same = same.expand(len(x), pixels.shape[2], pixels.shape[2])
         parts = [pixels @ (part / part.sum(-1, keepdim=True).clamp(min=1e-3)).mT for part in (same, 1 - same)]
         return torch.cat(parts, dim=1).unflatten(2, x.shape[-2:])
+
+    def refined(self, y: Tensor, fine: Tensor) -> Tensor:
+        """Deep map (B, C', h, w), fine map (B, C, h, w) -> (B, C', h, w): the deep one with the detail of the other."""
+        if self.lateral is None:
+            return y
+        detail = self.lateral(fine)
+        return y + (detail if self.gate is None else self.gate(y).sigmoid() * detail)
 
     def products(self, x: Tensor) -> Tensor:
         """(B, C', h, w) -> products of queries and keys over the root of their width (B, hw, hw), row = pixel."""

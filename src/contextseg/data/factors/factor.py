@@ -30,13 +30,16 @@ class Factor:
 
     def require(self, holds: bool, wanted: str) -> None:
         """Raises `ConfigError` with the settings and what is wanted, unless it `holds` and all are numbers."""
+        option = (
+            f"data.factors.{type(self).__module__.rpartition('.')[2]}"  # a factor's file and its settings share a name
+        )
         for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, (int, float) if name in self.real else int):
-                raise ConfigError(
-                    f"data.factors: {self}: give a {'' if name in self.real else 'whole '}number for {name}"
-                )
+                kind = "number" if name in self.real else "whole number"
+                raise ConfigError(f"{option}.{name}={value}: give a {kind}")
         if not holds:
-            raise ConfigError(f"data.factors: {self} makes no scene; give {wanted}")
+            settings = ", ".join(f"{name}={value}" for name, value in sorted(vars(self).items()))
+            raise ConfigError(f"{option} ({settings}) makes no scene; give {wanted}")
 
     def __repr__(self) -> str:
         """Name and settings: what decides the scenes, beside seed and index."""

@@ -17,7 +17,7 @@ class Facts(Factor):
 
     paints = ("foliage", "light_tile", "dark_tile")
 
-    def __init__(self, *, materials: int = 4, cells: int = 7, radius: int = 8, strip: int = 24):
+    def __init__(self, *, materials: int = 8, cells: int = 10, radius: int = 6, strip: int = 24):
         self.materials, self.cells, self.radius, self.strip = materials, cells, radius, strip
         self.require(materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
         self.require(2 <= radius <= strip // 2 <= SMALLEST // 4, f"2 <= radius <= strip / 2 <= {SMALLEST // 4}")

@@ -3,18 +3,19 @@
 Aimed at telling context of one's own class from that of others: CPNet's intra and inter prior and its affinity loss.
 Groups of areas, told apart by tints that differ from image to image, lie across each other. Along one side of the
 image each group has an area with a ring, a light one in half of the groups, a dark one in the others; all areas of a
-group are of class `light_area` or `dark_area`. Pooling over the image always finds as many rings of each kind; whose is
-which, only who separates the groups.
+group are of class `light_area` or `dark_area`. Pooling over the image always finds as many rings of each kind, and the
+same mean tint with the light as with the dark ones: the tints lie on a circle, by turns of either class. Whose ring is
+which, only who separates the groups knows.
 """
 
 import numpy as np
 
 from contextseg.data.factors.factor import SMALLEST, Factor
-from contextseg.data.painting import apart, grained, grid, nearest
+from contextseg.data.painting import circle, grained, grid, nearest
 
 
 class Neighbours(Factor):
-    """`groups` (an even number), `cells` areas, their colours `tint` grey levels apart (RGB) or nearly so.
+    """`groups` (an even number), `cells` areas; `tint`, how far a colour is from the next, in grey levels (RGB).
 
     The rings are of `radius` pixels, 3 thick.
     """
@@ -24,19 +25,22 @@ class Neighbours(Factor):
 
     def __init__(self, *, groups: int = 4, cells: int = 10, tint: float = 40, radius: int = 7):
         self.groups, self.cells, self.tint, self.radius = groups, cells, tint, radius
-        self.require(groups >= 2 and groups % 2 == 0 and cells > groups, "an even number of groups, and more cells")
+        self.require(
+            groups >= 4 and groups % 2 == 0 and cells > groups, "an even number of groups from 4, and more cells"
+        )
         self.require(0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
         self.require(5 * radius * groups < 2 * SMALLEST, f"radius groups < {2 * SMALLEST / 5:g}, so that no rings meet")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""
-        dark = rng.permutation(self.groups) % 2 ^ flip
+        order = rng.permutation(self.groups)
+        dark = order % 2 ^ flip
         group = np.concatenate([np.arange(self.groups), rng.integers(self.groups, size=self.cells - self.groups)])
         along = (np.arange(self.groups) + rng.uniform(0.4, 0.6, self.groups)) * size / self.groups
         first = np.stack([rng.uniform(10, 14, self.groups), along], axis=1)
         others = rng.uniform((40, 0), (size, size), (self.cells - self.groups, 2))
         areas = group[nearest(np.concatenate([first, others]), (size, size))]
-        colours = apart(rng.uniform(85, 175, (400, 3)).astype(np.float32), self.groups, self.tint)
+        colours = circle(rng, self.groups, self.tint)[order]
         image = grained(rng, colours, areas, amplitude=16)
         mask = dark[areas].astype(np.uint8)
 

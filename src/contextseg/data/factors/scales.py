@@ -1,9 +1,10 @@
-"""Scales: large uniform areas against thin and small objects, one fact for both.
+"""Scales: large uniform areas against thin and small objects, one fact for both, and detail that misleads without it.
 
 Aimed at AGLN's two halves, global enhancement and local refinement (channel resampling, spatial gating). A parasol or a
-car in the strip of foliage says whether the ground is sand and sea or road and glass, and whether the thin lines on it
-are poles or rails; pebbles of a few pixels lie between. Global context without detail loses the lines, detail without
-context cannot name them.
+car in the strip of foliage says whether the ground is sand and sea or road and glass. Thin lines lie on it in pairs, a
+dark and a light one side by side: by the parasol the dark ones are poles and the light ones rails, by the car the other
+way round. Pebbles of a few pixels lie between. Global context without detail loses the lines; detail without context
+cannot name them; nor can a sum of the two, for what a dark line says is turned over by the cue.
 """
 
 import numpy as np
@@ -13,14 +14,18 @@ from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, grid, paint_cu
 
 
 class Scales(Factor):
-    """`lines` lines 2 pixels wide and `pebbles` of 2 pixels radius; a cue of `radius` in a strip of height `strip`."""
+    """`lines` pairs of lines 2 pixels wide, `gap` from middle to middle, and `pebbles` of 2 pixels radius.
+
+    The cue is of `radius` pixels, in a strip of height `strip`.
+    """
 
     paints = ("foliage", "sand", "road", "sea", "glass", "parasol", "car", "pole", "rail", "pebble")
     thin = ("pole", "rail", "pebble")
 
-    def __init__(self, *, lines: int = 5, pebbles: int = 6, radius: int = 9, strip: int = 26):
-        self.lines, self.pebbles, self.radius, self.strip = lines, pebbles, radius, strip
-        self.require(lines >= 1 and pebbles >= 0, "one line or more")
+    def __init__(self, *, lines: int = 4, gap: int = 3, pebbles: int = 6, radius: int = 9, strip: int = 26):
+        self.lines, self.gap, self.pebbles, self.radius, self.strip = lines, gap, pebbles, radius, strip
+        self.require(lines >= 1 and pebbles >= 0, "one pair of lines or more")
+        self.require(2 <= gap <= 8, "2 <= gap <= 8, so that a coarse map does not part the lines of a pair")
         fits = 5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2
         self.require(fits, f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {SMALLEST // 2}")
 
@@ -35,13 +40,15 @@ class Scales(Factor):
         labels[:] = 1 + 2 * water + scene
         for _ in range(self.lines):
             along, across = turned(rng, shape, *(rng.uniform(0.1, 0.9, 2) * shape))
-            line = (abs(along) < rng.integers(12, 25)) & (abs(across) < 1)
-            ground[line], labels[line] = 25, 7 + scene
+            length = rng.integers(12, 25)
+            for light, side in enumerate((-self.gap / 2, self.gap / 2)):  # all angles, hence either side
+                line = (abs(along) < length) & (abs(across - side) < 1)
+                ground[line], labels[line] = (25, 235)[light], 7 + (scene ^ light)
         y, x = grid(height, width)
         for _ in range(self.pebbles):
             row, column = rng.uniform(0.05, 0.95, 2) * shape
             pebble = (y - row) ** 2 + (x - column) ** 2 <= 4
-            ground[pebble], labels[pebble] = 240, 9
+            ground[pebble], labels[pebble] = (200, 60, 40), 9
 
         column = int(rng.integers(self.radius + 1, width - self.radius))
         paint_cue(rng, (parasol, car)[scene], 5 + scene, self.radius, (self.strip // 2, column), mask, image)
