@@ -13,7 +13,8 @@ pixels by a linear rule. Where one cue decides, or one for each class, that is a
 is the better of two: what most cues say, or of which kind the nearer mean is, of the colours that light cues go with
 and of those that dark ones go with. A network with a hidden layer behind its vector may learn more than that.
 `one_loop`, of off_cross: sight, and pixels that share a row or column, give or take the 16 px of a 3x3 convolution and
-the interpolation, with a cell that sees the cue: the most that one criss-cross step brings.
+the interpolation, with a cell that sees the cue: the most that one criss-cross step brings. `sum`, of scales: all but
+the thin classes, which are guessed: what a sum of context and detail knows.
 A run is `unlearnt` if it ended no more than half way from blind to the best run of its factor.
 """
 
@@ -33,6 +34,7 @@ from contextseg import build, paper_rows, viz
 from contextseg.config import compose
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data.datamodule import SegDataModule
+from contextseg.data.factors.scales import Scales
 from contextseg.data.scenes import SEEDS
 from contextseg.report.compare import Choice, Line, with_runs
 from contextseg.report.figures import BASE, OURS, THEIRS
@@ -45,12 +47,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SCENES, CELL, SIGHT = 300, 27, 35  # CELL, SIGHT: pixels to each side that a cell sees, and with interpolation a pixel
 CUE, SMOOTH = 9, 7  # pixels: gaps in a cue that `flip` leaves as they look belong to it; what smooths the texture
 LARGE = 5.0  # a difference of mIoU that separates two rows
-STYLES = {"blind": ":", "sight": "--", "linear": "-.", "one_loop": (0, (5, 1))}
+STYLES = {"blind": ":", "sight": "--", "linear": "-.", "one_loop": (0, (5, 1)), "sum": (0, (5, 1))}
 BY_COLOUR = ("facts", "matching", "neighbours")  # factors in which a light or dark cue goes with a colour
 PAIRS = {  # rows with / without what the factor is about
-    "facts": "reference, 16 descriptors / reference, 1 descriptor; AGLN-, N=64 / AGLN-, N=1",
+    "facts": "reference, 32 descriptors / reference, 1 descriptor; AGLN-, N=64 / AGLN-, N=1; "
+    "OCR, 64 regions, no region supervision / OCR, 1 region, no region supervision",
     "matching": "reference, a query for each pixel / reference, one query for all; "
-    "OCR / OCR, DA relation; OCR / OCR, ACF relation",
+    "OCR / OCR, DA relation; OCR / OCR, ACF relation; OCR, 64 regions, no region supervision / OCR",
     "distractors": "reference, presence supervised / reference, presence not supervised; "
     "CTNet, alpha=0.3, beta=0.1 / CTNet, alpha=0.4, beta=0; "
     "CTNet, beta=1, sigmoid, presence as target / CTNet, alpha=0.4, beta=0",
@@ -60,7 +63,8 @@ PAIRS = {  # rows with / without what the factor is about
     "CPNet, intra and inter prior, affinity loss / CPNet, intra prior, affinity loss; "
     "CPNet, intra and inter prior, affinity loss / CPNet, inter prior, affinity loss",
     "off_cross": "CCNet, R=2 / CCNet, R=1",
-    "scales": "reference, detail / reference, no detail; AGLN- / FPN; "
+    "scales": "reference, detail gated / reference, detail added; "
+    "reference, detail added / reference, no detail; AGLN- / FPN; "
     "AGLN, channel resampling and spatial gating / AGLN-",
 }
 Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's own classes
@@ -121,6 +125,9 @@ def levels(name: str, data: SegDataModule) -> Scores:
         rights["linear"] = [seen | scenes[rule] for rule in ("most", "nearer")]
     if name == "off_cross":
         rights["one_loop"] = [np.where(seen | scenes["cross"], 1, 0.5)]
+    if name == "scales":
+        thin = [data.classes.names.index(label) for label in Scales.thin]
+        rights["sum"] = [np.where(np.isin(scenes["label"], thin), 0.5, 1)]
     scores = {}
     for level, ways in rights.items():
         best = max((iou(scenes, len(data.classes), right) for right in ways), key=np.mean)
