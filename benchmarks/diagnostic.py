@@ -51,7 +51,9 @@ STYLES = {"blind": ":", "sight": "--", "linear": "-.", "one_loop": (0, (5, 1)), 
 BY_COLOUR = ("facts", "matching", "neighbours")  # factors in which a light or dark cue goes with a colour
 PAIRS = {  # rows with / without what the factor is about
     "facts": "reference, 32 descriptors / reference, 1 descriptor; AGLN-, N=64 / AGLN-, N=1; "
-    "OCR, 64 regions, no region supervision / OCR, 1 region, no region supervision",
+    "OCR, 64 regions, no region supervision / OCR, 1 region, no region supervision; "
+    "reference, 16 descriptors, 4 facts / reference, 1 descriptor, 4 facts; "
+    "AGLN-, N=64, 4 facts / AGLN-, N=1, 4 facts",
     "matching": "reference, a query for each pixel / reference, one query for all; "
     "OCR / OCR, DA relation; OCR / OCR, ACF relation; OCR, 64 regions, no region supervision / OCR",
     "distractors": "reference, presence supervised / reference, presence not supervised; "
