@@ -59,8 +59,8 @@ PAIRS = {  # rows with / without what the factor is about
     "distractors": "reference, presence supervised / reference, presence not supervised; "
     "CTNet, alpha=0.3, beta=0.1 / CTNet, alpha=0.4, beta=0; "
     "CTNet, beta=1, sigmoid, presence as target / CTNet, alpha=0.4, beta=0",
-    "neighbours": "reference, ideal affinity / reference, uniform affinity; "
-    "learnt affinity, supervised / learnt affinity, not supervised; "
+    "neighbours": "learnt affinity, supervised / learnt affinity, not supervised; "
+    "reference, ideal affinity / reference, uniform affinity; "
     "CPNet, intra prior, affinity loss / CPNet, no prior; "
     "CPNet, intra and inter prior, affinity loss / CPNet, intra prior, affinity loss; "
     "CPNet, intra and inter prior, affinity loss / CPNet, inter prior, affinity loss",
@@ -197,7 +197,8 @@ def figure(found: Mapping[str, Sequence[Line]], scores: Mapping[str, Scores], pa
             if not (values := line.values("miou")):
                 axis.text(left + 1, row, line.state, va="center", fontsize=8, color=THEIRS)
                 continue
-            colour = BASE if "head=reference" in line.overrides else THEIRS if row < 2 else OURS
+            plain = {"head=fcn", "head=psp"} & set(line.overrides)
+            colour = BASE if "head=reference" in line.overrides else THEIRS if plain else OURS
             axis.barh(row, np.mean(values) - left, left=left, height=0.7, color=colour)
             axis.text(left + 0.8, row, f"{np.mean(values):.1f}", va="center", fontsize=8, color="white", weight="bold")
             axis.plot(values, [row] * len(values), "o", ms=4, mfc="white", mec="black", mew=0.8, label="one run")
