@@ -8,14 +8,14 @@ first copies there what ended below SOURCE (runs/ablations/diagnostic).
 A level is the mIoU over the factor's classes to be expected on 300 scenes of val, without void. Context decides a pixel
 that the generator's `flip` labels anew, but for cues; all others count as right. `blind` guesses each by a fair coin.
 `sight` knows those that see some repainted cue, theirs or not, within 35 px: a cell of backbone=tiny with a 3x3 head
-sees 27 to each side, the interpolation of the logits adds up to 8. `linear` knows elsewhere what one vector says to all
-pixels by a linear rule. Where one cue decides, or one for each class, that is all. Of facts, matching and neighbours it
-is the better of two: what most cues say, or of which kind the nearer mean is, of the colours that light cues go with
-and of those that dark ones go with. A network with a hidden layer behind its vector may learn more than that.
+sees 27 to each side, the interpolation of the logits adds up to 8. `simple` knows elsewhere what one vector says to all
+pixels by the simplest rules; a network may learn more. Of facts, matching and neighbours it is the better of two: what
+most cues say, or of which kind the nearer mean is, of the colours that light cues go with and of those that dark ones
+go with. Of scales it guesses the thin classes: what a sum of context and detail knows. Of the others it knows all.
 `one_loop`, of off_cross: sight, and pixels that share a row or column, give or take the 16 px of a 3x3 convolution and
-the interpolation, with a cell that sees the cue: the most that one criss-cross step brings. `sum`, of scales: all but
-the thin classes, which are guessed: what a sum of context and detail knows.
-A run is `unlearnt` if it ended no more than half way from blind to the best run of its factor.
+the interpolation, with a cell that sees the cue: the most that one criss-cross step brings.
+Rows on other scenes, by settings of the factor, are a study of their own.
+A run is `unlearnt` if it ended no more than half way from blind to the best run of its study.
 """
 
 import argparse
@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCENES, CELL, SIGHT = 300, 27, 35  # CELL, SIGHT: pixels to each side that a cell sees, and with interpolation a pixel
 CUE, SMOOTH = 9, 7  # pixels: gaps in a cue that `flip` leaves as they look belong to it; what smooths the texture
 LARGE = 5.0  # a difference of mIoU that separates two rows
-STYLES = {"blind": ":", "sight": "--", "linear": "-.", "one_loop": (0, (5, 1)), "sum": (0, (5, 1))}
+STYLES = {"blind": ":", "sight": "--", "simple": "-.", "one_loop": (0, (5, 1))}
 BY_COLOUR = ("facts", "matching", "neighbours")  # factors in which a light or dark cue goes with a colour
 PAIRS = {  # rows with / without what the factor is about
     "facts": "reference, 32 descriptors / reference, 1 descriptor; AGLN-, N=64 / AGLN-, N=1; "
@@ -69,6 +69,7 @@ PAIRS = {  # rows with / without what the factor is about
     "reference, detail added / reference, no detail; AGLN- / FPN; "
     "AGLN, channel resampling and spatial gating / AGLN-",
 }
+Study = tuple[str, tuple[str, ...]]  # factor, overrides of its settings
 Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's own classes
 
 
@@ -97,7 +98,7 @@ def known(name: str, data: SegDataModule, index: int) -> dict[str, np.ndarray]:
         colours = (image.astype(np.float32) + flipped_image) / 2  # a card of `facts` is its hue, whatever it says
         shown = cue & (mask != flipped) & ~dilated(repainted, 1)  # what frames and rings surround
         shown = shown if shown.any() else repainted
-        light, dark = (shown & (mask == kind) for kind in np.unique(mask[decided | (cue & (mask != flipped))])[[0, -1]])
+        light, dark = (shown & (mask == kind) for kind in np.unique(np.stack([mask, flipped])[:, decided])[[0, -1]])
         means = [colours[kind].mean(0) if kind.any() else np.full(3, np.inf) for kind in (light, dark)]
         smooth = uniform_filter(colours, (SMOOTH, SMOOTH, 1))
         to_light, to_dark = (np.linalg.norm(smooth - mean, axis=-1) for mean in means)
@@ -116,20 +117,24 @@ def iou(scenes: Mapping[str, np.ndarray], classes: int, right: np.ndarray | floa
     return 100 * counts.diagonal() / (counts.sum(0) + counts.sum(1) - counts.diagonal())
 
 
+def datamodule(study: Study) -> SegDataModule:
+    return build.datamodule(compose(["data=context_scenes_hard", f"data.factor={study[0]}", *study[1]]))
+
+
 def levels(name: str, data: SegDataModule) -> Scores:
     """The levels of a factor."""
     own = [data.classes.names.index(label) for label in data.classes.groups[name]]
     found = [known(name, data, index) for index in range(SCENES)]
     scenes = {kind: np.concatenate([scene[kind] for scene in found]) for kind in found[0]}
     seen = scenes["sight"]
-    rights = {"blind": [np.full(len(seen), 0.5)], "sight": [np.where(seen, 1, 0.5)], "linear": [np.ones(len(seen))]}
+    rights = {"blind": [np.full(len(seen), 0.5)], "sight": [np.where(seen, 1, 0.5)], "simple": [np.ones(len(seen))]}
     if name in BY_COLOUR:
-        rights["linear"] = [seen | scenes[rule] for rule in ("most", "nearer")]
+        rights["simple"] = [seen | scenes[rule] for rule in ("most", "nearer")]
     if name == "off_cross":
         rights["one_loop"] = [np.where(seen | scenes["cross"], 1, 0.5)]
     if name == "scales":
         thin = [data.classes.names.index(label) for label in Scales.thin]
-        rights["sum"] = [np.where(np.isin(scenes["label"], thin), 0.5, 1)]
+        rights["simple"] = [np.where(np.isin(scenes["label"], thin), 0.5, 1)]
     scores = {}
     for level, ways in rights.items():
         best = max((iou(scenes, len(data.classes), right) for right in ways), key=np.mean)
@@ -137,11 +142,22 @@ def levels(name: str, data: SegDataModule) -> Scores:
     return scores
 
 
-def lines_of(name: str, runs: Iterable[Run]) -> list[Line]:
-    """The rows of a factor's study with their runs."""
+def lines_of(name: str, runs: Iterable[Run]) -> dict[Study, list[Line]]:
+    """The rows of a factor with their runs, by the scenes that they are of."""
     table = paper_rows.table(f"diagnostic/{name}")
     rows = zip(table["rows"], by_row(runs, [table])[0].values(), strict=True)
-    return [with_runs(Line(row["row"], {}, overrides=row["overrides"]), mine, Choice()) for row, mine in rows]
+    lines = [with_runs(Line(row["row"], {}, overrides=row["overrides"]), mine, Choice()) for row, mine in rows]
+    studies: dict[Study, list[Line]] = {}
+    for line in lines:
+        settings = tuple(text for text in line.overrides if text.startswith("data.factors."))
+        studies.setdefault((name, settings), []).append(line)
+    return studies
+
+
+def title(study: Study) -> str:
+    """The factor, and its settings where they are not the usual ones."""
+    name, settings = study
+    return ", ".join([name, *(text.rpartition(".")[2] for text in settings)])
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -181,17 +197,19 @@ def tables(name: str, lines: Sequence[Line], blind: float) -> str:
     header = ["row", "steps", "seeds", "mIoU", f"IoU of {name}", "mIoU of each", "unlearnt"]
     rows = markdown(header, [row_cells(line, name, learnt) for line in lines])
     known = {line.label: line for line in lines}
-    pairs = [pair_cells(*(known[label] for label in pair.split(" / "))) for pair in PAIRS[name].split("; ")]
+    labels = [pair.split(" / ") for pair in PAIRS[name].split("; ")]
+    pairs = [pair_cells(*map(known.get, pair)) for pair in labels if known.keys() >= set(pair)]
     return f"{rows}\n{markdown(['with', 'without', 'difference', f'at least {LARGE:g}'], pairs)}"
 
 
-def figure(found: Mapping[str, Sequence[Line]], scores: Mapping[str, Scores], path: Path) -> None:
-    """A panel for each factor: a bar for the mean of each row, a dot for each run, a line for each level."""
-    picture, marks = Figure(figsize=(10, 11.5), dpi=110, layout="constrained"), {}
-    for axis, (name, lines) in zip(picture.subplots(math.ceil(len(found) / 2), 2).flat, found.items(), strict=False):
-        least = min([scores[name]["blind"][0], *(value for line in lines for value in line.values("miou"))])
+def figure(found: Mapping[Study, Sequence[Line]], scores: Mapping[Study, Scores], path: Path) -> None:
+    """A panel for each study: a bar for the mean of each row, a dot for each run, a line for each level."""
+    picture, marks = Figure(figsize=(10, 15), dpi=110, layout="constrained"), {}
+    axes = picture.subplots(math.ceil(len(found) / 2), 2).flat
+    for axis, (study, lines) in zip(axes, found.items(), strict=False):
+        least = min([scores[study]["blind"][0], *(value for line in lines for value in line.values("miou"))])
         left = max(0, 5 * math.floor((least - 8) / 5))
-        for level, (score, _) in scores[name].items():
+        for level, (score, _) in scores[study].items():
             axis.axvline(score, color="black", linestyle=STYLES[level], linewidth=1.2, label=level)
         for row, line in enumerate(lines):
             if not (values := line.values("miou")):
@@ -203,11 +221,11 @@ def figure(found: Mapping[str, Sequence[Line]], scores: Mapping[str, Scores], pa
             axis.text(left + 0.8, row, f"{np.mean(values):.1f}", va="center", fontsize=8, color="white", weight="bold")
             axis.plot(values, [row] * len(values), "o", ms=4, mfc="white", mec="black", mew=0.8, label="one run")
         axis.set_yticks(range(len(lines)), [textwrap.fill(line.label, 28) for line in lines])
-        axis.set(title=name, xlim=(left, 101), ylim=(len(lines) - 0.4, -0.6))
+        axis.set(title=title(study), xlim=(left, 101), ylim=(len(lines) - 0.4, -0.6))
         axis.tick_params(labelsize=8)
         marks |= {label: mark for mark, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    title = "mIoU, %; the axes do not begin at 0"
-    picture.legend(marks.values(), marks.keys(), title=title, loc="outside lower center", ncols=4, fontsize=9)
+    caption = "mIoU, %; the axes do not begin at 0"
+    picture.legend(marks.values(), marks.keys(), title=caption, loc="outside lower center", ncols=4, fontsize=9)
     picture.savefig(path)
 
 
@@ -251,17 +269,16 @@ def main() -> None:
     runs = find(given.folder)
     for settings in (run.config["data"] for run in runs if run.config):
         settings["factors"] = settings["factors"][settings["factor"]]  # those of the others change nothing
-    found = {name: lines_of(name, runs) for name in PAIRS}
-    data = {name: build.datamodule(compose(["data=context_scenes_hard", f"data.factor={name}"])) for name in PAIRS}
-    scores = {name: levels(name, data[name]) for name in PAIRS}
+    found = {study: lines for name in PAIRS for study, lines in lines_of(name, runs).items()}
+    scores = {study: levels(study[0], datamodule(study)) for study in found}
     cells = []
-    for name, score in scores.items():
+    for study, score in scores.items():
         found_levels = (score.get(level) for level in STYLES)
-        cells.append([name, *(f"{level[0]:.1f} ({level[1]:.1f})" if level else "" for level in found_levels)])
+        cells.append([title(study), *(f"{level[0]:.1f} ({level[1]:.1f})" if level else "" for level in found_levels)])
     print(f"mIoU (IoU of the factor's own classes) by theory:\n\n{markdown(['factor', *STYLES], cells)}")
-    for name, lines in found.items():
-        print(f"### {name}\n\n{tables(name, lines, scores[name]['blind'][0])}")
-    sheets(data, given.pictures)
+    for study, lines in found.items():
+        print(f"### {title(study)}\n\n{tables(study[0], lines, scores[study]['blind'][0])}")
+    sheets({name: datamodule((name, ())) for name in PAIRS}, given.pictures)
     figure(found, scores, given.pictures / "diagnostic.png")
 
 

@@ -51,6 +51,16 @@ def test_what_most_cues_say(name, most):
     assert share(name, "most") == pytest.approx(most, abs=0.06)
 
 
+def test_a_scene_whose_cues_all_say_the_same():
+    data = diagnostic.datamodule(("facts", ("data.factors.facts.materials=2", "data.factors.facts.cells=3")))
+    found = [diagnostic.known("facts", data, index) for index in range(40)]
+    alike = [scene for scene in found if len(np.unique(scene["label"][scene["decided"] == 1])) == 1]
+    assert {scene["label"][scene["decided"] == 1][0] for scene in alike} == {1, 2}
+    for scene in alike:
+        assert scene["most"][scene["decided"] == 1].all()
+        assert scene["nearer"][scene["decided"] == 1].all()
+
+
 def test_only_in_neighbours_the_nearer_mean_colour_says_nothing():
     assert share("neighbours", "nearer") == pytest.approx(0.5, abs=0.07)
     assert share("facts", "nearer") > 0.7

@@ -69,13 +69,16 @@ class ContextScenesHard(SegDataModule):
         num_workers: int = 0,
         transform: TrainTransform | None = None,
     ):
-        chosen = [factor] if isinstance(factor, str) else list(factors if factor is None else factor)
-        if not chosen or len(set(chosen)) < len(chosen) or set(chosen) - set(factors):
+        several = isinstance(factor, Sequence) and not isinstance(factor, str)
+        chosen = list(factor) if several else list(factors) if factor is None else [factor]
+        if not chosen or any(chosen.count(name) > 1 or name not in list(factors) for name in chosen):
             raise ConfigError(f"data.factor={factor}: choose one or several of {', '.join(factors)}, each once")
         if not (isinstance(size, int) and SMALLEST <= size <= BANK):
             raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
-        if noise < 0 or not isinstance(flip, bool):
-            raise ConfigError(f"data.noise={noise} data.flip={flip}: give a noise of 0 or more, flip true or false")
+        if not (isinstance(noise, (int, float)) and noise >= 0):
+            raise ConfigError(f"data.noise={noise}: give 0 or more grey levels")
+        if not isinstance(flip, bool):
+            raise ConfigError(f"data.flip={flip}: give true or false")
         kinds = [factors[name] for name in chosen]
         classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
         self.classes = replace(classes, groups={name: ids for name, ids in classes.groups.items() if name in chosen})

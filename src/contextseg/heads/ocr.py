@@ -93,8 +93,10 @@ class OCRHead(Head):
         super().__init__()
         if aspp_beside and not aspp_rates:
             raise ConfigError("head.aspp_beside=true without ASPP: give head.aspp_rates, such as [12,24,36]")
-        if regions is not None and (regions < 1 or region_supervision):
-            raise ConfigError(f"head.regions={regions}: give 1 or more, with head.region_supervision=false (no labels)")
+        if regions is not None and not (isinstance(regions, int) and regions >= 1):
+            raise ConfigError(f"head.regions={regions}: give a whole number from 1, or null for one per class")
+        if regions is not None and region_supervision:
+            raise ConfigError(f"head.regions={regions} have no labels: give head.region_supervision=false")
         regions = regions or num_classes
         key_channels = key_channels or channels // 2
         graph = {"bias": bias, "leaky": leaky}

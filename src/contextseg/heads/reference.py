@@ -66,8 +66,8 @@ class ReferenceHead(Head):
         super().__init__()
         if mechanism not in MECHANISMS:
             raise ConfigError(f"head.mechanism={mechanism}: choose {', '.join(MECHANISMS)}")
-        if num_descriptors < 1:
-            raise ConfigError(f"head.num_descriptors={num_descriptors}: give 1 or more")
+        if not (isinstance(num_descriptors, int) and num_descriptors >= 1):
+            raise ConfigError(f"head.num_descriptors={num_descriptors}: give a whole number, 1 or more")
         if affinity not in AFFINITIES:
             raise ConfigError(f"head.affinity={affinity}: choose {', '.join(AFFINITIES)}")
         if detail not in DETAILS:

@@ -29,9 +29,9 @@ class Distractors(Factor):
 
     def __init__(self, *, copies: int = 1, radius: int = 7, strip: int = 24):
         self.copies, self.radius, self.strip = copies, radius, strip
-        self.require(1 <= copies <= 3, "1 to 3 copies")
-        self.require(4 <= radius <= 7 and strip >= 2 * radius + 4, "4 <= radius <= 7 and strip >= 2 radius + 4")
-        self.require(strip + PITCH[0] * copies <= SMALLEST, f"strip + {PITCH[0]} copies <= {SMALLEST}")
+        self.require(lambda: 1 <= copies <= 3, "1 to 3 copies")
+        self.require(lambda: 4 <= radius <= 7 and strip >= 2 * radius + 4, "4 <= radius <= 7 and strip >= 2 radius + 4")
+        self.require(lambda: strip + PITCH[0] * copies <= SMALLEST, f"strip + {PITCH[0]} copies <= {SMALLEST}")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -1,5 +1,6 @@
 """What a factor of `context_scenes_hard` is."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -28,16 +29,14 @@ class Factor:
         """
         raise NotImplementedError
 
-    def require(self, holds: bool, wanted: str) -> None:
-        """Raises `ConfigError` with the settings and what is wanted, unless it `holds` and all are numbers."""
-        option = (
-            f"data.factors.{type(self).__module__.rpartition('.')[2]}"  # a factor's file and its settings share a name
-        )
+    def require(self, holds: Callable[[], bool], wanted: str) -> None:
+        """Raises `ConfigError` with the settings and what is wanted, unless all are numbers and it `holds`."""
+        option = f"data.factors.{type(self).__module__.rpartition('.')[2]}"  # the name of its file
         for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, (int, float) if name in self.real else int):
                 kind = "number" if name in self.real else "whole number"
                 raise ConfigError(f"{option}.{name}={value}: give a {kind}")
-        if not holds:
+        if not holds():
             settings = ", ".join(f"{name}={value}" for name, value in sorted(vars(self).items()))
             raise ConfigError(f"{option} ({settings}) makes no scene; give {wanted}")
 

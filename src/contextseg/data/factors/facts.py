@@ -19,9 +19,11 @@ class Facts(Factor):
 
     def __init__(self, *, materials: int = 8, cells: int = 10, radius: int = 6, strip: int = 24):
         self.materials, self.cells, self.radius, self.strip = materials, cells, radius, strip
-        self.require(materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
-        self.require(2 <= radius <= strip // 2 <= SMALLEST // 4, f"2 <= radius <= strip / 2 <= {SMALLEST // 4}")
-        self.require(2 * radius * materials <= SMALLEST, f"2 radius materials <= {SMALLEST}, so that the cards fit")
+        self.require(lambda: materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
+        self.require(lambda: 2 <= radius <= strip // 2 <= SMALLEST // 4, f"2 <= radius <= strip / 2 <= {SMALLEST // 4}")
+        self.require(
+            lambda: 2 * radius * materials <= SMALLEST, f"2 radius materials <= {SMALLEST}, so that the cards fit"
+        )
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -23,9 +23,10 @@ class Matching(Factor):
 
     def __init__(self, *, colours: int = 5, distance: float = 90, cells: int = 8, radius: int = 8, strip: int = 26):
         self.colours, self.distance, self.cells, self.radius, self.strip = colours, distance, cells, radius, strip
-        self.require(colours >= 2 and cells >= colours, "colours >= 2 and at least as many cells")
-        self.require(5 <= radius <= strip // 2 <= SMALLEST // 4, f"5 <= radius <= strip / 2 <= {SMALLEST // 4}")
-        self.require(2 * radius * colours <= SMALLEST, f"2 radius colours <= {SMALLEST}, so that the cards fit")
+        self.require(lambda: colours >= 2 and cells >= colours, "colours >= 2 and at least as many cells")
+        self.require(lambda: 0 < distance <= 120, "0 < distance <= 120")
+        self.require(lambda: 5 <= radius <= strip // 2 <= SMALLEST // 4, f"5 <= radius <= strip / 2 <= {SMALLEST // 4}")
+        self.require(lambda: 2 * radius * colours <= SMALLEST, f"2 radius colours <= {SMALLEST}, so that the cards fit")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -25,11 +25,11 @@ class Neighbours(Factor):
 
     def __init__(self, *, groups: int = 4, cells: int = 10, tint: float = 40, radius: int = 7):
         self.groups, self.cells, self.tint, self.radius = groups, cells, tint, radius
-        self.require(
-            groups >= 4 and groups % 2 == 0 and cells > groups, "an even number of groups from 4, and more cells"
-        )
-        self.require(0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
-        self.require(5 * radius * groups < 2 * SMALLEST, f"radius groups < {2 * SMALLEST / 5:g}, so that no rings meet")
+        many = "an even number of groups from 4, and more cells"
+        self.require(lambda: groups >= 4 and groups % 2 == 0 and cells > groups, many)
+        self.require(lambda: 0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
+        fits = f"radius groups < {2 * SMALLEST / 5:g}, so that no rings meet"
+        self.require(lambda: 5 * radius * groups < 2 * SMALLEST, fits)
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

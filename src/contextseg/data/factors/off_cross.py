@@ -19,8 +19,8 @@ class OffCross(Factor):
 
     def __init__(self, *, angle: float = 0.42, radius: int = 9):
         self.angle, self.radius = angle, radius
-        self.require(0.25 <= angle <= 0.75 and 5 <= radius <= 12, "0.25 <= angle <= 0.75 and 5 <= radius <= 12")
-        self.require(2 * radius + 5 <= round(angle * SMALLEST), f"2 radius + 5 <= {SMALLEST} angle")
+        self.require(lambda: 0.25 <= angle <= 0.75 and 5 <= radius <= 12, "0.25 <= angle <= 0.75 and 5 <= radius <= 12")
+        self.require(lambda: 2 * radius + 5 <= round(angle * SMALLEST), f"2 radius + 5 <= {SMALLEST} angle")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -24,10 +24,10 @@ class Scales(Factor):
 
     def __init__(self, *, lines: int = 4, gap: int = 3, pebbles: int = 6, radius: int = 9, strip: int = 26):
         self.lines, self.gap, self.pebbles, self.radius, self.strip = lines, gap, pebbles, radius, strip
-        self.require(lines >= 1 and pebbles >= 0, "one pair of lines or more")
-        self.require(2 <= gap <= 8, "2 <= gap <= 8, so that a coarse map does not part the lines of a pair")
-        fits = 5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2
-        self.require(fits, f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {SMALLEST // 2}")
+        self.require(lambda: lines >= 1 and pebbles >= 0, "one pair of lines or more, and no fewer than 0 pebbles")
+        self.require(lambda: 2 <= gap <= 8, "2 <= gap <= 8, so that a coarse map does not part the lines of a pair")
+        fits = f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {SMALLEST // 2}"
+        self.require(lambda: 5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2, fits)
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""
