@@ -55,7 +55,7 @@ PAIRS = {  # rows with / without what the factor is about
     "reference, 16 descriptors, 4 facts / reference, 1 descriptor, 4 facts; "
     "AGLN-, N=64, 4 facts / AGLN-, N=1, 4 facts",
     "matching": "reference, a query for each pixel / reference, one query for all; "
-    "OCR / OCR, DA relation; OCR / OCR, ACF relation; OCR, 64 regions, no region supervision / OCR",
+    "OCR / OCR, DA relation; OCR / OCR, ACF relation",
     "distractors": "reference, presence supervised / reference, presence not supervised; "
     "CTNet, alpha=0.3, beta=0.1 / CTNet, alpha=0.4, beta=0; "
     "CTNet, beta=1, sigmoid, presence as target / CTNet, alpha=0.4, beta=0",
@@ -206,6 +206,8 @@ def figure(found: Mapping[Study, Sequence[Line]], scores: Mapping[Study, Scores]
     """A panel for each study: a bar for the mean of each row, a dot for each run, a line for each level."""
     picture, marks = Figure(figsize=(10, 15), dpi=110, layout="constrained"), {}
     axes = picture.subplots(math.ceil(len(found) / 2), 2).flat
+    for axis in axes[len(found) :]:
+        axis.remove()
     for axis, (study, lines) in zip(axes, found.items(), strict=False):
         least = min([scores[study]["blind"][0], *(value for line in lines for value in line.values("miou"))])
         left = max(0, 5 * math.floor((least - 8) / 5))
