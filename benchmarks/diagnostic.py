@@ -205,7 +205,7 @@ def tables(name: str, lines: Sequence[Line], blind: float) -> str:
 def figure(found: Mapping[Study, Sequence[Line]], scores: Mapping[Study, Scores], path: Path) -> None:
     """A panel for each study: a bar for the mean of each row, a dot for each run, a line for each level."""
     picture, marks = Figure(figsize=(10, 15), dpi=110, layout="constrained"), {}
-    axes = picture.subplots(math.ceil(len(found) / 2), 2).flat
+    axes = [*picture.subplots(math.ceil(len(found) / 2), 2).flat]
     for axis in axes[len(found) :]:
         axis.remove()
     for axis, (study, lines) in zip(axes, found.items(), strict=False):
