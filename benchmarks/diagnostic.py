@@ -30,18 +30,20 @@ import yaml
 from matplotlib.figure import Figure
 from scipy.ndimage import binary_fill_holes, maximum_filter, minimum_filter, uniform_filter
 
-from contextseg import build, paper_rows, viz
-from contextseg.config import compose
+from contextseg import viz
+from contextseg.commands.compose import compose
+from contextseg.commands.report.compare import Choice, Line, with_runs
+from contextseg.commands.report.figures import BASE, OURS, THEIRS
+from contextseg.commands.report.rows import by_row
+from contextseg.commands.samples.command import samples
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.datamodule import SegDataModule
 from contextseg.data.factors.scales import Scales
 from contextseg.data.scenes import SEEDS
-from contextseg.report.compare import Choice, Line, with_runs
-from contextseg.report.figures import BASE, OURS, THEIRS
-from contextseg.report.rows import by_row
-from contextseg.report.runs import Run, find, mean_sd
-from contextseg.run_folder import RunFolder
-from contextseg.samples import samples
+from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.engine import build
+from contextseg.papers import rows as paper_rows
+from contextseg.runs.folder import RunFolder
+from contextseg.runs.store import Run, find, mean_sd
 
 ROOT = Path(__file__).resolve().parents[1]
 SCENES, CELL, SIGHT = 300, 27, 35  # CELL, SIGHT: pixels to each side that a cell sees, and with interpolation a pixel

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from contextseg import build
-from contextseg.config import CONF, compose
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
 from contextseg.contract import Batch
+from contextseg.engine import build
 
 VARIANTS = ("ccnet head.recurrence=1", "ccnet head.recurrence=3", "psanet head.grid=16")
 VARIANTS += ("ctnet neck=none", "fcn neck=jpu")
@@ -32,7 +33,7 @@ def training_step(option: str):
 
     def step():
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=build.cpu_has_bf16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             loss = module.training_step(batch, 0)["loss"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.segmenter.parameters(), 5.0)

@@ -3,9 +3,9 @@
 import sys
 import time
 
-from contextseg.data.camvid import CamVid
-from contextseg.data.context_scenes import ContextScenes, draw_scene
 from contextseg.data.transforms import TrainTransform
+from contextseg.datamodules.camvid import CamVid
+from contextseg.datamodules.context_scenes import ContextScenes, draw_scene
 
 
 def generator(count: int = 300) -> float:

@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from contextseg import load_checkpoint, viz
-from contextseg.attention import record_attention
-from contextseg.config import compose, flatten
-from contextseg.context_maps import context_maps
-from contextseg.context_pictures import marked_sheet
-from contextseg.run import fit
-from contextseg.run_folder import RunFolder
+from contextseg.commands.compose import compose
+from contextseg.commands.train.command import train as fit
+from contextseg.explain.context_maps import context_maps
+from contextseg.explain.pictures import marked_sheet
+from contextseg.explain.record import record_attention
+from contextseg.runs.configuration import flatten
+from contextseg.runs.folder import RunFolder
 from contextseg.segmenter import Segmenter
 
 STEPS = int(os.environ.get("STEPS") or 1500)

@@ -1,15 +1,6 @@
-"""Check a data set:  python src/check_data.py data=folder data.root=FOLDER   (--help lists the groups)"""
+"""`contextseg check_data` from a checkout:  python src/check_data.py --help"""
 
-from contextseg.cli import command
-
-
-@command("check_data")
-def check_data(cfg):
-    from contextseg.check_data import check_data as work
-
-    if not work(cfg).trainable:
-        raise SystemExit(1)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    check_data()
+    main("check_data")

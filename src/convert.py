@@ -1,14 +1,6 @@
-"""Turn released weights into our checkpoint:  python src/convert.py from=ccnet input=FILE output=FILE"""
+"""`contextseg convert` from a checkout:  python src/convert.py --help"""
 
-from contextseg.cli import command
-
-
-@command("convert")
-def convert(cfg):
-    from contextseg.convert.command import convert as work
-
-    work(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    convert()
+    main("convert")

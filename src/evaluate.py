@@ -1,14 +1,6 @@
-"""Score a checkpoint:  python src/evaluate.py ckpt=FILE split=test   (--help lists the groups)"""
+"""`contextseg evaluate` from a checkout:  python src/evaluate.py --help"""
 
-from contextseg.cli import command
-
-
-@command("evaluate")
-def evaluate(cfg):
-    from contextseg.run import evaluate as work
-
-    work(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    evaluate()
+    main("evaluate")

@@ -1,14 +1,6 @@
-"""Make a ready data set of its official archives:  python src/prepare.py data=cityscapes source=FOLDER"""
+"""`contextseg prepare` from a checkout:  python src/prepare.py --help"""
 
-from contextseg.cli import command
-
-
-@command("prepare")
-def prepare(cfg):
-    from contextseg.prepare.command import prepare as work
-
-    work(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    prepare()
+    main("prepare")

@@ -1,14 +1,6 @@
-"""The papers' tables beside our runs, mean ± sd over seeds:  python src/report.py runs=FOLDER"""
+"""`contextseg report` from a checkout:  python src/report.py --help"""
 
-from contextseg.cli import command
-
-
-@command("report")
-def report(cfg):
-    from contextseg.report.command import report as work
-
-    work(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    report()
+    main("report")

@@ -1,14 +1,6 @@
-"""Draw a sheet of samples:  python src/samples.py data=context_scenes output=samples.png   (--help lists the groups)"""
+"""`contextseg samples` from a checkout:  python src/samples.py --help"""
 
-from contextseg.cli import command
-
-
-@command("samples")
-def samples(cfg):
-    from contextseg.samples import samples as work
-
-    work(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    samples()
+    main("samples")

@@ -1,14 +1,6 @@
-"""Label maps for a test server, ready to upload:  python src/submit.py ckpt=FILE output=FOLDER   (--help: groups)"""
+"""`contextseg submit` from a checkout:  python src/submit.py --help"""
 
-from contextseg.cli import command
-
-
-@command("submit")
-def submit(cfg):
-    from contextseg.submit.command import submit as work
-
-    work(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    submit()
+    main("submit")

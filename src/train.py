@@ -1,14 +1,6 @@
-"""Train:  python src/train.py head=ocr data=context_scenes   (--help lists the groups)"""
+"""`contextseg train` from a checkout:  python src/train.py --help"""
 
-from contextseg.cli import command
-
-
-@command("train")
-def train(cfg):
-    from contextseg.run import fit
-
-    fit(cfg)
-
+from contextseg.commands.__main__ import main
 
 if __name__ == "__main__":
-    train()
+    main("train")

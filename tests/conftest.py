@@ -6,8 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from contextseg import build, run
-from contextseg.config import compose
+from contextseg.commands.compose import compose
+from contextseg.commands.train.command import train as fit
+from contextseg.commands.train.options import checked
+from contextseg.engine import build
+from contextseg.engine.trainer import trainer as make_trainer
 
 torch.set_num_threads(1)  # the tests run in two processes
 
@@ -44,7 +47,7 @@ def small(tmp_path, request):
 @pytest.fixture
 def tmp_run(small):
     """tmp_run("head=fcn", ...) -> the `Result` of such a run, in this process; no pictures unless asked for."""
-    return lambda *more: run.fit(small("callbacks.pictures.count=0", *more))
+    return lambda *more: fit(small("callbacks.pictures.count=0", *more))
 
 
 @pytest.fixture
@@ -68,12 +71,15 @@ def train_with(small):
     def train(overrides, *callbacks):
         cfg = small(*overrides)
         L.seed_everything(cfg.seed, verbose=False)
-        trainer = build.trainer(cfg, list(callbacks), [], enable_checkpointing=False, limit_val_batches=0)
-        data = build.datamodule(cfg)
+        options, _ = checked(cfg)
+        trainer = make_trainer(
+            options.trainer, options.data["batch_size"], callbacks, [], enable_checkpointing=False, limit_val_batches=0
+        )
+        data = build.datamodule(options)
         accumulate = trainer.accumulate_grad_batches
         data.plan(seed=cfg.seed, num_batches=cfg.trainer.max_steps * accumulate, accumulate=accumulate)
         data.trainer = trainer
-        module = build.module(cfg, data)
+        module = build.module(options, data)
         trainer.fit(module, datamodule=data)
         return module, trainer
 

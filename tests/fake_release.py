@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from contextseg.convert.graph import COUNTER, Graph
+from contextseg.commands.convert.graph import COUNTER, Graph
 
 
 def random_tensors(graph: Graph, classes: int, seed: int = 0) -> dict[str, Tensor]:

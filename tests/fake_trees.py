@@ -9,9 +9,9 @@ from scipy.io import savemat
 from trees import save
 
 from contextseg.classes import voc_colours
-from contextseg.data.camvid import COLOURS
-from contextseg.data.coco_stuff import IDS
-from contextseg.data.pascal_context import IDS_459
+from contextseg.datamodules.camvid import COLOURS
+from contextseg.datamodules.coco_stuff import IDS
+from contextseg.datamodules.pascal_context import IDS_459
 
 SPLITS = ("train", "val", "test")
 

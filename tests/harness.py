@@ -13,8 +13,9 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from contextseg.config import compose
-from contextseg.run import Result, fit
+from contextseg.commands.compose import compose
+from contextseg.commands.train.command import train as fit
+from contextseg.engine.fit import Result
 
 SMALL = (
     "head=fcn",

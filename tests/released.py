@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from contextseg import build
 from contextseg.classes import ClassSet
-from contextseg.config import compose
+from contextseg.commands.compose import compose
+from contextseg.engine import build
 from contextseg.segmenter import Segmenter
 
 
@@ -19,7 +19,7 @@ def released(num_classes: int, *overrides: str, device: str = "cpu") -> Segmente
     classes = ClassSet("classes", names, tuple((index, 0, 0) for index in range(num_classes)))
     reads = {name: term.reads for name, term in build.loss(cfg).term.items()}
     with torch.device(device):
-        return build.segmenter(build.recipe(cfg, classes), reads)
+        return build.network(cfg, classes)[0]
 
 
 def parameters(*overrides: str, classes: Sequence[int] = (19, 59, 60, 150)) -> tuple[int, ...]:

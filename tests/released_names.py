@@ -6,7 +6,7 @@ from released import released
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.convert.graph import graphs
+from contextseg.commands.convert.graph import graphs
 from contextseg.segmenter import Segmenter
 
 

@@ -6,7 +6,8 @@ from itertools import product
 import pytest
 import torch
 
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.contract import SegOutput
+from contextseg.errors import ConfigError
 from contextseg.losses.affinity import SMALLEST, affinity_losses
 from contextseg.losses.terms import Affinity
 from contextseg.losses.total import LossSum

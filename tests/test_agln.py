@@ -9,9 +9,10 @@ from slow_pyramid import conv_block, convolve, fused
 from torch import nn
 
 from contextseg import create_model
-from contextseg.attention import record_attention
-from contextseg.config import compose
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.commands.compose import compose
+from contextseg.contract import SegOutput
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention
 from contextseg.heads.agln import AGLNHead
 from contextseg.layers.context_fusion import ContextFusion
 from contextseg.layers.local_refinement import ChannelResampling, LocalRefinement

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from contextseg import build, create_model
+from contextseg import create_model
 from contextseg.classes import class_set
-from contextseg.config import compose
+from contextseg.commands.compose import compose
 from contextseg.contract import SegOutput
+from contextseg.engine import build
 from contextseg.inference import MultiScale, SlidingWindow, WholeImage
 from contextseg.inference.views import resized_rows
 from contextseg.losses.terms import OHEM, CrossEntropy

@@ -7,12 +7,13 @@ import timm
 import torch
 from torch import nn
 
-from contextseg import build
 from contextseg.backbones import timm_features
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.backbones.tiny import Tiny
-from contextseg.config import CONF, compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.heads.fcn import FCNHead
 
 OPTIONS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))

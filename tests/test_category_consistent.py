@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.contract import SegOutput
+from contextseg.errors import ConfigError
 from contextseg.losses.category_consistent import category_consistency, variance_penalty
 from contextseg.losses.terms import CategoryConsistent
 

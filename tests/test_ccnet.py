@@ -4,16 +4,19 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from contextseg import build, create_model
-from contextseg.attention import record_attention
-from contextseg.config import compose
-from contextseg.context_maps import context_maps
-from contextseg.contract import ConfigError, SegOutput
+from contextseg import create_model
+from contextseg.commands.compose import compose
+from contextseg.contract import SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.context_maps import context_maps
+from contextseg.explain.record import record_attention
 from contextseg.heads.ccnet import CCNetHead
 from contextseg.heads.gcn import GCNHead
 from contextseg.heads.psanet import PSANetHead
+from contextseg.recipe import head_classes
 
-NonLocalHead = build.head_classes()["nonlocal"]  # its module's name is a keyword
+NonLocalHead = head_classes()["nonlocal"]  # its module's name is a keyword
 K = 5
 VARIANTS = {
     "r1": (CCNetHead, {"recurrence": 1}),

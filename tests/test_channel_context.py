@@ -4,7 +4,7 @@ import pytest
 import slow
 import torch
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.layers.channel_context import (
     BLOCKS,
     ECA,

@@ -8,9 +8,9 @@ from harness import call
 from PIL import Image
 from trees import NAMES, PALETTE, plant, save, write_classes
 
-from contextseg.check_data import check_data
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg.commands.check_data.command import check_data
+from contextseg.commands.compose import compose
+from contextseg.errors import ConfigError
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_exit_codes(tree, monkeypatch):
 
 
 def test_training_is_refused_and_sent_here(tree):
-    from contextseg import build
+    from contextseg.engine import build
 
     unknown_ids(tree)
     cfg = compose(["data=folder", f"data.root={tree}"])

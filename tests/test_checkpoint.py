@@ -9,7 +9,7 @@ import yaml
 
 from contextseg import load_checkpoint
 from contextseg.checkpoint import read_checkpoint, restore
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 
 @pytest.fixture

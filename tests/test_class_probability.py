@@ -6,10 +6,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from contextseg import build
 from contextseg.classes import class_set
-from contextseg.config import compose
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.commands.compose import compose
+from contextseg.contract import SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, class_counts, class_probability_loss
 from contextseg.losses.terms import ClassProbability
 
@@ -260,7 +261,7 @@ def test_the_loss_has_the_activation_of_the_head():
 def test_the_head_gives_what_the_loss_reads(loss, emits, aux):
     cfg = compose(["head=ctnet", f"loss={loss}", "width=16"])
     reads = {name: term.reads for name, term in build.loss(cfg).term.items()}
-    network = build.segmenter(build.recipe(cfg, class_set("context_scenes")), reads)
+    network = build.network(cfg, class_set("context_scenes"))[0]
     assert network.head.emits == ({"class_probability"} if emits else set())
     assert (network.aux_head is not None) == aux
 

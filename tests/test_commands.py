@@ -14,8 +14,8 @@ import torch
 from harness import COMMANDS, SMALL, PowerCut, call, disturb, folders, subprocess_environment, train
 from PIL import Image
 
-from contextseg import run_folder
-from contextseg.config import compose
+from contextseg.commands.compose import compose
+from contextseg.runs import folder as run_folder
 
 SHORT = (*SMALL, "trainer.max_steps=2", "trainer.save_every_steps=2")
 

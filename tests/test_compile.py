@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 
-from contextseg import build
 from contextseg.contract import SegOutput
+from contextseg.recipe import head_classes
 
-HEADS = build.head_classes()
+HEADS = head_classes()
 SIZE = (64, 64)
 every_head = pytest.mark.parametrize("name", HEADS)
 

@@ -11,16 +11,16 @@ from harness import call
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
-from contextseg import paper_rows
-from contextseg.build import create_model
-from contextseg.complexity import page, tables, text
-from contextseg.complexity.command import complexity
-from contextseg.complexity.flops import conv_matmul, leaf_modules, leaf_outputs
-from contextseg.complexity.memory import peak_alive, saved_for_backward
-from contextseg.complexity.network import parameters
-from contextseg.config import compose
+from contextseg.commands.complexity import page, tables, text
+from contextseg.commands.complexity.command import complexity
+from contextseg.commands.complexity.flops import conv_matmul, leaf_modules, leaf_outputs
+from contextseg.commands.complexity.memory import peak_alive, saved_for_backward
+from contextseg.commands.complexity.network import parameters
+from contextseg.commands.compose import compose
+from contextseg.engine.build import create_model
 from contextseg.errors import ConfigError
 from contextseg.layers.non_local import NonLocal
+from contextseg.papers import rows as paper_rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "complexity.md"
 MIB = 2**20
@@ -151,13 +151,15 @@ def test_no_published_figure_has_two_homes():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_shows_what_is_counted(name):
     shown = text.markdown(text.compared(tables.TABLES[name], counted(name)))
-    assert shown in PAGE.read_text(), "run: python -m contextseg.complexity.page docs/complexity.md"
+    assert shown in PAGE.read_text(), "run: python -m contextseg.commands.complexity.page docs/complexity.md"
 
 
 @pytest.mark.slow
 def test_the_page_is_up_to_date():
     _, _, below = PAGE.read_text().partition(page.MARK)
-    assert below.strip() == page.generated().strip(), "run: python -m contextseg.complexity.page docs/complexity.md"
+    assert below.strip() == page.generated().strip(), (
+        "run: python -m contextseg.commands.complexity.page docs/complexity.md"
+    )
 
 
 # Baselines

@@ -11,12 +11,17 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from contextseg import build, run
 from contextseg.classes import class_set
-from contextseg.config import CONF, compose
-from contextseg.contract import ConfigError, Head
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
+from contextseg.contract import Head
+from contextseg.engine import build
+from contextseg.engine.build import plain
+from contextseg.engine.loggers import loggers as loggers_of
+from contextseg.errors import ConfigError
 from contextseg.inference import Predictor
 from contextseg.metrics import SegMetrics
+from contextseg.recipe import head_classes
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -162,11 +167,11 @@ def test_a_head_and_its_file_agree(option):
 
 def test_every_head_has_a_file():
     used = {composed(f"head={option}").head._target_.split(".")[-2] for option in options("head")}
-    assert used == build.head_classes().keys()
+    assert used == head_classes().keys()
 
 
 def test_head_constructors_take_settings_by_name():
-    for kind in build.head_classes().values():
+    for kind in head_classes().values():
         in_channels, num_classes, *others = inspect.signature(kind).parameters.values()
         assert (in_channels.name, num_classes.name) == ("in_channels", "num_classes")
         for parameter in others:
@@ -262,7 +267,7 @@ def test_every_logger_writes_into_the_run_folder(option, tmp_path, small):
     if option == "wandb":
         assert cfg.logger.wandb.save_dir == str(tmp_path)
         return  # opened in test_loggers.py
-    with run.loggers(cfg, 0) as loggers:
+    with loggers_of(plain(cfg.logger), plain(cfg), 0) as loggers:
         for logger in loggers:
             logger.log_metrics({"train/loss": 1.0}, step=1)
             logger.save()

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from contextseg import build
 from contextseg.classes import ClassSet
-from contextseg.context_maps import context_maps, inside_maps
-from contextseg.context_pictures import class_shares, inside_picture
-from contextseg.contract import ConfigError
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.context_maps import context_maps, inside_maps
+from contextseg.explain.pictures import class_shares, inside_picture
+from contextseg.recipe import head_classes
 
-HEADS = sorted(name for name, kind in build.head_classes().items() if not kind.needs_mask)
+HEADS = sorted(name for name, kind in head_classes().items() if not kind.needs_mask)
 SETTINGS = {"cpnet": {"crop_size": (64, 64)}}
 
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from harness import SMALL, curve, last_checkpoint, train
 
-from contextseg import build
-from contextseg.callbacks.context import ContextPictures
-from contextseg.config import compose
-from contextseg.context_pictures import ideal_affinity, inside_picture, marked_sheet
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.engine import build
+from contextseg.engine.callbacks.context import ContextPictures
+from contextseg.errors import ConfigError
+from contextseg.explain.pictures import ideal_affinity, inside_picture, marked_sheet
+from contextseg.recipe import head_classes
 
 WITHOUT = "~callbacks.context"
 SHORT = ("trainer.max_steps=4", "trainer.val_every_steps=2")
@@ -33,7 +34,7 @@ def test_the_training_is_the_same_with_and_without(tmp_path, head):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", sorted(name for name, kind in build.head_classes().items() if not kind.needs_mask))
+@pytest.mark.parametrize("head", sorted(name for name, kind in head_classes().items() if not kind.needs_mask))
 def test_every_head_is_drawn(tmp_path, head):
     run = train(tmp_path, "trainer.max_steps=1", f"head={head}", "trainer.precision=bf16")
     assert pictures(run.folder)[0] == "scene_2_00000.png"

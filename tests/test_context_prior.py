@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from contextseg import build, create_model
-from contextseg.attention import record_attention
+from contextseg import create_model
 from contextseg.checkpoint import load_checkpoint
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.contract import SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention
 from contextseg.heads.cpnet import CPNetHead
 from contextseg.heads.fcn import FCNHead
 from contextseg.inference import PAD_COLOUR, SlidingWindow, WholeImage

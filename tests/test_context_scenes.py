@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from contextseg.contract import ConfigError
-from contextseg.data.context_scenes import CLASSES, ContextScenes, draw_scene
+from contextseg.datamodules.context_scenes import CLASSES, ContextScenes, draw_scene
+from contextseg.errors import ConfigError
 
 RULES = {"scene": (True, False), "furniture": (False, True)}
 CUES = {rule: cues for rule, (cues, _) in ContextScenes.context_rules.items()}

@@ -8,18 +8,18 @@ import pytest
 from scipy.ndimage import binary_erosion, label
 from scipy.stats import binom
 
-from contextseg import build
 from contextseg.classes import ClassSet, class_set
-from contextseg.config import compose
-from contextseg.contract import ConfigError
-from contextseg.data import context_scenes
-from contextseg.data.context_scenes_hard import ContextScenesHard
+from contextseg.commands.compose import compose
 from contextseg.data.factors.distractors import Distractors
 from contextseg.data.factors.facts import Facts
 from contextseg.data.factors.matching import Matching
 from contextseg.data.factors.neighbours import Neighbours
 from contextseg.data.factors.off_cross import OffCross
 from contextseg.data.factors.scales import Scales
+from contextseg.datamodules import context_scenes
+from contextseg.datamodules.context_scenes_hard import ContextScenesHard
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 
 ALL = class_set("context_scenes_hard")
 FACTORS = tuple(compose(["data=context_scenes_hard"]).data.factors)

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from contextseg import load_checkpoint
 from contextseg.classes import class_set
-from contextseg.convert import graph as graph_files
-from contextseg.convert.command import (
+from contextseg.commands.convert import graph as graph_files
+from contextseg.commands.convert.command import (
     as_inplace_abn,
     build_network,
     configuration,
@@ -27,7 +27,7 @@ from contextseg.convert.command import (
     trimmed,
     weights,
 )
-from contextseg.convert.graph import COUNTER, Graph, bare, expand, graphs, match, multiple, tensors_of
+from contextseg.commands.convert.graph import COUNTER, Graph, bare, expand, graphs, match, multiple, tensors_of
 from contextseg.errors import ConfigError
 
 SOURCES = ("openseg", "hrnet", "ccnet", "agln", "contextprior", "mmseg", "ctnet")
@@ -415,7 +415,7 @@ def test_two_names_for_one_of_ours_are_refused(small, tmp_path):
 
 
 def test_a_function_as_well_as_a_command(small):
-    from contextseg.config import compose
+    from contextseg.commands.compose import compose
 
     torch.save(random_tensors(small, 5), "in.pth")
     cfg = compose(["from=agln", "input=in.pth", "output=deep/er/out.ckpt"], config_name="convert")

@@ -8,10 +8,11 @@ import slow
 import torch
 from torch import nn
 
-from contextseg import build
-from contextseg.attention import record_attention
-from contextseg.config import compose
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.commands.compose import compose
+from contextseg.contract import SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention
 from contextseg.heads.ctnet import CTNetHead
 from contextseg.necks.jpu import JPU
 
@@ -142,7 +143,7 @@ def test_every_parameter_of_a_configured_network_learns(name, loss):
     cfg = compose(["head=ctnet", f"loss={loss}", "width=16", *settings])
     criterion = build.loss(cfg)
     reads = {key: term.reads for key, term in criterion.term.items()}
-    network = build.segmenter(build.recipe(cfg, build.datamodule(cfg).classes), reads)
+    network = build.network(cfg, build.datamodule(cfg).classes)[0]
     mask = torch.randint(0, 12, (4, 64, 64), dtype=torch.uint8)
     total, _ = criterion(network(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)), mask)
     total.backward()

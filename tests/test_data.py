@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from contextseg.contract import ConfigError
-from contextseg.data.camvid import CamVid
-from contextseg.data.context_scenes import ContextScenes
-from contextseg.data.datamodule import SPLITS
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler, stream_key
 from contextseg.data.transforms import TrainTransform
+from contextseg.datamodules.camvid import CamVid
+from contextseg.datamodules.context_scenes import ContextScenes
+from contextseg.datamodules.datamodule import SPLITS
+from contextseg.errors import ConfigError
 
 REAL = Path(os.environ.get("CONTEXTSEG_DATA", Path(__file__).parents[2] / "shared")) / "camvid"
 

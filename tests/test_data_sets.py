@@ -9,19 +9,19 @@ from PIL import Image
 from scipy.io import savemat
 from trees import save
 
-from contextseg import build as builders
 from contextseg.classes import class_set, voc_colours
-from contextseg.config import compose
-from contextseg.contract import ConfigError
-from contextseg.data import cityscapes, coco_stuff, pascal_context
-from contextseg.data.ade20k import ADE20K
-from contextseg.data.camvid import CamVid
-from contextseg.data.check import across, examine
-from contextseg.data.cityscapes import Cityscapes
-from contextseg.data.coco_stuff import COCOStuff
-from contextseg.data.lip import LIP
-from contextseg.data.pascal_context import PascalContext
-from contextseg.data.voc2012 import VOC2012
+from contextseg.commands.check_data.faults import across, examine
+from contextseg.commands.compose import compose
+from contextseg.datamodules import cityscapes, coco_stuff, pascal_context
+from contextseg.datamodules.ade20k import ADE20K
+from contextseg.datamodules.camvid import CamVid
+from contextseg.datamodules.cityscapes import Cityscapes
+from contextseg.datamodules.coco_stuff import COCOStuff
+from contextseg.datamodules.lip import LIP
+from contextseg.datamodules.pascal_context import PascalContext
+from contextseg.datamodules.voc2012 import VOC2012
+from contextseg.engine import build as builders
+from contextseg.errors import ConfigError
 
 # data set, variant of its tree, options: every way to read each
 WAYS = [

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contextseg import build
-from contextseg.config import compose
+from contextseg.commands.compose import compose
+from contextseg.engine import build
 
 SPEC = importlib.util.spec_from_file_location("diagnostic", Path(__file__).parents[1] / "benchmarks/diagnostic.py")
 diagnostic = importlib.util.module_from_spec(SPEC)

@@ -11,13 +11,15 @@ from harness import call
 from PIL import Image
 from trees import NAMES, PALETTE, plant, save, write_classes
 
-from contextseg import build
-from contextseg.config import compose
-from contextseg.contract import ConfigError
-from contextseg.data.folder import Folder
+from contextseg.commands.compose import compose
+from contextseg.commands.evaluate.command import evaluate
+from contextseg.commands.train.command import train
 from contextseg.data.pairing import find
 from contextseg.data.source import FileSource, read_image
 from contextseg.data.transforms import TrainTransform
+from contextseg.datamodules.folder import Folder
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 
 PAGE = Path(__file__).parents[1] / "docs/own_data.md"
 ALL = {"images": "images", "masks": "masks"}
@@ -325,7 +327,6 @@ def test_images_of_different_sizes_need_a_crop(tree):
 
 
 def test_training_and_scoring_own_data(tree):
-    from contextseg import run
 
     cfg = compose(
         [
@@ -339,17 +340,17 @@ def test_training_and_scoring_own_data(tree):
             ),
         ]
     )
-    result = run.fit(cfg)
+    result = train(cfg)
     assert set(result.metrics["iou"]) == set(NAMES)
     ckpt = result.folder / "checkpoints/last.ckpt"
     swapped = ["data.images={train: images/val, val: images/train}", "data.masks={train: masks/val, val: masks/train}"]
     again = [f"ckpt={ckpt}", *swapped, f"paths.runs={tree}/runs", "trainer=cpu"]
     again = ["data=folder", f"data.root={tree}", *again]
     with pytest.raises(ConfigError, match="split=val: 4 of its 4 images are among those"):
-        run.evaluate(compose(again, "evaluate"))
+        evaluate(compose(again, "evaluate"))
     with pytest.raises(ConfigError, match="force=no: give true or false"):
-        run.evaluate(compose([*again, "force='no'"], "evaluate"))
-    assert run.evaluate(compose([*again, "force=true"], "evaluate")).metrics["force"]
+        evaluate(compose([*again, "force='no'"], "evaluate"))
+    assert evaluate(compose([*again, "force=true"], "evaluate")).metrics["force"]
     assert (result.folder / "predictions/val0.png").is_file()
     assert build.datamodule(cfg).name == "folder"
 

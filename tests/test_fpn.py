@@ -6,7 +6,7 @@ import torch
 from slow_pyramid import conv_block, fused
 
 from contextseg import create_model
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.heads.fpn import FPNHead
 from contextseg.layers.feature_pyramid import levels
 from contextseg.layers.resize import resize

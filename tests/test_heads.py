@@ -7,15 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from contextseg import build, create_model
-from contextseg.attention import AttentionTap, record_attention
-from contextseg.config import CONF, compose
+from contextseg import create_model
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
 from contextseg.contract import KNOWN_EXTRAS, SegOutput
+from contextseg.engine import build
+from contextseg.explain.record import record_attention
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.region_attention import RegionAttention
 from contextseg.layers.resize import resize
+from contextseg.recipe import head_classes, only_class
 from contextseg.segmenter import Segmenter
 
-HEADS = build.head_classes()
+HEADS = head_classes()
 K = 12
 CHANNELS = (24, 48, 96)
 every_head = pytest.mark.parametrize("name", HEADS)
@@ -134,7 +138,7 @@ def test_every_parameter_gets_a_gradient(name):
 def test_a_head_takes_the_last_of_any_number_of_maps(name, count):
     kind = HEADS[name]
     channels, strides, features = maps(count)
-    neck = build.only_class(f"contextseg.necks.{kind.neck}", build.Neck)(channels, strides)
+    neck = only_class(f"contextseg.necks.{kind.neck}", build.Neck)(channels, strides)
     head = kind(num_classes=K, **build.maps_known(kind, neck), **settings(name, (64, 64))).eval()
     given = (neck(features), masks()) if kind.needs_mask else (neck(features),)
     assert head(*given).logits.shape[:2] == (2, K)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from contextseg.classes import ClassSet
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.inference import PAD_COLOUR, MultiScale, RandomScales, SlidingWindow, WholeImage, padded, windows
 from contextseg.inference.predictor import STRIP
 from contextseg.layers.resize import argmax_resized, resize

@@ -17,14 +17,15 @@ import torch
 from harness import COMMANDS, call, subprocess_environment, train
 from PIL import Image
 
-from contextseg import attend, build
 from contextseg.classes import ClassSet
-from contextseg.context_maps import context_maps, inside_maps
-from contextseg.context_pictures import context_tiles
-from contextseg.contract import ConfigError
-from contextseg.inspector.inspection import inspect
-from contextseg.inspector.server import served
-from contextseg.inspector.upload import read_upload, scaled_down
+from contextseg.commands.attend import command
+from contextseg.commands.attend.inspection import inspect
+from contextseg.commands.attend.server import served
+from contextseg.commands.attend.upload import read_upload, scaled_down
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.context_maps import context_maps, inside_maps
+from contextseg.explain.pictures import context_tiles
 
 CLASSES = ClassSet("three", ["sea", "sand & stones", "sky"], [[0, 0, 255], [255, 255, 0], [0, 255, 255]])
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.*")
@@ -122,16 +123,16 @@ def test_options_are_checked_by_what_is_asked_for(options, words):
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(attend, "find_spec", lambda name: None)
+    monkeypatch.setattr("contextseg.commands.attend.options.find_spec", lambda name: None)
     code, said = call("attend", "ckpt=a.ckpt", "serve=true")
     assert code == 2
     assert "pip install 'contextseg[inspector]'" in " ".join(said.split())
 
 
 def test_examples_are_validation_images_if_they_are_there():
-    scenes = {"_target_": "contextseg.data.context_scenes.ContextScenes", "val_size": 4, "size": 96}
-    assert list(attend.examples({"data": scenes})) == [f"scene_2_{i:05d}" for i in range(4)]
-    assert attend.examples({"data": {"_target_": "contextseg.data.camvid.CamVid", "root": "nowhere"}}) == {}
+    scenes = {"_target_": "contextseg.datamodules.context_scenes.ContextScenes", "val_size": 4, "size": 96}
+    assert list(command.examples({"data": scenes})) == [f"scene_2_{i:05d}" for i in range(4)]
+    assert command.examples({"data": {"_target_": "contextseg.datamodules.camvid.CamVid", "root": "nowhere"}}) == {}
 
 
 def test_an_oracle_is_refused():

@@ -7,20 +7,22 @@ import pytest
 import torch
 
 import contextseg
-from contextseg import build, create_model, load_checkpoint, load_run
-from contextseg.contract import ConfigError, SegOutput
-from contextseg.data.context_scenes import ContextScenes
+from contextseg import create_model, load_checkpoint, load_run
+from contextseg.contract import SegOutput
+from contextseg.datamodules.context_scenes import ContextScenes
+from contextseg.errors import ConfigError
+from contextseg.recipe import head_classes
 
 
 def images(size=(64, 64)):
     return torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", build.head_classes())
+@pytest.mark.parametrize("name", head_classes())
 def test_any_head_is_a_call_away(name):
     with torch.device("meta"):
         model = create_model(name, backbone="resnet18", num_classes=19)
-    kind = build.head_classes()[name]
+    kind = head_classes()[name]
     assert type(model.head) is kind
     assert type(model.neck).__module__ == f"contextseg.necks.{kind.neck}"
     assert model.backbone.strides[-1] == kind.output_stride

@@ -9,7 +9,7 @@ import pytest
 from harness import PowerCut, curve, disturb, folders, last_checkpoint, train
 from PIL import Image
 
-from contextseg.run import sweep_of, tags
+from contextseg.engine.loggers import sweep_of, tags
 
 SHORT = ("trainer.max_steps=4", "trainer.val_every_steps=2")
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from contextseg import build
-from contextseg.config import CONF, compose
-from contextseg.contract import KNOWN_EXTRAS, ConfigError, LossTerm, SegOutput
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
+from contextseg.contract import KNOWN_EXTRAS, LossTerm, SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.losses.functional import at_label_size, cross_entropy, global_mean, ohem_cross_entropy
 from contextseg.losses.terms import OHEM, CrossEntropy
 from contextseg.losses.total import LossSum

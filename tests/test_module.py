@@ -10,9 +10,11 @@ import torch
 import yaml
 from torch import nn
 
-from contextseg import build
-from contextseg.config import CONF, compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.recipe import head_classes
 
 HEADS = sorted(path.stem for path in (CONF / "head").glob("*.yaml"))
 
@@ -159,7 +161,7 @@ def test_a_loss_that_nothing_feeds_is_refused():
     message = str(refusal.value)
     for part in ("presence", "'class_probability'", "FCNHead", "heads that emit it"):
         assert part in message
-    fitting = [name for name, kind in build.head_classes().items() if "class_probability" in kind.emits]
+    fitting = [name for name, kind in head_classes().items() if "class_probability" in kind.emits]
     assert f"heads that emit it: {', '.join(fitting) or 'none'}" in message
 
 
@@ -194,18 +196,18 @@ def test_precision_reaches_the_head(train_with, precision, dtype):
 @pytest.mark.parametrize("wanted", ["16", 16, "16-mixed"])
 def test_half_precision_is_refused_on_the_cpu(wanted):
     with pytest.raises(ConfigError, match="float16 needs a GPU"):
-        build.precision(wanted, "cpu")
+        precision(wanted, "cpu")
 
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ConfigError, match="precision=64: choose auto, 32, bf16 or 16"):
-        build.precision(64, "cpu")
+        precision(64, "cpu")
 
 
 @pytest.mark.parametrize(("has", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_auto_precision_follows_the_processor(monkeypatch, has, expected):
     monkeypatch.setattr(build, "cpu_has_bf16", lambda: has)
-    assert build.precision("auto", "cpu") == expected
+    assert precision("auto", "cpu") == expected
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux tells")
@@ -213,7 +215,7 @@ def test_the_processor_is_judged_rightly():
     flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
     if not flags:
         pytest.skip("not an x86 processor")
-    assert build.cpu_has_bf16() == bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+    assert cpu_has_bf16() == bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
 @pytest.mark.parametrize("wanted", [True, False])

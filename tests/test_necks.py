@@ -4,10 +4,10 @@ import pytest
 import slow
 import torch
 
-from contextseg import build
 from contextseg.backbones.timm_features import TimmBackbone
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.necks.concat import Concat
 from contextseg.necks.jpu import JPU
 from contextseg.necks.none import NoNeck

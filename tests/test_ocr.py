@@ -8,11 +8,12 @@ import slow
 import torch
 from torch import nn
 
-from contextseg import build
-from contextseg.attention import record_attention
 from contextseg.backbones.timm_features import TimmBackbone
-from contextseg.config import compose
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.commands.compose import compose
+from contextseg.contract import SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention
 from contextseg.heads.danet import DANetHead
 from contextseg.heads.double_attention import DoubleAttentionHead
 from contextseg.heads.fcn import FCNHead

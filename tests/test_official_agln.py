@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from contextseg import create_model
 from contextseg.classes import class_set
-from contextseg.config import compose
-from contextseg.convert.command import build_network, configuration, weights
-from contextseg.convert.graph import graphs, match
+from contextseg.commands.compose import compose
+from contextseg.commands.convert.command import build_network, configuration, weights
+from contextseg.commands.convert.graph import graphs, match
 
 K = 12
 R50 = graphs()["agln_resnet50s"]

@@ -5,9 +5,9 @@ import torch
 from released import Plain, close, parameters, randomise, released
 from torch.nn import functional as F
 
-from contextseg import build
-from contextseg.config import compose
+from contextseg.commands.compose import compose
 from contextseg.contract import SegOutput
+from contextseg.engine import build
 
 K = 5
 OFFICIAL = ("head=ccnet_official", "backbone=resnet50s")

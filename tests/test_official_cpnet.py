@@ -6,9 +6,9 @@ from released import released
 from released_names import Named, count, randomised
 from torch.nn import functional as F
 
-from contextseg import build
-from contextseg.config import compose
+from contextseg.commands.compose import compose
 from contextseg.contract import SegOutput
+from contextseg.engine import build
 from contextseg.losses.affinity import affinity_losses
 from contextseg.losses.terms import CrossEntropy
 

@@ -8,9 +8,10 @@ from released_names import Named, count, randomised
 from torch import nn
 from torch.nn import functional as F
 
-from contextseg import build
-from contextseg.config import compose
-from contextseg.contract import ConfigError, SegOutput
+from contextseg.commands.compose import compose
+from contextseg.contract import SegOutput
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.heads.ctnet import CTNetHead
 from contextseg.losses.class_probability import class_probability_loss
 from contextseg.losses.terms import ClassProbability

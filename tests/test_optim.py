@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from contextseg import build, create_model
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg import create_model
+from contextseg.commands.compose import compose
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.optim import adamw, constant, onecycle, parameter_groups, poly, sgd
 
 

@@ -11,8 +11,10 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn.modules.batchnorm import _NormBase
 
-from contextseg import build, paper_rows
-from contextseg.config import CONF, compose
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
+from contextseg.engine import build
+from contextseg.papers import rows as paper_rows
 
 TABLES = {table["table"]: [row for row in table["rows"] if "overrides" in row] for table in paper_rows.tables()}
 WHOLE = {"output_stride": 32, "stages": 4}
@@ -158,4 +160,4 @@ def test_two_rows_of_a_study_differ_in_what_runs(factor):
 
 def test_the_page_is_up_to_date():
     page = Path(__file__).parents[1] / "docs" / "paper_rows.md"
-    assert page.read_text() == paper_rows.page(), "run: python -m contextseg.paper_rows > docs/paper_rows.md"
+    assert page.read_text() == paper_rows.page(), "run: python -m contextseg.papers.rows > docs/paper_rows.md"

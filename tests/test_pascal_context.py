@@ -11,10 +11,11 @@ from rich.console import Console
 
 from contextseg import viz
 from contextseg.classes import class_set
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.commands.evaluate.command import evaluate
+from contextseg.commands.train.command import train as fit
+from contextseg.errors import ConfigError
 from contextseg.metrics import scores
-from contextseg.run import evaluate, fit
 
 OTHER = {59: "miou_59_of_60", 60: "miou_without_background"}
 SMALL = ("experiment=none", "data=pascal_context", "head=fcn", "width=16", "data.batch_size=2", "data.num_workers=0")

@@ -13,13 +13,13 @@ from PIL import Image
 
 import contextseg
 from contextseg.classes import class_set
-from contextseg.contract import ConfigError
+from contextseg.commands.predict import inputs, regions
+from contextseg.commands.predict.inputs import find, output_names
 from contextseg.data.source import read_image
-from contextseg.inference import WholeImage
-from contextseg.predict import inputs, regions, tiles
-from contextseg.predict.inputs import find, output_names
-from contextseg.predict.labeller import Labeller
-from contextseg.predict.outputs import side_file
+from contextseg.errors import ConfigError
+from contextseg.files import side_file
+from contextseg.inference import WholeImage, tiles
+from contextseg.inference.labeller import Labeller
 
 CLASSES = class_set("context_scenes")
 ALL = "formats=[labels,overlays,probabilities,polygons,coco_rle]"

@@ -17,16 +17,16 @@ from fake_archives import BUILDERS, CONTEXT, build, label_map, mask, picture, st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from contextseg.data.ade20k import ADE20K
-from contextseg.data.camvid import CamVid
-from contextseg.data.cityscapes import Cityscapes
-from contextseg.data.coco_stuff import COCOStuff
-from contextseg.data.lip import LIP
-from contextseg.data.pascal_context import PascalContext
-from contextseg.data.voc2012 import VOC2012
+from contextseg.commands.prepare import archive, command, tree
+from contextseg.commands.prepare.sets.camvid import split_of
+from contextseg.datamodules.ade20k import ADE20K
+from contextseg.datamodules.camvid import CamVid
+from contextseg.datamodules.cityscapes import Cityscapes
+from contextseg.datamodules.coco_stuff import COCOStuff
+from contextseg.datamodules.lip import LIP
+from contextseg.datamodules.pascal_context import PascalContext
+from contextseg.datamodules.voc2012 import VOC2012
 from contextseg.errors import ConfigError
-from contextseg.prepare import archive, command, tree
-from contextseg.prepare.sets.camvid import split_of
 
 COMMAND = Path(__file__).parents[1] / "src/prepare.py"
 CHOICES = {"pascal_context_json": "pascal_context", "coco_stuff_164k": "coco_stuff", "camvid_official": "camvid"}

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from contextseg import build
 from contextseg.classes import class_set
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.inference import SlidingWindow, WholeImage, windows
 
 STEPS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)

@@ -11,11 +11,13 @@ import torch
 from omegaconf import OmegaConf
 from torch._subclasses import FakeTensorMode
 
-from contextseg import build, viz
-from contextseg.complexity.recipes import MARK, Memory, cells, memory
-from contextseg.config import CONF, compose
-from contextseg.contract import ConfigError
-from contextseg.run import fit
+from contextseg import viz
+from contextseg.commands.complexity.recipes import MARK, Memory, cells, memory
+from contextseg.commands.compose import compose
+from contextseg.commands.train.command import train as fit
+from contextseg.conf import CONF
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 
 FILES = sorted((CONF / "experiment").glob("*/*.yaml"))
 RECIPES = [str(path.relative_to(CONF / "experiment").with_suffix("")) for path in FILES]
@@ -91,7 +93,7 @@ def test_a_recipe_composes_with_its_true_backbone(name):
     data = build.datamodule(cfg)
     reads = {term: node.reads for term, node in build.loss(cfg).term.items()}
     with FakeTensorMode():
-        network = build.segmenter(build.recipe(cfg, data.classes), reads)
+        network = build.network(cfg, data.classes)[0]
         crop = torch.empty(2, 3, *cfg.data.transform.crop_size, dtype=torch.uint8)
         output = network(crop)
     assert output.logits.shape[:2] == (2, len(data.classes))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from slow import assert_same, block, linear, prepare, softmax
 
-from contextseg import build
-from contextseg.attention import record_attention
 from contextseg.classes import class_set
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention
 from contextseg.heads.reference import DETAILS, MECHANISMS, ReferenceHead
 from contextseg.layers.resize import resize
 
@@ -223,7 +223,7 @@ def built(*overrides):
     cfg = compose(["head=reference", "data=context_scenes_hard", "width=16", *overrides])
     criterion = build.loss(cfg)
     reads = {name: term.reads for name, term in criterion.term.items()}
-    return build.segmenter(build.recipe(cfg, CLASSES), reads), criterion
+    return build.network(cfg, CLASSES)[0], criterion
 
 
 def batch():

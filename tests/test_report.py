@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
-from contextseg import paper_rows
-from contextseg.config import compose
+from contextseg.commands.compose import compose
+from contextseg.commands.report import figures, text
+from contextseg.commands.report.command import report
+from contextseg.commands.report.compare import Choice, compare, compared
+from contextseg.commands.report.kendall import agreement, tau_b
+from contextseg.commands.report.rows import by_row
 from contextseg.errors import ConfigError
-from contextseg.report import figures, text
-from contextseg.report.command import report
-from contextseg.report.compare import Choice, compare, compared
-from contextseg.report.kendall import agreement, tau_b
-from contextseg.report.rows import by_row
-from contextseg.report.runs import find
+from contextseg.papers import rows as paper_rows
+from contextseg.runs.store import find
 
 TABLES = {table["table"]: table for table in paper_rows.tables()}
 ROWS = {f"{name}/{paper_rows.key(row['row'])}": row for name, table in TABLES.items() for row in table["rows"]}
@@ -104,7 +104,7 @@ def test_chance_is_the_share_of_all_orders():
 def test_many_rows_are_sampled_close_to_the_exact_share(monkeypatch):
     seeds = [[1], [3], [2], [4], [6], [5], [7]]
     exact = agreement(range(7), seeds).chance
-    monkeypatch.setattr("contextseg.report.kendall.EXACT", 0)
+    monkeypatch.setattr("contextseg.commands.report.kendall.EXACT", 0)
     sampled = agreement(range(7), seeds).chance
     assert exact != sampled
     assert sampled == pytest.approx(exact, abs=0.002)
@@ -121,7 +121,7 @@ def test_seeds_move_tau():
 
 
 def test_the_spread_of_a_mean_is_not_underestimated():
-    from contextseg.report.kendall import redrawn
+    from contextseg.commands.report.kendall import redrawn
 
     values = [1.0, 2.0, 6.0]
     error = np.std(values, ddof=1) / np.sqrt(3)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from harness import COMMANDS, SMALL, PowerCut, curve, disturb, folders, last_checkpoint, subprocess_environment, train
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 VARIANTS = {
     "a validation at the step of the checkpoint": ["trainer.val_every_steps=5"],

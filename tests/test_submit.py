@@ -14,15 +14,16 @@ import torch
 from harness import call
 from PIL import Image
 
-from contextseg import build
 from contextseg.checkpoint import load_checkpoint
 from contextseg.classes import class_set, voc_colours
-from contextseg.config import compose
-from contextseg.contract import ConfigError
+from contextseg.commands.compose import compose
+from contextseg.commands.evaluate.command import evaluate
+from contextseg.commands.submit import command, formats
+from contextseg.commands.submit.archive import pack, verify
+from contextseg.commands.train.command import train as fit
+from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.metrics import count
-from contextseg.run import evaluate, fit
-from contextseg.submit import command, formats
-from contextseg.submit.archive import pack, verify
 
 SMALL = ("head=fcn", "width=16", "data.batch_size=2", "data.num_workers=0", "data.transform.crop_size=[32,32]")
 SMALL += ("trainer=cpu", "trainer.precision=32", "trainer.max_steps=1", "trainer.log_every_steps=1")

@@ -16,12 +16,13 @@ from harness import COMMANDS, SMALL, call, disturb, folders, last_checkpoint, su
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from contextseg import paper_rows
-from contextseg.config import CONF, compose
+from contextseg.commands.compose import compose
+from contextseg.commands.sweep import pool
+from contextseg.commands.sweep.job import Job
+from contextseg.commands.sweep.plan import DONE, HALF_DONE, TO_DO, Plan
+from contextseg.conf import CONF
 from contextseg.errors import ConfigError
-from contextseg.sweep import pool
-from contextseg.sweep.job import Job
-from contextseg.sweep.plan import DONE, HALF_DONE, TO_DO, Plan
+from contextseg.papers import rows as paper_rows
 
 EMBEDDED = ("data=context_scenes", "backbone=tiny")
 TINY = (*SMALL[1:], "trainer.max_steps=3", "trainer.save_every_steps=1")  # without the head, for tables
@@ -304,10 +305,10 @@ def test_a_job_stops_when_its_sweep_is_killed(here):
     script = """
 import sys, pathlib
 from omegaconf import OmegaConf
-from contextseg.sweep import job, pool
+from contextseg.commands.sweep import job, pool
 cfg = OmegaConf.create({"run": {"dir": str(pathlib.Path("orphan").absolute())}, "row": None, "trainer": {"devices": 1}})
 orphan = job.Job(cfg, [], 0, pathlib.Path())
-wait = "import time; from contextseg.sweep.job import follow_parent; follow_parent(); open('orphan/up', 'w')"
+wait = "import time; from contextseg.commands.sweep.job import follow_parent; follow_parent(); open('orphan/up', 'w')"
 wait += "; time.sleep(99)"
 orphan.command = [sys.executable, "-c", wait]
 pool.run([orphan])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contextseg.contract import ConfigError
 from contextseg.data import transforms
 from contextseg.data.transforms import TrainTransform
+from contextseg.errors import ConfigError
 
 EVERYTHING = {
     "short_side": [30, 50],

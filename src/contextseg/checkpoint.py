@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contextseg import build
+from contextseg import recipe as recipes
 from contextseg.classes import ClassSet
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
+from contextseg.parts import refuse_strangers
 from contextseg.segmenter import Segmenter
 
 
@@ -28,7 +29,7 @@ def read_checkpoint(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
         raise ConfigError(f"{option}={path}: {reason}; is it a whole .ckpt file?") from error
     if not isinstance(checkpoint, dict) or "recipe" not in checkpoint or "state_dict" not in checkpoint:
         raise ConfigError(f"{option}={path}: holds no recipe, so it is not a contextseg checkpoint")
-    return checkpoint
+    return recipes.upgrade(checkpoint, f"{option}={path}")
 
 
 def read_start(path: str | Path) -> dict[str, Any]:
@@ -81,8 +82,10 @@ def load_checkpoint(path: str | Path) -> Segmenter:
 def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
     """As `load_checkpoint`, from contents that were read already; `path` is for the error message."""
     recipe = checkpoint["recipe"]
+    for part in recipes.PARTS:
+        refuse_strangers(recipe[part], part, f"ckpt={path}")
     recipe = recipe | {"backbone": recipe["backbone"] | {"weights": "none"}}
-    network = build.segmenter(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
+    network = recipes.network(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
     try:
         network.load_state_dict(
             network_weights(checkpoint), assign=True

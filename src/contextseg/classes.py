@@ -7,7 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
+
+MAX_CLASSES = 255  # labels are uint8, and 255 is void
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,9 @@ class Head(nn.Module):
     configuration (a test holds them equal to `conf/head/*.yaml`).
     """
 
-    emits: ClassVar[frozenset[str]] = frozenset()  # names of the extras it returns
-    needs_mask: ClassVar[bool] = False  # True: forward also takes the ground truth (an oracle)
+    can_emit: ClassVar[frozenset[str]] = frozenset()  # names of the extras that it returns under some settings
+    emits: frozenset[str] = frozenset()  # names of the extras that this instance returns; set per instance
+    needs_mask: bool = False  # True: forward also takes the ground truth (an oracle); set per instance
     neck: ClassVar[str] = "none"  # the paper's neck
     output_stride: ClassVar[int] = 8  # the paper's: later stages of the backbone are dilated
     window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any

@@ -1,5 +1,13 @@
-"""The error that is no bug. Apart from `contract`, so that a command refuses a typo before it loads torch."""
+"""The error that is no bug. Apart from `contract`, so that a command refuses a mistake before it loads torch."""
+
+import sys
+from pathlib import Path
 
 
 class ConfigError(ValueError):
     """Something the user can put right: the message names the option or file, its value and the way out."""
+
+
+def how_to_run(command: str) -> str:
+    """Return how the user, who started this process somehow, would start another command."""
+    return f"python src/{command}.py" if Path(sys.argv[0]).suffix == ".py" else f"contextseg {command}"

@@ -3,7 +3,7 @@
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _NormBase
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 

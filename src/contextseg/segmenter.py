@@ -1,7 +1,9 @@
 """The network: backbone -> (neck) -> head, and the auxiliary head when a loss term asks for it."""
 
 import copy
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck, SegOutput
 from contextseg.inference import Predictor, WholeImage
+from contextseg.inference.images import Images, as_tensors, is_batch
 
 
 class Segmenter(nn.Module):
@@ -58,17 +61,25 @@ class Segmenter(nn.Module):
         return predictor
 
     @torch.no_grad()
-    def predict(self, image: Tensor) -> Tensor:
-        """Image uint8 (3, H, W) or (B, 3, H, W) -> labels uint8 (H, W) or (B, H, W), in evaluation mode.
+    def predict(self, image: Images | Sequence[Images], *, probabilities: bool = False) -> Tensor | list[Tensor]:
+        """Label one image or several, each uint8: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W).
 
-        One pass over the whole image; a head that takes one size only (`Head.window`) gets windows of that size.
+        Returns labels uint8 (H, W), or with `probabilities` float32 (K, H, W). Several are an array (B, H, W, 3) or a
+        tensor (B, 3, H, W), whose results are stacked, or a list of images of any sizes, whose results are a list.
+        One pass over the whole image in evaluation mode; a head that takes one size only (`Head.window`) gets windows
+        of that size. Raises `ConfigError` for pixels that are not uint8, saying how to convert them.
         """
+        images = as_tensors(image)
+        predictor = self.adapted(WholeImage())
+        answer = predictor.probabilities if probabilities else predictor
         modes = {module: module.training for module in self.modules()}
         self.eval()
-        images = image if image.ndim == 4 else image[None]
         try:
-            labels = self.adapted(WholeImage())(self.logits, images.to(self.backbone.mean.device))
+            if isinstance(image, Tensor | np.ndarray):  # of one size: together, as evaluation does
+                found = answer(self.logits, torch.stack(images).to(self.backbone.mean.device))
+                return found if is_batch(image) else found[0]
+            results = [answer(self.logits, one[None].to(self.backbone.mean.device))[0] for one in images]
         finally:
             for module, training in modes.items():
                 module.training = training
-        return labels if image.ndim == 4 else labels[0]
+        return results if is_batch(image) else results[0]

@@ -20,7 +20,8 @@ from rich.text import Text
 from torch import Tensor
 
 from contextseg.classes import ClassSet
-from contextseg.contract import IGNORE_INDEX, ConfigError
+from contextseg.contract import IGNORE_INDEX
+from contextseg.errors import ConfigError
 from contextseg.layers.resize import resize
 
 Picture = NDArray[np.uint8]  # (H, W, 3)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contextseg.backbones.base import Backbone, check_stride
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.layers.resize import resize
 
 FUSIONS = ("nearest", "bilinear", "bilinear_corners")

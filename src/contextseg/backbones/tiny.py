@@ -8,7 +8,7 @@ squeeze-and-excitation would pool over the whole image and spoil it.
 from torch import Tensor, nn
 
 from contextseg.backbones.base import Backbone, check_stride
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 
 

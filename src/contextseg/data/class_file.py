@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from contextseg.classes import ClassSet
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 KEYS = ("names", "palette", "ids", "ignore", "groups", "flip_pairs")
 

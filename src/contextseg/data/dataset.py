@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from contextseg.contract import Batch, ConfigError
+from contextseg.contract import Batch
 from contextseg.data.sampler import Key
 from contextseg.data.source import Source
+from contextseg.errors import ConfigError
 
 Transform = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from contextseg.contract import IGNORE_INDEX, ConfigError
+from contextseg.contract import IGNORE_INDEX
 from contextseg.data.source import counted, decoded
+from contextseg.errors import ConfigError
 
 
 class Indices:

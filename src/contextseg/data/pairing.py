@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from contextseg.contract import ConfigError
 from contextseg.data.source import SUFFIXES
+from contextseg.errors import ConfigError
 
 WILDCARD = re.compile(r"(\*\*/|\*|\?|\[[^]]+\])")
 MEANS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}  # as regular expressions

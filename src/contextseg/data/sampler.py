@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 Key = tuple[int, int]  # (epoch, index)
 

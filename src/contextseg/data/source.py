@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from contextseg.contract import IGNORE_INDEX, ConfigError
+from contextseg.contract import IGNORE_INDEX
+from contextseg.errors import ConfigError
 
 # What PIL raises for a file that it cannot decode; a broken PNG is a SyntaxError.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -169,9 +170,13 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
     Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, CMYK and palettes become RGB.
     Pixels lie as stored, because a mask does too; `upright` turns them as the camera's EXIF orientation says.
     """
-    image = decoded(path, upright)
+    return as_rgb(decoded(path, upright), path)
+
+
+def as_rgb(image: Image.Image, name: object) -> np.ndarray:
+    """Bring a PIL image to uint8 (H, W, 3) RGB, as `read_image` does; `name` is for the error message."""
     if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] >= 2**16):
-        raise ConfigError(f"{path} has mode {image.mode}, values beyond 16 bits; save it with 8 bits per channel")
+        raise ConfigError(f"{name} has mode {image.mode}, values beyond 16 bits; save it with 8 bits per channel")
     if image.mode.startswith("I"):
         grey = (np.array(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)

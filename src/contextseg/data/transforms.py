@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from contextseg.contract import IGNORE_INDEX, ConfigError
+from contextseg.contract import IGNORE_INDEX
+from contextseg.errors import ConfigError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
 import albumentations as A

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.criss_cross import CrissCrossAttention, compose
 
@@ -46,7 +47,7 @@ class CCNetHead(Head):
     dropout             of whole channels, before the classifier; released code: 0.1
     """
 
-    emits = frozenset({"embedding"})
+    can_emit = emits = frozenset({"embedding"})
 
     def __init__(
         self,

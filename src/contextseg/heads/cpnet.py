@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
 from contextseg.layers.aggregation import AggregationModule
 from contextseg.layers.aspp import ASPP
 from contextseg.layers.context_prior import ContextPrior
@@ -39,7 +40,7 @@ class CPNetHead(Head):
     conv -> BN -> ReLU to C1 before the classifier), `dropout=0.1`.
     """
 
-    emits = frozenset({"prior_logits"})
+    can_emit = emits = frozenset({"prior_logits"})
 
     def __init__(
         self,

@@ -25,8 +25,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.channel_context import BLOCKS, POOLINGS, make_block, pool
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import RegionAttention
@@ -90,7 +91,7 @@ class CTNetHead(Head):
                        has it; released code: 0.001
     """
 
-    emits = frozenset({"class_probability"})
+    can_emit = emits = frozenset({"class_probability"})
     neck = "jpu"
     output_stride = 32
 

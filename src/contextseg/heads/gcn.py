@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 
 

@@ -18,7 +18,7 @@ from contextseg.layers.resize import resize
 class LabelEnsembleHead(Head):
     """FCN whose scores are added to `coarse_weight` times the coarse ones."""
 
-    emits = frozenset({"aux_logits"})
+    can_emit = emits = frozenset({"aux_logits"})
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from contextseg.layers.resize import resize
 class LabelRefinementHead(Head):
     """FCN on the features and the coarse maps together."""
 
-    emits = frozenset({"aux_logits"})
+    can_emit = emits = frozenset({"aux_logits"})
 
     def __init__(
         self,

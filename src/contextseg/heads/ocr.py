@@ -18,9 +18,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
 from contextseg.layers.aspp import ASPP
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import (
@@ -63,7 +64,7 @@ class OCRHead(Head):
     align_corners       how coarse maps of another size are resized
     """
 
-    emits = frozenset({"aux_logits"})
+    can_emit = emits = frozenset({"aux_logits"})
 
     def __init__(
         self,

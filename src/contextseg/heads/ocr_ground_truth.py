@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import GivenRelation, RegionAttention, gather_regions, soft_regions
@@ -38,6 +39,7 @@ class OCRGroundTruthHead(Head):
     The others are those of OCR; `bias` is that of all convolutions before a batch norm.
     """
 
+    can_emit = frozenset({"aux_logits"})
     needs_mask = True
 
     def __init__(

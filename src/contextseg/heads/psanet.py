@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
 

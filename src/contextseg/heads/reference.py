@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError, Head, SegOutput
+from contextseg.contract import Head, SegOutput
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
 
@@ -49,6 +50,8 @@ class ReferenceHead(Head):
 
     Raises `ConfigError` for an unknown mechanism, affinity or detail, or no descriptor.
     """
+
+    can_emit = frozenset(EMITS.values())
 
     def __init__(
         self,

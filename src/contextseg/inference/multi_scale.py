@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WholeView, WindowView
 from contextseg.inference.whole import WholeImage

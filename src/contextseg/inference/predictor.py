@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.inference.views import WholeView, WindowView
 
 Network = Callable[[Tensor], Tensor]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WindowView
 

@@ -5,7 +5,7 @@ Source: CPNet (Yu et al.: Context Prior for Scene Segmentation, CVPR 2020), Sect
 
 from torch import Tensor, nn
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 BLOCKS = ("mce", "eca", "se", "gc", "encoding")
 POOLINGS = ("avg", "max", "mix")

@@ -7,8 +7,8 @@ Sections III-A.2 and III-C, Eq. 3 and 6; "AGLN-Lite", Section IV-D.
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct, SeparableConvNormAct
 from contextseg.layers.local_refinement import LocalRefinement
 from contextseg.layers.semantic_distribution import SemanticDistribution

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 
 CONTEXTS = {"both": ("intra", "inter"), "intra": ("intra",), "inter": ("inter",)}

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
+from contextseg.layers.attention_tap import AttentionTap
 
 Path = Literal["criss_cross", "horizontal", "vertical"]
 

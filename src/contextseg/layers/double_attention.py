@@ -6,7 +6,7 @@ Source: Chen, Kalantidis, Li, Yan, Feng: A^2-Nets: Double Attention Networks (Ne
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.region_attention import gather_regions, soft_regions
 
 

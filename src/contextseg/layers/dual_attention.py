@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.attention import AttentionTap
+from contextseg.layers.attention_tap import AttentionTap
 
 
 class PositionAttention(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
 

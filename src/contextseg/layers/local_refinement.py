@@ -7,7 +7,7 @@ Section III-B.2, Eq. 4 and 5.
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
+from contextseg.layers.attention_tap import AttentionTap
 
 
 class LocalRefinement(nn.Module):

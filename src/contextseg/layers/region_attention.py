@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.attention import AttentionTap
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 
 

@@ -7,8 +7,8 @@ Section III-A.2, Eq. 1; "GAP-GEM" of Table IV.
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
+from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.region_attention import gather_regions, soft_regions
 
 

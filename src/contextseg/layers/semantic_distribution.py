@@ -7,7 +7,7 @@ Section III-A.2, Eq. 2.
 import torch
 from torch import Tensor, nn
 
-from contextseg.attention import AttentionTap
+from contextseg.layers.attention_tap import AttentionTap
 
 
 class SemanticDistribution(nn.Module):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from contextseg.contract import ConfigError, LossTerm, SegOutput, read
+from contextseg.contract import LossTerm, SegOutput, read
+from contextseg.errors import ConfigError
 from contextseg.losses import functional
 from contextseg.losses.affinity import affinity_losses
 from contextseg.losses.category_consistent import Distance, category_consistency

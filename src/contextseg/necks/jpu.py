@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.contract import ConfigError, Neck
+from contextseg.contract import Neck
+from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
 

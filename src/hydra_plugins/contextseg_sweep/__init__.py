@@ -1,1 +1,1 @@
-"""Hydra finds its plug-ins in `hydra_plugins`; what they do is in `contextseg.sweep`."""
+"""Hydra finds its plug-ins in `hydra_plugins`; what they do is in `contextseg.commands.sweep`."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from contextseg.config import record_choices
+from contextseg.commands.compose import without_hydra
+from contextseg.commands.sweep import pool
+from contextseg.commands.sweep.job import Job
 from contextseg.errors import ConfigError
-from contextseg.sweep import pool
-from contextseg.sweep.job import Job
 
 
 class ProcessLauncher(Launcher):
@@ -27,7 +27,7 @@ class ProcessLauncher(Launcher):
         jobs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             cfg = self.loader.load_sweep_config(self.config, list(overrides))
-            cfg = record_choices(cfg, cfg.hydra.runtime.choices)
+            cfg = without_hydra(cfg, cfg.hydra.runtime.choices)
             jobs.append(Job(cfg, overrides, number, Path(self.config.hydra.sweep.dir)))
         pool.run(jobs, self.at_once, self.gpus)
         return [

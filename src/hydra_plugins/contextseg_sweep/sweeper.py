@@ -7,14 +7,15 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from contextseg import run_folder
-from contextseg.config import record_choices
+from contextseg.commands.compose import without_hydra
+from contextseg.commands.sweep.plan import Plan, counts
+from contextseg.commands.sweep.pool import duration
+from contextseg.commands.train.options import checked
 from contextseg.console import console
 from contextseg.errors import ConfigError
-from contextseg.sweep.plan import Plan, counts
-from contextseg.sweep.pool import duration
+from contextseg.runs import folder as run_folder
 
 
 class PlannedSweeper(Sweeper):
@@ -43,7 +44,9 @@ class PlannedSweeper(Sweeper):
         if cfg.resume not in (None, "auto"):
             raise ConfigError(f"resume={cfg.resume} with -m: a sweep finds its runs itself; use resume=auto")
         choices = cfg.hydra.runtime.choices
-        return record_choices(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), choices)
+        cfg = without_hydra(cfg, choices)
+        checked(cfg)
+        return cfg
 
     def show(self, plan: Plan) -> None:
         """Print the rows, the numbers of runs, and an estimate of the time."""

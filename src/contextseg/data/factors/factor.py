@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from contextseg.contract import ConfigError
+from contextseg.errors import ConfigError
 
 SMALLEST = 96  # side in pixels of the smallest image, in which the cues of every factor must fit
 

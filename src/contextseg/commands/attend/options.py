@@ -1,0 +1,61 @@
+"""The options of `attend`."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from contextseg.door import REQUIRED, option
+from contextseg.errors import ConfigError
+from contextseg.files import existing_checkpoint
+from contextseg.typed import shown
+
+
+@dataclass
+class AttendOptions:
+    """Draw where the context of a pixel came from.
+
+    contextseg attend ckpt=FILE image=FILE point=[64,100]
+    contextseg attend ckpt=FILE serve=true [ckpt2=FILE]      the same by clicks on a local page; Ctrl-C ends it
+    """
+
+    ckpt: Path = option(REQUIRED, "a .ckpt file")
+    image: Path | None = option(None, "an image file")
+    point: tuple[int, int] | None = option(None, "[x,y] in pixels of the image")
+    mask: Path | None = option(None, "its labels, train ids: adds the true class shares to what CTNet believes")
+    output: Path = option(
+        "attention.png", "the picture; what the head shows of its inside goes beside it, attention_inside.png"
+    )
+    serve: bool = option(False, "true: a local page instead, where images and pixels are chosen")
+    ckpt2: Path | None = option(None, "a second checkpoint beside the first, on the page")
+    port: Annotated[int, Ge(1), Le(65535)] = option(7860, "of 127.0.0.1, which no other machine reaches")
+    longest_side: Annotated[int, Ge(32), Le(4096)] = option(
+        640, "pixels; larger images are scaled down on the page: attention has a number for each pair of places"
+    )
+    choices: dict[str, str] = option({}, "filled in")
+
+    def __post_init__(self) -> None:
+        """Refuse options that are missing or belong to the other way."""
+        if self.serve:
+            for name in ("image", "point", "mask"):
+                if getattr(self, name) is not None:
+                    value = getattr(self, name)
+                    raise ConfigError(f"{name}={shown(value)}: with serve=true, the page asks for it; leave it out")
+            if find_spec("gradio") is None:
+                raise ConfigError("serve=true needs gradio: pip install 'contextseg[inspector]'")
+        else:
+            if self.ckpt2 is not None:
+                raise ConfigError(f"ckpt2={self.ckpt2}: two checkpoints are compared on the page only; add serve=true")
+            if self.image is None:
+                raise ConfigError("image=null: give an image file, or serve=true to choose one on a page")
+            if self.point is None:
+                raise ConfigError("point=null: give [x,y], two whole numbers of pixels")
+        existing_checkpoint(self.ckpt)
+        if self.ckpt2 is not None:
+            existing_checkpoint(self.ckpt2, "ckpt2")
+        for name in ("image", "mask"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ConfigError(f"{name}={path}: no such file")

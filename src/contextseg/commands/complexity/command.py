@@ -1,0 +1,95 @@
+"""What `complexity.py` does: counts a paper's table, or composed networks, and shows and writes what it found."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from contextseg.commands.complexity import tables, text
+from contextseg.commands.complexity.network import Cost, anonymous, measure
+from contextseg.commands.complexity.options import ComplexityOptions
+from contextseg.commands.complexity.picture import draw
+from contextseg.commands.compose import compose
+from contextseg.console import console
+from contextseg.door import parse
+from contextseg.engine import build
+from contextseg.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Count, show and write."""
+    complexity(cfg, list(HydraConfig.get().overrides.task))
+
+
+def complexity(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict:
+    """Count `table=`, or the composed network, or those of `heads=` with the command line's `overrides`.
+
+    Returns what is written to `output=`, if that is given: complexity.json, .md, and for networks .png. Raises
+    `ConfigError` for values that cannot be meant and parts that do not fit.
+    """
+    options = parsed(cfg)
+    folder = options.output
+    found, markdown = table(options.table) if options.table else networks(options, overrides)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "complexity.json", json.dumps(found, indent=2) + "\n")
+        write_atomically(folder / "complexity.md", markdown)
+        log.info("%s", folder)
+    return found
+
+
+def parsed(cfg: DictConfig) -> ComplexityOptions:
+    """Check the composed options."""
+    return parse(ComplexityOptions, OmegaConf.to_container(cfg, resolve=True))
+
+
+def table(name: str) -> tuple[dict, str]:
+    """A paper's table, shown on the console; as plain containers and in markdown."""
+    chosen = tables.named(name)
+    lines, heads = tables.counted(chosen), tables.plainly(chosen)
+    console.print(text.rich_table(f"{name}, counted as its paper did", text.compared(chosen, lines)))
+    console.print(chosen.about)
+    console.print(text.rich_table("our heads as they stand", text.heads(chosen, heads)))
+    rows = [
+        {"row": line.entry.row, "variant": line.entry.variant, "published": dict(line.published)}
+        | {"counted": dict(line.counted), "note": line.entry.note}
+        for line in lines
+    ]
+    return {"table": name, "about": chosen.about, "rows": rows, "heads": heads}, text.section(chosen, lines, heads)
+
+
+def networks(options: ComplexityOptions, overrides: Sequence[str]) -> tuple[dict, str]:
+    """Count one network or several, show them on the console, draw them; as plain containers and in markdown."""
+    size = (options.size, options.size) if isinstance(options.size, int) else options.size
+    batch_size, backbone = options.batch_size, options.choices["backbone"]
+    found = [cost(each, size, batch_size) for each in chosen(options, overrides)]
+    title = f"{backbone}, {size[0]}x{size[1]} px: parameters in M, FLOPs in G, memory in MiB"
+    title += f", of {batch_size} image{'s' if batch_size > 1 else ''} in training"
+    cells = text.costs(found)
+    console.print(text.rich_table(title, cells))
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        draw(found, options.output / "complexity.png")
+    facts = {"backbone": backbone, "size": list(size), "batch_size": batch_size}
+    return facts | {"networks": [asdict(cost) for cost in found]}, f"{title}\n\n{text.markdown(cells)}"
+
+
+def cost(options: ComplexityOptions, size: tuple[int, int], batch_size: int) -> Cost:
+    """Measure one configuration on images of that size, a head tied to one size made for it."""
+    if "crop_size" in options.head and options.head["crop_size"] is None:
+        options.head["crop_size"] = list(size)
+    classes = build.datamodule(options).classes if options.classes is None else anonymous(options.classes)
+    return measure(options, classes, size, batch_size)
+
+
+def chosen(options: ComplexityOptions, overrides: Sequence[str]) -> list[ComplexityOptions]:
+    """Return the options to count: the given ones, or one for each of `heads=`."""
+    if options.heads is None:
+        return [options]
+    kept = [override for override in overrides if override.partition("=")[0] not in ("head", "heads")]
+    return [parsed(compose([*kept, f"head={name}"], config_name="complexity")) for name in options.heads]

@@ -1,0 +1,111 @@
+"""What a composed network costs, part by part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+
+from contextseg.classes import ClassSet
+from contextseg.commands.complexity.flops import conv_matmul, leaf_modules
+from contextseg.commands.complexity.memory import peak_alive, saved_for_backward
+from contextseg.engine import build
+from contextseg.engine.options import TrainOptions
+from contextseg.errors import ConfigError
+from contextseg.segmenter import Segmenter
+
+PARTS = {"backbone": "trunk", "neck": "neck", "head": "head", "aux_head": "aux"}
+PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one network on one size of image; "aux" runs in training only.
+
+    name          its head
+    parameters    part -> how many
+    flops         part -> FLOPs of an image, 2 per multiply-add of convolutions and matrix products, forward only
+    module_flops  part -> those counted as CTNet and AGLN do, 1 per multiply-add (`flops.leaf_modules`)
+    training      precision -> part -> bytes that autograd saves, for a whole batch, without the loss
+    inference     precision -> most bytes of tensors alive at a time, for one image, beside parameters and image
+    """
+
+    name: str
+    parameters: Mapping[str, int]
+    flops: Mapping[str, int]
+    module_flops: Mapping[str, int]
+    training: Mapping[str, Mapping[str, int]]
+    inference: Mapping[str, int]
+
+    def inference_flops(self) -> tuple[int, int]:
+        """The sums of `flops` and `module_flops` over the parts that inference needs."""
+        flops, module_flops = (
+            sum(counts[part] for part in counts if part != "aux") for counts in (self.flops, self.module_flops)
+        )
+        return flops, module_flops
+
+
+def measure(cfg: TrainOptions, classes: ClassSet, size: tuple[int, int], batch_size: int) -> Cost:
+    """The cost of the network of `cfg` on images of `size` pixels, `batch_size` of them in training.
+
+    Raises `ConfigError` if the parts do not fit together, or cannot train on so few images.
+    """
+    with FakeTensorMode():
+        network, _ = build.network(cfg, classes, pretrained=False)
+        build.try_out(network, size)
+        batch, one = images(batch_size, size), images(1, size)
+        try:
+            training = {name: trained(network, batch, dtype) for name, dtype in PRECISIONS.items()}
+        except ValueError as error:
+            raise ConfigError(f"batch_size={batch_size}: {error}") from error
+        network.eval()
+        flops, module_flops = conv_matmul(network, *one), leaf_modules(network, *one)
+        aux_head, network.aux_head = network.aux_head, None
+        inference = {name: alive(network, one, dtype) for name, dtype in PRECISIONS.items()}
+        network.aux_head = aux_head
+    present = parts(network)
+    return Cost(
+        name=cfg.choices["head"],
+        parameters={label: parameters(network.get_submodule(part)) for part, label in present.items()},
+        flops={label: flops[part] for part, label in present.items()},
+        module_flops={label: module_flops[part] for part, label in present.items()},
+        training=training,
+        inference=inference,
+    )
+
+
+def images(count: int, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images uint8 (B, 3, H, W) and masks uint8 (B, H, W), of which only an oracle takes notice."""
+    return torch.empty(count, 3, *size, dtype=torch.uint8), torch.empty(count, *size, dtype=torch.uint8)
+
+
+def parts(network: Segmenter) -> dict[str, str]:
+    """The parts that a network has, and what they are called."""
+    present = {name: label for name, label in PARTS.items() if getattr(network, name) is not None}
+    return {name: label for name, label in present.items() if name != "neck" or parameters(network.neck)}
+
+
+def parameters(network: nn.Module) -> int:
+    """How many numbers training changes or could change."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def trained(network: Segmenter, batch: tuple, dtype: torch.dtype | None) -> dict[str, int]:
+    """Part -> bytes saved for the backward pass, in automatic mixed precision unless `dtype` is None."""
+    present = parts(network)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        saved = saved_for_backward(network.train(), *batch, parts=tuple(present))
+    saved["backbone"] += saved.pop("")  # the normalised image
+    return {label: saved[part] for part, label in present.items()}
+
+
+def alive(network: Segmenter, image: tuple, dtype: torch.dtype | None) -> int:
+    """Bytes at the peak of inference, in automatic mixed precision unless `dtype` is None."""
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        return peak_alive(network, *image)
+
+
+def anonymous(count: int) -> ClassSet:
+    """So many classes without names of their own."""
+    return ClassSet("classes", tuple(f"class {i}" for i in range(count)), ((0, 0, 0),) * count)

@@ -1,0 +1,39 @@
+"""The options of `complexity`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import MinLen
+
+from contextseg.door import group, option
+from contextseg.engine.options import Node, TrainOptions
+from contextseg.errors import ConfigError
+from contextseg.typed import Count
+
+
+@dataclass
+class ComplexityOptions(TrainOptions):
+    """Count parameters, FLOPs and memory of a network, or of a paper's cost table.
+
+    contextseg complexity head=ocr backbone=resnet101 size=[512,1024] classes=19
+    contextseg complexity table=ocr_t4                         a paper's table, ours beside the published
+    """
+
+    backbone: Node = group("resnet101", "backbone")
+    experiment: None = group("none", "a recipe, which sets the groups above")
+    table: str | None = option(
+        None, "count a paper's table: ocr_t4, ctnet_t3, ccnet_t2, ccnet_t5 or agln_t8; the network is not looked at"
+    )
+    heads: Annotated[list[str], MinLen(1)] | None = option(
+        None, "several heads side by side, such as [ocr,ccnet,ctnet], in the place of head="
+    )
+    classes: Count | None = option(None, "how many; null: those of the data set")
+    size: Count | tuple[Count, Count] = option([512, 512], "height, width of the image in pixels")
+    batch_size: Count = option(2, "images in training")
+    output: Path | None = option(None, "a folder for complexity.json, .md and for networks .png")
+
+    def __post_init__(self) -> None:
+        """Refuse a file as the output."""
+        if self.output and self.output.suffix in (".json", ".md", ".png"):
+            raise ConfigError(f"output={self.output}: the result is several files; give a folder")

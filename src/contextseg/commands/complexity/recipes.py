@@ -1,0 +1,138 @@
+"""What each recipe needs on one GPU: the table in docs/recipes.md, below the line that says so.
+
+python -m contextseg.commands.complexity.recipes docs/recipes.md
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.nn import functional
+
+from contextseg.commands.complexity.memory import saved_for_backward
+from contextseg.commands.complexity.network import images, parameters
+from contextseg.commands.complexity.text import markdown
+from contextseg.commands.compose import compose
+from contextseg.conf import CONF
+from contextseg.contract import IGNORE_INDEX
+from contextseg.engine import build
+from contextseg.files import write_atomically
+from contextseg.layers.resize import resize
+from contextseg.segmenter import Segmenter
+
+MARK = "<!-- written by python -m contextseg.commands.complexity.recipes docs/recipes.md -->\n"
+GIB = 2**30
+BUDGET = 16 * GIB  # of the 22.4 of a GPU of 24 GB; the rest is for what is not counted
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a training step in bf16 mixed precision.
+
+    fixed    parameters, gradients and momentum in float32, buffers, and copies of weights in bf16
+    image    what autograd keeps for an image of the batch, the loss included
+    """
+
+    fixed: int
+    image: int
+
+    def of(self, count: int) -> int:
+        """Bytes with `count` images on the device at once."""
+        return self.fixed + count * self.image
+
+    def most(self, batch_size: int, budget: int = BUDGET) -> int | None:
+        """The most images at once that divide a batch and stay within a budget; None if not even one does."""
+        fitting = [n for n in range(1, batch_size + 1) if batch_size % n == 0 and self.of(n) <= budget]
+        return max(fitting, default=None)
+
+
+class Training(nn.Module):
+    """A network and the bulk of its loss: cross-entropies at label size, and CPNet's on pairs of pixels."""
+
+    def __init__(self, network: Segmenter):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Images uint8 (B, 3, H, W), masks uint8 (B, H, W) -> their sum, ()."""
+        output = self.network(image, mask)
+        named = {"logits": output.logits, **output.extras}
+        maps = [resize(named[name].float(), mask.shape[-2:]) for name in ("logits", "aux_logits") if name in named]
+        total = sum(functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
+        if "prior_logits" in named:
+            prior = named["prior_logits"].float()
+            total = total + functional.binary_cross_entropy_with_logits(prior, torch.empty_like(prior))
+        return total
+
+
+def memory(cfg: DictConfig, count: int = 2) -> Memory:
+    """What a configuration needs, counted on tensors without numbers at a batch of `count` images."""
+    classes = build.datamodule(cfg).classes
+    with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
+        training = Training(build.network(cfg, classes, pretrained=False)[0]).train()
+        saved = saved_for_backward(training, *images(count, build.crop_size(cfg)))[""]
+    copies = sum(2 * weight.numel() for weight in training.parameters() if weight.ndim > 1)
+    buffers = sum(buffer.nbytes for buffer in training.buffers())
+    return Memory(3 * 4 * parameters(training) + buffers + copies, (saved - copies) // count)
+
+
+def names() -> tuple[str, ...]:
+    """The recipes, as in experiment=NAME."""
+    folder = CONF / "experiment"
+    return tuple(str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.glob("*/*.yaml")))
+
+
+def alike(cfg: DictConfig) -> str:
+    """What decides the memory of a recipe; the same for the stages of a chain."""
+    parts = {name: cfg[name] for name in ("neck", "head", "aux_head")} | {"terms": list(cfg.loss.term)}
+    backbone = {name: value for name, value in cfg.backbone.items() if name != "weights"}
+    parts |= {
+        "backbone": backbone,
+        "crop": build.crop_size(cfg),
+        "data": cfg.choices.data,
+        "batch": cfg.data.batch_size,
+    }
+    return json.dumps(OmegaConf.to_container(OmegaConf.create(parts | {"width": cfg.width}), resolve=False))
+
+
+def cells(cfg: DictConfig) -> list[str]:
+    """The numbers of a recipe, in GiB, and its form for one GPU."""
+    need, batch, (height, width) = memory(cfg), cfg.data.batch_size, build.crop_size(cfg)
+    most = need.most(batch)
+    form = f"`trainer.max_device_batch={most}`" if most else "does not fit"
+    return [
+        f"{height} x {width}",
+        str(batch),
+        f"{need.fixed / GIB:.2f}",
+        f"{need.image / GIB:.2f}",
+        f"{need.of(batch) / GIB:.1f}",
+        "as it is" if most == batch else form,
+        f"{need.of(most) / GIB:.1f}" if most else "",
+    ]
+
+
+HEADER = ["recipes", "crop", "batch", "fixed", "per image", "whole batch", "on 24 GB", "then"]
+
+
+def generated(chosen: Sequence[str]) -> str:
+    """The table; recipes that are alike share a row."""
+    groups: dict[str, list[str]] = {}
+    for name in chosen:
+        groups.setdefault(alike(compose([f"experiment={name}"])), []).append(name)
+    rows = [
+        [", ".join(f"`{name}`" for name in same), *cells(compose([f"experiment={same[0]}"]))]
+        for same in groups.values()
+    ]
+    return markdown([HEADER, *rows])
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    above, mark, _ = file.read_text().partition(MARK)
+    write_atomically(file, f"{above}{mark or MARK}\n{generated(names())}")

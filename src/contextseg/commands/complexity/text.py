@@ -1,0 +1,93 @@
+"""Costs as tables: header and cells, for the console and in markdown."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table as RichTable
+
+from contextseg.commands.complexity.network import Cost
+from contextseg.commands.complexity.tables import FIGURES, Line, Table
+from contextseg.papers import rows as paper_rows
+
+Cells = list[list[str]]  # the first row is the header
+UNITS = {"params": "parameters, M", "flops": "FLOPs, G", "memory": "memory, MiB"}
+NO_HEAD = "no such head here"
+MIB = 2**20
+
+
+def compared(table: Table, lines: Sequence[Line]) -> Cells:
+    """A paper's table in its own convention: published, ours and the difference in percent, figure by figure."""
+    figures = [figure for figure in FIGURES if figure in table.columns]
+    header = ["row"]
+    for figure in figures:
+        header += [f"{UNITS[figure]}: published", "ours", "%"]
+    cells = [[*header, "note"]]
+    for line in lines:
+        row = [", ".join(filter(None, [line.entry.row, line.entry.variant]))]
+        for figure in figures:
+            ours, error = line.counted.get(figure), line.error(figure)
+            row.append(str(line.published.get(figure, "")))
+            row += ["" if ours is None else number(figure, ours), "" if error is None else f"{error:+.1f}"]
+        note = "; ".join(filter(None, [line.entry.note, "" if line.counted else NO_HEAD]))
+        cells.append([*row, note])
+    return cells
+
+
+def number(figure: str, value: float) -> str:
+    """Memory with one digit after the point, all else with two."""
+    return f"{value:.1f}" if figure == "memory" else f"{value:.2f}"
+
+
+def heads(table: Table, found: Mapping[str, Mapping[str, float]]) -> Cells:
+    """Our heads of a table's rows as they stand."""
+    cells = [["row", "overrides", "parameters, M", "FLOPs, G", "training, MiB", "inference, MiB"]]
+    for label, cost in found.items():
+        numbers = numerals([cost["params"], cost["flops"]], [cost["training"], cost["inference"]])
+        cells.append([label, f"`{' '.join(table.row(label)['overrides'])}`", *numbers])
+    return cells
+
+
+def costs(found: Sequence[Cost]) -> Cells:
+    """Composed networks, part by part, and each as a whole: M, G and MiB."""
+    cells = [["network", "part", "params", "FLOPs", "of modules", "training", "in bf16", "inference", "in bf16"]]
+    for cost in found:
+        for part in cost.parameters:
+            numbers = [cost.parameters[part] / 1e6, cost.flops[part] / 1e9, cost.module_flops[part] / 1e9]
+            memory = [saved[part] / MIB for saved in cost.training.values()]
+            cells.append([cost.name, part, *numerals(numbers, memory), "", ""])
+        numbers = [sum(cost.parameters.values()) / 1e6, *(count / 1e9 for count in cost.inference_flops())]
+        memory = [sum(saved.values()) / MIB for saved in cost.training.values()]
+        memory += [peak / MIB for peak in cost.inference.values()]
+        cells.append([cost.name, "all", *numerals(numbers, memory)])
+    return cells
+
+
+def numerals(numbers: Sequence[float], memory: Sequence[float]) -> list[str]:
+    """Numbers with two digits after the point, memory with none."""
+    return [*(f"{value:,.2f}" for value in numbers), *(f"{value:,.0f}" for value in memory)]
+
+
+def section(table: Table, lines: Sequence[Line], found: Mapping[str, Mapping[str, float]]) -> str:
+    """A paper's table in markdown, under a heading, with our heads as they stand."""
+    facts = paper_rows.table(table.name)
+    return (
+        f"## {facts['source']}: {facts['about']}\n\n`table={table.name}`. {table.about}\n\n"
+        f"{markdown(compared(table, lines))}\nOur heads as they stand:\n\n{markdown(heads(table, found))}"
+    )
+
+
+def markdown(cells: Cells) -> str:
+    """Cells as a markdown table."""
+    header, *rows = cells
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)) + "\n"
+
+
+def rich_table(title: str, cells: Cells) -> RichTable:
+    """Cells for the console: words to the left, numbers to the right."""
+    header, *rows = cells
+    table = RichTable(title=title, title_justify="left")
+    for name in header:
+        words = name in ("row", "network", "part", "overrides", "note")
+        table.add_column(name, justify="left" if words else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row, end_section=len(row) > 1 and row[1] == "all")
+    return table

@@ -1,0 +1,86 @@
+"""Composing the configuration of a command, by Hydra, from `conf/` and the command's dataclass of options."""
+
+import netrc
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from contextseg.commands.table import COMMANDS
+from contextseg.conf import CONF
+from contextseg.door import defaults, groups
+from contextseg.engine.options import TrainerOptions
+
+NAMED = ("data", "backbone", "head", "loss", "eval")  # groups whose choice is recorded
+HYDRA = {"output_subdir": None, "run": {"dir": "."}}
+QUIET = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+
+
+def register(name: str) -> type:
+    """Make the primary configuration of a command from its dataclass of options, for Hydra to find by `name`.
+
+    Groups come after the options and in their order, so that a later group may override an earlier one. Returns the
+    dataclass.
+    """
+    command = COMMANDS[name]
+    kind = command.options_class()
+    chosen = groups(kind)
+    settings = {group: declared.metadata["settings"] for group, declared in chosen.items()}
+    node: dict[str, Any] = {
+        "defaults": [
+            "_self_",
+            *({group: declared.metadata["choice"]} for group, declared in chosen.items()),
+            *QUIET,
+            *({f"override hydra/{group}": option} for group, option in command.hydra_groups.items()),
+        ]
+    }
+    node |= {key: value for key, value in defaults(kind).items() if key != "choices"}
+    node |= {group: dict(values) for group, values in settings.items() if values}
+    ConfigStore.instance().store(group="trainer", name="base", node=defaults(TrainerOptions))
+    ConfigStore.instance().store(name=name, node=node | {"hydra": HYDRA | dict(command.hydra)})
+    return kind
+
+
+def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
+    """Compose what the command `config_name` would get from these overrides; within a command, too."""
+    register(config_name)
+    running = GlobalHydra.instance()
+    command, running.hydra = running.hydra, None  # while a command's is there, nobody else may compose
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra_compose(config_name, list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = command
+    return without_hydra(cfg, cfg.hydra.runtime.choices)
+
+
+def without_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+    """Return a composed configuration without Hydra's own part, the chosen options written down in `choices`.
+
+    `name` is made from them if it is null.
+    """
+    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    chosen = {group: str(choices[group]) for group in NAMED if choices.get(group)}
+    with open_dict(cfg):
+        cfg.choices = chosen
+        if "head" in chosen and cfg.get("name") is None:
+            cfg.name = "_".join(chosen[group] for group in ("head", "backbone", "data"))
+    return cfg
+
+
+def no_login(host: str, variable: str) -> bool:
+    """Tell whether there is neither an environment variable nor a netrc entry with a key for a host."""
+    if os.environ.get(variable):
+        return False
+    try:
+        return netrc.netrc().authenticators(host) is None
+    except (OSError, netrc.NetrcParseError):
+        return True
+
+
+OmegaConf.register_new_resolver("no_login", no_login, replace=True)

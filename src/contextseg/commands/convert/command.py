@@ -1,0 +1,246 @@
+"""What `convert.py` does: finds the graph of a released file, refuses what does not fit, writes our checkpoint."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+from torch import Tensor
+
+from contextseg import parts
+from contextseg.classes import ClassSet, class_set
+from contextseg.commands.compose import compose
+from contextseg.commands.convert.graph import COUNTER, Graph, Match, graphs, match
+from contextseg.commands.convert.options import ConvertOptions
+from contextseg.commands.convert.released import read_tensors
+from contextseg.conf import CONF
+from contextseg.console import console
+from contextseg.data.class_file import made_up
+from contextseg.engine import build
+from contextseg.errors import ConfigError
+from contextseg.files import side_file, write_atomically
+from contextseg.segmenter import Segmenter
+
+SHOWN = 5  # names on the terminal; the file beside the checkpoint has all
+
+log = logging.getLogger(__name__)
+
+
+def main(options: ConvertOptions) -> None:
+    """Write the checkpoint."""
+    convert(options)
+
+
+def convert(cfg: ConvertOptions) -> Path:
+    """Turn the released weights `input=` of the source `from=` into the checkpoint `output=`.
+
+    Every name and what became of it is written to <output>.keys.txt, also when the file is refused. Raises
+    `ConfigError` for an unknown source or graph, a file that is not read, fits no graph or several, a class set of
+    another size, and an output that exists.
+    """
+    candidates = candidate_graphs(cfg.source, cfg.graph)
+    output = cfg.output
+    tensors, others = read_tensors(cfg.input)
+    if others:
+        log.info("%s: no tensors, left out: %s", cfg.input, ", ".join(others[:SHOWN]))
+    found = best(candidates, tensors, str(cfg.input))
+    report = output.with_name(f"{output.name}.keys.txt")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(report, listing(found))
+    console.print(summary(found))
+    if not found.complete or found.classes is None:
+        raise ConfigError(
+            f"input={cfg.input}: not the weights of {found.graph.name}, the nearest graph of from={cfg.source}: "
+            f"{len(found.missing)} tensors missing, {len(found.unused)} unknown, {len(found.misfits)} of another "
+            f"shape{example(found)}; {report} lists them all"
+        )
+    data, classes = choose_classes(found.classes, cfg)
+    composed = configuration(found.graph, data)
+    if cfg.data is not None:
+        composed.data = cfg.data
+    if cfg.inplace_abn:
+        as_inplace_abn(found.used)
+    elif names := [name for name in norm_weights(found.used) if (found.used[name] < 0).any()]:
+        log.warning(
+            "%d norms have weights below zero, first %s; if the file was trained with InPlaceABN, whose kernels take "
+            "|weight| + 1e-5, give inplace_abn=true",
+            len(names),
+            names[0],
+        )
+    save(checkpoint(found, composed, classes), output)
+    log.info("%s, %d classes (%s): %s", found.graph.name, len(classes), classes.name, output)
+    return output
+
+
+def candidate_graphs(source: str, name: str | None) -> list[Graph]:
+    """The graphs of a source, or the one asked for. Raises `ConfigError` listing the choices."""
+    sources = sorted({graph.source for graph in graphs().values()})
+    if source not in sources:
+        raise ConfigError(f"from={source}: choose one of {', '.join(sources)}")
+    known = {graph.name: graph for graph in graphs().values() if graph.source == source}
+    if name not in (None, *known):
+        raise ConfigError(f"graph={name}: from={source} has {', '.join(known)}")
+    return list(known.values()) if name is None else [known[name]]
+
+
+def best(candidates: list[Graph], tensors: Mapping[str, Tensor], path: str) -> Match:
+    """How the tensors fit the graph they fit best. Raises `ConfigError` if they fit several in full."""
+    matches = sorted((match(graph, tensors) for graph in candidates), key=lambda found: found.distance)
+    if complete := [found.graph.name for found in matches if found.complete][1:]:
+        names = ", ".join([matches[0].graph.name, *complete])
+        raise ConfigError(f"input={path}: fits {names} alike; choose one with graph=NAME")
+    return matches[0]
+
+
+# the report
+
+
+def rows(found: Match) -> dict[str, list[str]]:
+    """What became of the names, by outcome."""
+    graph = found.graph
+    used = [f"{name} -> {graph.ours(name)}" for name in found.used]
+    return {
+        "used": used,
+        "left out on purpose": found.ignored,
+        "missing": found.missing,
+        "unknown": found.unused,
+        "of another shape": found.misfits,
+    }
+
+
+def summary(found: Match) -> Table:
+    """The counts, with the first names of what does not fit."""
+    table = Table("tensors", "count", "first", title=found.graph.name, title_justify="left")
+    for outcome, names in rows(found).items():
+        first = names[:SHOWN] if outcome != "used" else []
+        table.add_row(outcome, str(len(names)), "\n".join(first))
+    return table
+
+
+def listing(found: Match) -> str:
+    """Every name, by outcome."""
+    blocks = (
+        f"{outcome}: {len(names)}\n" + "".join(f"  {n}\n" for n in names) for outcome, names in rows(found).items()
+    )
+    return f"graph {found.graph.name}, classes {found.classes}\n" + "".join(blocks)
+
+
+def example(found: Match) -> str:
+    """The first name that does not fit, in brackets."""
+    names = [*found.misfits, *found.missing, *found.unused]
+    return f" (first {names[0]})" if names else ""
+
+
+# the checkpoint
+
+
+def choose_classes(count: int, cfg: ConvertOptions) -> tuple[str | None, ClassSet]:
+    """The data set of ours (None: none) and the classes of a network with `count` of them.
+
+    `cfg.data` is a data set, `cfg.classes` a class set or the names themselves; without both it is the one data set of
+    ours with as many classes, or else names are made up. Raises `ConfigError` if the number is another one.
+    """
+    data = cfg.choices.get("data")
+    if isinstance(cfg.classes, list):
+        chosen = named("classes", cfg.classes)
+    elif cfg.classes is not None:
+        chosen = class_set(cfg.classes)
+    elif data is not None:
+        chosen = build.datamodule(cfg).classes
+    else:
+        fitting = [(name, known) for name, known in data_sets().items() if len(known) == count]
+        if len(fitting) == 1:
+            return fitting[0]
+        chosen = named("classes", [f"class_{index}" for index in range(count)])
+    if len(chosen) != count:
+        option = "classes" if data is None else f"data={data}"
+        raise ConfigError(f"{option}: has {len(chosen)} classes, but the weights are for {count}")
+    return data, chosen
+
+
+def data_sets() -> dict[str, ClassSet]:
+    """The data sets of `conf/data` whose classes are known without their files."""
+    found = {}
+    for path in sorted((CONF / "data").glob("*.yaml")):
+        kind = parts.find(yaml.safe_load(path.read_text())["_target_"], "data")
+        if isinstance(classes := getattr(kind, "classes", None), ClassSet):
+            found[path.stem] = classes
+    return found
+
+
+def named(name: str, names: list[str]) -> ClassSet:
+    """A class set with colours made up."""
+    return ClassSet(name, tuple(names), tuple(tuple(colour) for colour in made_up(len(names))))
+
+
+def checkpoint(found: Match, cfg: DictConfig, classes: ClassSet) -> dict:
+    """What a training run of `cfg` would have written, had it ended with these weights; its images are not known."""
+    network, recipe = build.network(cfg, classes, pretrained=False)
+    return {
+        "state_dict": {f"segmenter.{name}": value for name, value in weights(found, network).items()},
+        "recipe": recipe,
+        "config": OmegaConf.to_container(cfg),  # unresolved: where data and runs lie is known when it is used
+        "train_images": None,
+        "global_step": 0,
+        "converted": {"source": found.graph.source, "graph": found.graph.name},
+    }
+
+
+def configuration(graph: Graph, data: str | None = None) -> DictConfig:
+    """The configuration that composes our network of a graph, with the papers' widths."""
+    return compose(["experiment=none", *graph.overrides, *([] if data is None else [f"data={data}"])])
+
+
+def weights(found: Match, network: Segmenter) -> dict[str, Tensor]:
+    """The state dict of our network with every tensor of the file in its place.
+
+    What the file has no say in keeps its value: the counters of norms (no network uses them) and, unless the graph
+    gives others, mean and standard deviation of the input. Raises `ConfigError` if something else is left.
+    """
+    graph, state = found.graph, network.state_dict()
+    theirs = {graph.ours(name): graph.tensor(name, value) for name, value in found.used.items()} | graph.normalisation()
+    left = [name for name in state.keys() - theirs.keys() if not set_without_file(name)]
+    if left or (theirs.keys() - state.keys()):
+        raise ConfigError(
+            f"graph {graph.name} does not fit our network: {sorted({*left, *(theirs.keys() - state.keys())})[:SHOWN]}"
+        )
+    for name, value in theirs.items():
+        if trimmed(value.shape) != trimmed(state[name].shape):
+            raise ConfigError(
+                f"graph {graph.name}: {name} is {list(state[name].shape)} here and {list(value.shape)} there"
+            )
+        state[name] = value.reshape(state[name].shape).to(state[name].dtype).clone()
+    return state
+
+
+def norm_weights(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of the weights of norms."""
+    norms = {name.removesuffix(".running_var") for name in tensors if name.endswith(".running_var")}
+    return sorted(f"{norm}.weight" for norm in norms if f"{norm}.weight" in tensors)
+
+
+def as_inplace_abn(tensors: dict[str, Tensor]) -> None:
+    """Put |weight| + 1e-5 in place of every norm's weight, which is what InPlaceABN's kernels multiply by."""
+    for name in norm_weights(tensors):
+        tensors[name] = tensors[name].abs() + 1e-5
+
+
+def set_without_file(name: str) -> bool:
+    """Whether a tensor of ours may have no counterpart in a released file."""
+    return name.endswith(COUNTER) or name in ("backbone.mean", "backbone.std")
+
+
+def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the ones at its end: a 1x1 convolution is a matrix, a list of one number a number."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return tuple(shape)
+
+
+def save(content: dict, output: Path) -> None:
+    """Write a checkpoint; the file is there as a whole or not at all."""
+    with side_file(output) as side:
+        torch.save(content, side)

@@ -1,0 +1,155 @@
+"""How a command runs: Hydra composes, the door checks, mistakes become one line and exit code 2.
+
+Exit code 0: done; 1: failed, or a job of a sweep did; 2: the user can put it right; 130 and 143: stopped by Ctrl-C and
+by SIGTERM.
+"""
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.table import Table
+
+from contextseg.commands.compose import register, without_hydra
+from contextseg.commands.explain_error import explain
+from contextseg.commands.sweep import pool
+from contextseg.commands.sweep.job import Job, follow_parent
+from contextseg.commands.table import COMMANDS
+from contextseg.conf import CONF
+from contextseg.console import console
+from contextseg.door import parse
+from contextseg.errors import ConfigError, how_to_run
+from contextseg.runs import folder as run_folder
+
+SWEEP = "CONTEXTSEG_SWEEP_FOLDER"  # how the jobs of a sweep know its folder, those in other processes too
+
+
+def sweep_folder(runs: str, name: str | None) -> str:
+    """Make the folder for the sweep of this command when first asked for: `<runs>/sweeps/<name>/<date>_<time>`."""
+    if SWEEP not in os.environ:
+        parent = Path(runs).expanduser() / "sweeps" / run_folder.plain_name(name or "sweep")
+        os.environ[SWEEP] = str(run_folder.new_folder(parent))
+    return os.environ[SWEEP]
+
+
+OmegaConf.register_new_resolver("sweep_folder", lambda *where: sweep_folder(*where), replace=True)
+
+
+def run_command(name: str, words: Sequence[str]) -> int:
+    """Run a command with the words of its command line; returns its exit code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be explained here
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    follow_parent()
+    log_to_console()
+    register(name)
+    typed_line = sys.argv
+    outcome: list[Any] = []  # exit code or error, kept from Hydra, which would print errors its own way
+
+    def job(cfg: DictConfig) -> float | None:
+        sys.argv = typed_line  # Lightning starts the other processes of a run with it
+        hydra_cfg = HydraConfig.get()
+        composed = without_hydra(cfg, hydra_cfg.runtime.choices)
+        if hydra_cfg.mode == RunMode.MULTIRUN:
+            return run_job(composed, hydra_cfg)
+        try:
+            outcome.append(work(name, composed))
+        except Exception as error:
+            outcome.append(error)
+        return None
+
+    failed = False
+    try:
+        sys.argv = [typed_line[0], *overrides_first(words)]
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+        if outcome and isinstance(outcome[0], Exception):
+            raise outcome[0]
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:
+        os.environ.pop(SWEEP, None)  # refused as a whole: no table
+        message, code = explain(error, name)
+        if not message:
+            raise
+        refuse(message)
+        return code
+    finally:
+        sys.argv = typed_line
+        sweep = os.environ.pop(SWEEP, None)
+        failed = summarise(Path(sweep)) if sweep else False
+    return int(failed) or int((outcome and outcome[0]) or 0)
+
+
+def work(name: str, cfg: DictConfig) -> int | None:
+    """Check the composed configuration of a command and do its work; returns its exit code."""
+    command = COMMANDS[name]
+    if command.composed:
+        return command.function()(cfg)
+    options = parse(command.options_class(), OmegaConf.to_container(cfg, resolve=True))
+    return command.function()(options)
+
+
+def overrides_first(words: Sequence[str]) -> list[str]:
+    """Put the overrides of a command line in front: argparse takes them in one piece only, `a=1 -m b=2` not."""
+    return sorted(words, key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
+
+
+def log_to_console() -> None:
+    """Show our own log lines at INFO on the console; of the libraries, warnings only. Quiet on all ranks but 0."""
+    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.name.startswith("contextseg.") and not hasattr(record, "file_only"))
+    handler.setLevel(logging.INFO if run_folder.rank() == 0 else logging.CRITICAL)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+
+def refuse(message: str) -> None:
+    """Print one readable line; of several processes, name the one."""
+    process = f" in process {run_folder.rank()}" if run_folder.rank() else ""
+    console.print(f"[bold red]error{process}:[/] {escape(message)}", soft_wrap=True, highlight=False)
+
+
+def run_job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
+    """Run a job of another launcher than ours, on SLURM say, in a process of its own there too. Returns the mIoU."""
+    if hydra_cfg.job.config_name != "train":
+        other = hydra_cfg.job.config_name
+        raise ConfigError(f"-m is for train: run {how_to_run(other)} once for each value")
+    job = Job(cfg, hydra_cfg.overrides.task, hydra_cfg.job.num, Path(hydra_cfg.runtime.output_dir))
+    pool.run([job])
+    return job.outcome().get("miou")
+
+
+def jobs_of(sweep: Path) -> dict[str, Path]:
+    """Return the run folders of a sweep by name: those of its plan, or if it had none, those in its folder."""
+    plan = sweep / "jobs.json"
+    if plan.is_file():
+        return {name: Path(folder) for name, folder in json.loads(plan.read_text()).items()}
+    return {path.name: path for path in sorted(sweep.iterdir()) if re.match(r"\d{3}_", path.name)}
+
+
+def summarise(sweep: Path) -> bool:
+    """Print what became of the jobs of a sweep; returns whether one did not finish."""
+    jobs = jobs_of(sweep)
+    table = Table(title="sweep", title_justify="left")
+    for column in ("job", "status", "mIoU", "pixAcc", "steps", "seconds"):
+        table.add_column(column, justify="left" if column in ("job", "status") else "right", overflow="fold")
+    results = {name: run_folder.RunFolder(folder).read_metrics() for name, folder in jobs.items()}
+    for name, result in results.items():
+        numbers = (result.get("miou"), result.get("pix_acc"), result.get("steps"), result.get("seconds"))
+        cells = ("" if number is None else f"{number:.2f}".removesuffix(".00") for number in numbers)
+        table.add_row(name, result.get("status", "not run"), *cells)
+    console.print(table)
+    console.print(f"results: {sweep}", soft_wrap=True, highlight=False)
+    return any(result.get("status") != "finished" for result in results.values())

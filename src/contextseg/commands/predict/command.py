@@ -1,0 +1,140 @@
+"""Label images, videos and a webcam with a checkpoint alone: no configuration of the training, no data set."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from contextseg.checkpoint import load_checkpoint
+from contextseg.commands.predict import inputs, video
+from contextseg.commands.predict.options import PredictOptions
+from contextseg.commands.predict.outputs import ImageWriter, paint, save_labels
+from contextseg.engine import build
+from contextseg.engine.callbacks.progress import progress
+from contextseg.errors import ConfigError
+from contextseg.files import side_file
+from contextseg.inference.labeller import Labeller
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of the inputs."""
+
+    labelled: list[Path | int]
+    skipped: list[str]  # the reason for each of the others
+
+
+def main(options: PredictOptions) -> int:
+    """Label the inputs; returns exit code 1 if some were skipped."""
+    skipped = predict(options).skipped
+    if skipped:
+        log.error("%d of the inputs skipped: %s", len(skipped), "; ".join(skipped))
+    return int(bool(skipped))
+
+
+def predict(cfg: PredictOptions) -> Outcome:
+    """Label what `input=` names and write the formats `formats=` into the folder `output=`.
+
+    A file that cannot be read is skipped and reported in the outcome. Raises `ConfigError` for a network that cannot
+    predict.
+    """
+    place = device(cfg.device)
+    found = inputs.find(cfg.input)
+    names = inputs.output_names([*found.images, *found.videos])
+    network = load_checkpoint(cfg.ckpt).to(place)
+    if network.head.needs_mask:
+        raise ConfigError(f"ckpt={cfg.ckpt}: {type(network.head).__name__} needs the ground truth and cannot predict")
+    predictor = build.predictor(cfg.eval, network)
+    asked = {"batch_size": cfg.batch_size, "tile": cfg.tile}
+    labeller = Labeller(network, predictor, probabilities="probabilities" in cfg.formats, **asked)
+    outcome = Outcome([], [])
+    with ImageWriter(cfg.output, cfg.formats, network.classes) as writer, progress() as bar:
+        if found.images:
+            label_images(found.images, names, labeller, writer, outcome, bar, cfg.max_megapixels)
+        labeller = Labeller(network, predictor, probabilities=False, **asked)
+        for source in found.videos:
+            label_video(source, names[source], labeller, cfg, outcome, bar)
+    total = len(found.images) + len(found.videos)
+    log.info("%d of %d inputs labelled: %s", len(outcome.labelled), total, cfg.output)
+    return outcome
+
+
+def device(wanted: str) -> torch.device:
+    """Return the device meant by `device=`: "auto" is a GPU if there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: torch sees no CUDA device; give auto or cpu")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+
+
+def label_images(
+    files: list[Path],
+    names: dict[Path | int, str],
+    labeller: Labeller,
+    writer: ImageWriter,
+    outcome: Outcome,
+    bar: Progress,
+    max_megapixels: float,
+) -> None:
+    """Write the results of image files; a broken one is added to `outcome.skipped` and the rest goes on."""
+    task = bar.add_task("images", total=len(files), note="")
+    by_name = {names[file]: file for file in files}
+
+    def images() -> Iterator[tuple[str, np.ndarray]]:
+        for file in files:
+            try:
+                image = inputs.read(file, max_megapixels)
+                labeller.check(str(file), image)
+            except ConfigError as error:
+                skip(outcome, error)
+                bar.advance(task)
+            else:
+                bar.update(task, note=file.name)
+                yield names[file], image
+
+    for done in labeller(images()):
+        file = by_name[done.name]
+        writer.write(done, file.name)
+        outcome.labelled.append(file)
+        bar.advance(task)
+
+
+def label_video(
+    source: Path | int, name: str, labeller: Labeller, cfg: PredictOptions, outcome: Outcome, bar: Progress
+) -> None:
+    """Write the overlays of a video or webcam as a video, the labels as a PNG per frame, as `cfg.video_formats` says.
+
+    A video that cannot be read is added to `outcome.skipped`, one that breaks off too; what it had is kept.
+    """
+    folder, classes, overlays = cfg.output, labeller.network.classes, "overlays" in cfg.video_formats
+    try:
+        with (
+            video.Frames(source, cfg.frames) as frames,
+            side_file(folder / "videos" / f"{name}.mp4") if overlays else nullcontext() as side,
+            closing(video.OverlayVideo(side, frames.fps)) as result,
+        ):
+            task = bar.add_task(name, total=frames.total, note="")
+            with video.until_stopped(frames.name, stoppable=isinstance(source, int)):
+                for done in labeller((f"{i:06d}", frame) for i, frame in enumerate(frames)):
+                    if "labels" in cfg.video_formats:
+                        save_labels(done.labels, classes, folder / "labels" / name / f"{done.name}.png")
+                    if overlays:
+                        result.write(paint(done.image, done.labels, classes))
+                    bar.advance(task)
+            frames.check_some()
+        frames.check_whole()
+    except ConfigError as error:
+        skip(outcome, error)
+    else:
+        outcome.labelled.append(source)
+
+
+def skip(outcome: Outcome, error: ConfigError) -> None:
+    """Tell at once, and remember."""
+    log.warning("skipped: %s", error)
+    outcome.skipped.append(str(error))

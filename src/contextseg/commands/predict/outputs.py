@@ -1,0 +1,71 @@
+"""What is written for an image, in the formats that were asked for; a file is there as a whole or not at all."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from contextseg import viz
+from contextseg.classes import ClassSet
+from contextseg.commands.predict.regions import Coco, features, save_features
+from contextseg.files import side_file
+from contextseg.inference.labeller import Labelled
+
+BAND = 256  # rows that are painted at a time
+
+
+def save_labels(labels: np.ndarray, classes: ClassSet, path: Path) -> None:
+    """Write train ids (H, W) as an indexed PNG in the colours of the classes."""
+    picture = Image.fromarray(labels)
+    picture.putpalette([value for colour in classes.palette for value in colour])
+    with side_file(path) as side:
+        picture.save(side)
+
+
+def paint(image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> np.ndarray:
+    """Image uint8 (H, W, 3) under the colours of its labels (H, W), in place, a band of rows at a time."""
+    for top in range(0, len(image), BAND):
+        rows = slice(top, top + BAND)
+        image[rows] = viz.overlay(image[rows], labels[rows], classes)
+    return image
+
+
+class ImageWriter:
+    """Writes results into a folder: a folder for each format, and one coco.json at the end.
+
+    A context manager, so that an interrupted run leaves the coco.json of the images it had. Raises `ConfigError` for
+    a format whose library is missing.
+    """
+
+    def __init__(self, folder: Path, formats: Iterable[str], classes: ClassSet):
+        self.folder, self.formats, self.classes = folder, list(formats), classes
+        self.coco = Coco(classes) if "coco_rle" in self.formats else None
+
+    def __enter__(self) -> "ImageWriter":
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.coco is not None and self.coco.images:
+            with side_file(self.folder / "coco.json") as side:
+                side.write_text(json.dumps(self.coco.to_dict()))
+
+    def write(self, done: Labelled, file_name: str) -> None:
+        """The files of one result; `file_name` is what coco.json calls the image. The overlay is painted into it."""
+        if "labels" in self.formats:
+            save_labels(done.labels, self.classes, self._path("labels", done, "png"))
+        if "probabilities" in self.formats:
+            with side_file(self._path("probabilities", done, "npz")) as side:
+                np.savez_compressed(side, probabilities=done.probabilities, classes=np.array(self.classes.names))
+        if "polygons" in self.formats:
+            with side_file(self._path("polygons", done, "json")) as side:
+                save_features(features(done.labels, self.classes), side)
+        if self.coco is not None:
+            self.coco.add(file_name, done.labels)
+        if "overlays" in self.formats:
+            with side_file(self._path("overlays", done, "png")) as side:
+                Image.fromarray(paint(done.image, done.labels, self.classes)).save(side, compress_level=3)
+
+    def _path(self, kind: str, done: Labelled, extension: str) -> Path:
+        return self.folder / kind / f"{done.name}.{extension}"

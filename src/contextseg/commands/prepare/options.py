@@ -1,0 +1,40 @@
+"""The options of `prepare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from contextseg.door import group, option
+from contextseg.engine.options import Node
+from contextseg.errors import ConfigError
+from contextseg.typed import Natural
+
+
+@dataclass
+class PrepareOptions:
+    """Make the ready tree of a data set from its official archives.
+
+    contextseg prepare data=cityscapes source=FOLDER
+    """
+
+    source: Path | list[Path] | None = option(
+        None, "the folder with the downloaded archives, or [ARCHIVE,ARCHIVE]; what is unpacked already will do too"
+    )
+    root: Path | None = option("${oc.select:data.root,null}", "the folder for the ready tree")
+    dry_run: bool = option(False, "true: only list what would be written")
+    overwrite: bool = option(False, "true: replace files that are there and differ")
+    workers: Natural | None = option(
+        None, "processes that convert masks; null: one per core, 8 at most; 0: none but this"
+    )
+    data: Node = group("context_scenes", "data set; the embedded ones have no archives")
+    choices: dict[str, str] = option({}, "filled in")
+
+    def __post_init__(self) -> None:
+        """Refuse a source that is missing and a root that is no folder."""
+        paths = self.source if isinstance(self.source, list) else [self.source]
+        if self.source is None or not paths:
+            raise ConfigError("source: give the folder with the downloaded archives, or source=[ARCHIVE,ARCHIVE]")
+        for path in paths:
+            if path is not None and not path.exists():
+                raise ConfigError(f"source={path}: no such file or folder")
+        if self.root is not None and self.root.exists() and not self.root.is_dir():
+            raise ConfigError(f"root={self.root}: this is a file; give the folder for the ready tree")

@@ -1,0 +1,96 @@
+"""What the file of a data set says: which archives there are, where their members go, how many of them there should be.
+
+Patterns are regular expressions for the last parts of a member's path: `images/(\\w+)\\.png` fits a/b/images/x.png.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from contextseg.commands.prepare import sets
+from contextseg.commands.prepare.tree import Tree
+from contextseg.errors import ConfigError
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern:
+    return re.compile(f"(?:.*/)?(?:{pattern})")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Members that fit `pattern` go to `target` (\\1 is the first group), through `convert` if there is one."""
+
+    pattern: str
+    target: str
+    convert: Callable[[bytes], bytes] | None = None  # at the top of a module: it runs in other processes
+
+    def place(self, member: str) -> str | None:
+        """Where a member goes, below the root; None if the rule is not for it."""
+        match = _expression(self.pattern).fullmatch(member)
+        return match and match.expand(self.target)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One official archive. It is known by what is inside, so it may have any name, be several files or unpacked."""
+
+    part: str  # what it gives; of several archives with one part, any will do
+    name: str
+    origin: str
+    holds: str  # pattern of a member that only this archive has
+    rules: tuple[Rule, ...]
+    optional: bool = False
+    suspect: Callable[[Sequence[bytes]], str] | None = None  # what is wrong with some of the members that `holds` fits
+
+    def known_by(self, members: Sequence[str]) -> bool:
+        return any(map(_expression(self.holds).fullmatch, members))
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An archive that is easily mistaken for one of these: what its members look like, what it is, what to get."""
+
+    holds: str
+    says: str
+
+    known_by = Archive.known_by
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a split should be. * in a path stands for an image's name: those in the file `listed`, else all."""
+
+    name: str
+    images: str
+    masks: tuple[str, ...]  # the first that exists counts; empty: no labels published
+    expected: tuple[int, ...]  # the numbers of images that are right; empty: not published
+    listed: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to a ready tree; a data set with two published forms has two."""
+
+    archives: tuple[Archive, ...]
+    splits: tuple[Split, ...]
+    wrong: tuple[Wrong, ...] = ()
+    options: tuple[str, ...] = ()  # what the commands need besides data= and data.root=
+    finish: Callable[[Tree], None] | None = None  # the lists that no archive has
+
+
+def data_sets() -> list[str]:
+    """The data sets that have recipes."""
+    return sorted(found.name for found in iter_modules(sets.__path__))
+
+
+def recipes(name: str) -> tuple[Recipe, ...]:
+    """The recipes of a data set. Raises `ConfigError` listing those that have one."""
+    known = data_sets()
+    if name not in known:
+        raise ConfigError(f"data={name}: has no archives to prepare; choose one of {', '.join(known)}")
+    return import_module(f"{sets.__name__}.{name}").RECIPES

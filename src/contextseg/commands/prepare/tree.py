@@ -1,0 +1,89 @@
+"""The folder that becomes the ready tree: whole files or none, nothing replaced unasked, a record of what is done."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from contextseg.errors import ConfigError
+from contextseg.files import lock
+
+RECORD = ".prepare.json"
+
+
+class Tree:
+    """Writes below `root`, in a `with` block that keeps a second process out.
+
+    `record` is what an earlier run left: {"data": ..., "archives": {name: {size, sha256, done, ...}}, "splits": ...}.
+    """
+
+    def __init__(self, root: Path, overwrite: bool = False):
+        self.root, self.overwrite = root, overwrite
+        self.record: dict[str, Any] = read_record(root)
+
+    def __enter__(self) -> "Tree":
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.lock = os.open(self.root, os.O_RDONLY)
+        if not lock(self.lock):
+            os.close(self.lock)
+            raise ConfigError(f"root={self.root}: another prepare writes there; wait for its end")
+        self.record = read_record(self.root)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._partial.unlink(missing_ok=True)
+        os.close(self.lock)
+
+    @property
+    def _partial(self) -> Path:
+        return self.root / ".prepare.part"  # one name, so that a killed run leaves at most this file
+
+    def has(self, target: str) -> bool:
+        """Whether there is a file, not an empty one."""
+        path = self.root / target
+        return path.is_file() and path.stat().st_size > 0
+
+    def put(self, target: str, data: bytes) -> bool:
+        """Write a file in one step; returns False if it is there with this content. Raises `ConfigError` if it is there
+        with another, and may not be replaced."""
+        path = self.root / target
+        if path.is_file():
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
+                return False
+            if not self.overwrite:
+                raise ConfigError(
+                    f"{path}: exists, with other content than the archives give; take another root=, or replace such "
+                    "files with overwrite=true"
+                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial.write_bytes(data)
+        os.replace(self._partial, path)
+        return True
+
+    def put_lines(self, target: str, lines: list[str]) -> bool:
+        """Write a list, a name per line."""
+        return self.put(target, "".join(f"{line}\n" for line in lines).encode())
+
+    def lines(self, target: str) -> list[str]:
+        """The names in a list."""
+        return read_lines(self.root / target)
+
+    def save(self) -> None:
+        """Write the record."""
+        self._partial.write_text(json.dumps(self.record, indent=2) + "\n")
+        os.replace(self._partial, self.root / RECORD)
+
+
+def read_record(root: Path) -> dict[str, Any]:
+    """What an earlier run recorded; empty if there was none."""
+    try:
+        return json.loads((root / RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{root / RECORD} cannot be read ({error}); delete it, and all is checked anew") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The first word of each line that has one; [] if there is no such file."""
+    return [line.split()[0] for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []

@@ -1,0 +1,91 @@
+"""What `report.py` does: finds the runs, compares them with the papers' tables, writes a folder."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from contextseg.commands.report import plain, text
+from contextseg.commands.report.compare import Choice, Comparison, compare
+from contextseg.commands.report.figures import draw
+from contextseg.commands.report.options import ReportOptions
+from contextseg.commands.report.page import page
+from contextseg.commands.report.rows import by_row
+from contextseg.console import console
+from contextseg.errors import ConfigError
+from contextseg.files import write_atomically
+from contextseg.papers import rows as paper_rows
+from contextseg.runs.store import Run, find
+
+log = logging.getLogger(__name__)
+
+
+def main(options: ReportOptions) -> None:
+    """Write the report."""
+    report(options)
+
+
+def report(cfg: ReportOptions) -> Path:
+    """Write the papers' tables with our runs below `cfg.runs`, and a table of the runs of no row; returns the folder.
+
+    Raises `ConfigError` if there is no training run, or none that was asked for.
+    """
+    choice = Choice(cfg.least_steps or 0, cfg.steps, cfg.choices.get("data"))
+    runs = find(cfg.runs)
+    if not any(run.finished or (run.row and run.failed) for run in runs):
+        raise ConfigError(f"runs={cfg.runs}: no finished training run below this folder")
+    tables = paper_rows.tables()
+    shown = asked_for(cfg.tables, tables)
+    rows, others = by_row(runs, tables)
+    check_choice(choice, [run for found in rows.values() for run in found])
+    comparisons = [compare(table, rows, choice) for table in shown] if any(rows.values()) else []
+    folder = cfg.output or cfg.runs / "report"
+    write(folder, comparisons, plain.table(others, cfg.columns, cfg.learnt))
+    return folder
+
+
+def asked_for(names: str | Sequence[str] | None, tables: Sequence[dict]) -> list[dict]:
+    """The tables with these names, all for None. Raises `ConfigError` for an unknown one."""
+    known = {table["table"]: table for table in tables}
+    names = known if names is None else [names] if isinstance(names, str) else names
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"tables={name}: no such table; choose from {', '.join(known)}")
+    return [table for name, table in known.items() if name in names]
+
+
+def check_choice(choice: Choice, runs: Iterable[Run]) -> None:
+    """Raises `ConfigError` if `steps` or `data` chooses none of the runs of rows, listing what there is."""
+    configs = [run.config for run in runs if run.config]
+    there = {
+        "steps": {config["trainer"]["max_steps"] for config in configs},
+        "data": {config["choices"]["data"] for config in configs},
+    }
+    for option, values in there.items():
+        wanted = getattr(choice, option)
+        if wanted is not None and wanted not in values:
+            listed = ", ".join(map(str, sorted(values))) or "none"
+            raise ConfigError(f"{option}={wanted}: no run of a row has it; there is {listed}")
+
+
+def write(folder: Path, comparisons: Sequence[Comparison], runs: str) -> None:
+    """Write a .md, .tex, .csv and .png for each table, `runs.md` and `report.html`; print what has results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures: list[Path | None] = []
+    for comparison in comparisons:
+        files: Mapping[str, str] = {
+            "md": text.markdown(comparison),
+            "tex": text.latex(comparison),
+            "csv": text.rows_as_csv(comparison),
+        }
+        for kind, content in files.items():
+            write_atomically(folder / f"{comparison.name}.{kind}", content)
+        picture = folder / f"{comparison.name}.png"
+        picture.unlink(missing_ok=True)
+        pictures.append(picture if draw(comparison, picture) else None)
+        if comparison.ran:
+            console.print(files["md"], soft_wrap=True, highlight=False, markup=False)
+    if runs:
+        write_atomically(folder / "runs.md", runs)
+        console.print(runs, soft_wrap=True, highlight=False, markup=False)
+    write_atomically(folder / "report.html", page(comparisons, pictures, runs))
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)

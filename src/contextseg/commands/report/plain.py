@@ -1,0 +1,59 @@
+"""A table of finished runs: one row per configuration, mean ± standard deviation over its seeds."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from contextseg.runs.store import Run
+
+Metrics = dict[str, Any]
+
+
+def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, float]) -> str:
+    """Markdown of the finished runs, "" if there is none. Runs that differ in the seed alone are one row.
+
+    `learnt`: a run counts as unlearnt when one of these metrics is below its number.
+    """
+    groups = named([run for run in runs if run.finished])
+    if not groups:
+        return ""
+    header = ["configuration", "seeds", *columns, "unlearnt", "parameters", "images/s"]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for name, found in groups.items():
+        cells = [spread([metrics.get(column) for metrics in found]) for column in columns]
+        judged = [metrics for metrics in found if learnt.keys() <= metrics.keys()]
+        failed = sum(any(metrics[key] < least for key, least in learnt.items()) for metrics in judged)
+        speed = statistics.median(metrics.get("images_per_second", 0) for metrics in found)
+        size = f"{found[0]['parameters'] / 1e3:,.0f} k"
+        cells = [name, str(len(found)), *cells, str(failed) if judged else "", size, f"{speed:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
+    """Metrics by configuration; the name says what tells the configurations apart."""
+    found = [(flatten_choices(run.config), run.metrics) for run in runs]
+    keys = {key for settings, _ in found for key in settings}
+    varying = [key for key in sorted(keys) if len({str(settings.get(key)) for settings, _ in found}) > 1]
+    groups: dict[str, list[Metrics]] = {}
+    for settings, metrics in found:
+        name = ", ".join(f"{key}={settings[key]}" for key in varying if key in settings)
+        groups.setdefault(name or "all", []).append(metrics)
+    return groups
+
+
+def flatten_choices(config: dict) -> dict[str, Any]:
+    """What names a configuration: the chosen options, the neck's file, and the settings of head and backbone."""
+    settings: dict[str, Any] = config["choices"] | {"neck": config["neck"]["_target_"].split(".")[-2]}
+    for part in ("head", "backbone"):
+        settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
+    settings["trainer.max_steps"] = config["trainer"]["max_steps"]
+    return settings
+
+
+def spread(values: list[float | None]) -> str:
+    """Mean ± sample standard deviation; empty if a run lacks the value."""
+    if any(value is None for value in values):
+        return ""
+    mean = statistics.mean(values)
+    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"

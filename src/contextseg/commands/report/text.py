@@ -1,0 +1,210 @@
+"""A comparison in words: the cells of its table, its caption, and both as markdown, LaTeX and CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from contextseg.commands.report.compare import MIOU, TITLES, Comparison, Line
+from contextseg.commands.report.kendall import FEWEST, Agreement
+from contextseg.runs.store import Group, mean_sd, settings
+
+SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
+SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+SPECIAL |= {"±": r"$\pm$", "Δ": r"$\Delta$", "τ": r"$\tau$", "<": "$<$", ">": "$>$"}
+
+
+def title(comparison: Comparison) -> str:
+    return f"{comparison.source}: {comparison.about}"
+
+
+def header(comparison: Comparison) -> list[str]:
+    """The columns of the table."""
+    names = ["row"]
+    for column, metric in comparison.pairs:
+        ours = TITLES[metric]
+        delta = f"Δ {ours}" if len(comparison.pairs) > 1 else "Δ"
+        names += [f"{column} published", f"{ours} ours", f"{delta} published", f"{delta} ours"]
+    if comparison.others:
+        names.append("published only")
+    return [*names, "note"] if any(notes(comparison, line) for line in comparison.lines) else names
+
+
+def body(comparison: Comparison) -> list[list[str]]:
+    """The cells below `header`."""
+    names = header(comparison)
+    rows = []
+    for line in comparison.lines:
+        cells = [line.label]
+        for column, metric in comparison.pairs:
+            cells += [
+                str(line.published.get(column, "")),
+                ours(line, metric),
+                *differences(comparison, line, column, metric),
+            ]
+        if comparison.others:
+            cells.append(
+                ", ".join(f"{name} {line.published[name]}" for name in comparison.others if name in line.published)
+            )
+        if names[-1] == "note":
+            cells.append(notes(comparison, line))
+        rows.append(cells)
+    return rows
+
+
+def ours(line: Line, metric: str) -> str:
+    """Our mean ± sd (seeds), or why there is none."""
+    if values := line.values(metric):
+        mean, sd = mean_sd(values)
+        return f"{mean:.2f}{'' if sd is None else f' ± {sd:.2f}'} ({len(values)})"
+    return {"waiting": f"waiting: {line.waiting}", "failed": f"failed ({line.failed})", "finished": ""}.get(
+        line.state, "not run"
+    )
+
+
+def differences(comparison: Comparison, line: Line, column: str, metric: str) -> tuple[str, str]:
+    """The differences to the base row, published and ours, the latter ± standard error."""
+    if line is comparison.base_of(line):
+        return "base", "base"
+    published, mine = comparison.published_difference(line, column), comparison.our_difference(line, metric)
+    text = ""
+    if mine:
+        text = f"{mine[0]:+.2f}" + ("" if mine[1] is None else f" ± {mine[1]:.2f}")
+    return "" if published is None else f"{published:+.2f}", text
+
+
+def notes(comparison: Comparison, line: Line) -> str:
+    """What has to be known of a row."""
+    told = [line.note] if line.note else []
+    if line.twin:
+        told.append(f"the runs of the row {line.twin}")
+    if line.group and len(kinds(comparison)) > 1:
+        told.append(line.group.setting)
+    if line.group and line.failed:
+        told.append(f"failed besides: {line.failed}")
+    if line.lost:
+        told.append(f"run without {' '.join(line.lost)}")
+    if line.others:
+        told.append("run too, not shown: " + "; ".join(apart(group, line.group) for group in line.others))
+    if line.trials and not line.group:
+        told.append(f"trial runs of {' and '.join(f'{steps:,}' for steps in line.trials)} steps do not count")
+    return "; ".join(told)
+
+
+def apart(group: Group, shown: Group) -> str:
+    """What tells another group of a row from the one shown: its setting, or if that is the same, some options."""
+    if group.setting != shown.setting:
+        return group.setting
+    options = sorted(set(settings(group.config)) - set(settings(shown.config)))
+    return ", ".join(f"{option}={value}" for option, value in options[:3])
+
+
+def kinds(comparison: Comparison) -> set:
+    """The kinds of runs among the rows: data, recipe, budget."""
+    return {line.kind for line in comparison.ran}
+
+
+def caption(comparison: Comparison) -> list[str]:
+    """What the two sides of the table are, in sentences."""
+    where = "" if comparison.data == "not applicable" else f"{comparison.data}, with "
+    told = [f"Published: {where}the paper's own backbone, schedule and test."]
+    if not comparison.ran:
+        return [*told, "Ours: no row has finished runs."]
+    settings = dict.fromkeys(conditions(line) for line in comparison.ran)
+    told.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
+    if not {line.group.choices["data"] for line in comparison.ran} <= set(comparison.data.split(", ")):
+        told.append("The data sets differ, so only differences and orders compare, not the values.")
+    if any(column in MIOU[2:3] for column, _ in comparison.pairs):
+        told.append("The published mIoU is of a multi-scale test.")
+    bases = dict.fromkeys(comparison.base_of(line).label for line in comparison.lines)
+    named = " or, with the same backbone, ".join(f'"{label}"' for label in bases)
+    told.append(f"Δ: difference to the row {named}; ours ± its standard error.")
+    if len(kinds(comparison)) > 1:
+        told.append("The rows were run with different data or budgets, and are not compared across them.")
+    for column, metric in comparison.pairs:
+        told.append(ordering(TITLES[metric], comparison.agreement(column, metric), comparison, column, metric))
+    return told
+
+
+def conditions(line: Line) -> str:
+    """What our runs of a row were: data, network, budget and test."""
+    config = line.group.config
+    width = f"width {config['width']}" if config.get("width") else "the paper's width"
+    batch = f", batches of {config['data']['batch_size']}" if "batch_size" in config.get("data", {}) else ""
+    return f"{line.group.setting}{batch}, {width}, eval={line.group.choices['eval']}"
+
+
+def ordering(name: str, found: Agreement | None, comparison: Comparison, column: str, metric: str) -> str:
+    """How far our means of a metric order the rows as the published values do, in a sentence or two."""
+    if not any(column in line.published for line in comparison.lines):
+        return f"No {name} is published here, so there is no order to compare."
+    rows = len(comparison.comparable(column, metric))
+    if found is None:
+        reason = f"{FEWEST} are needed" if rows < FEWEST else "all of one side are equal"
+        return f"Order by {name}: {rows} comparable row{'' if rows == 1 else 's'} ({reason}), so no statement is made."
+    text = (
+        f"Order of {rows} rows by {name}: Kendall's τ-b {found.tau:.2f}; p = {found.chance:.2g}, the share of all "
+        "orders of our rows that agree with the paper at least as well"
+    )
+    if found.low is None:
+        return f"{text}; one seed each, so how much the seeds move τ is unknown."
+    still = f", {found.single} of them with one seed, which stay" if found.single else ""
+    return (
+        f"{text}; 95 % of τ within {found.low:.2f} to {found.high:.2f} when the mean of each row is drawn again from "
+        f"its seeds (bootstrap, deviations enlarged by √(n/(n-1)){still})."
+    )
+
+
+def markdown(comparison: Comparison) -> str:
+    """Title, table and caption."""
+    names = header(comparison)
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in body(comparison)]
+    return f"## {title(comparison)}\n\n" + "\n".join(lines) + f"\n\n{' '.join(caption(comparison))}\n"
+
+
+def latex(comparison: Comparison) -> str:
+    """A table environment that needs no package."""
+    names = header(comparison)
+    lines = [r"\begin{table}", r"\centering\small", rf"\begin{{tabular}}{{l{'r' * 4 * len(comparison.pairs)}"]
+    lines[-1] += "l" * (len(names) - 1 - 4 * len(comparison.pairs)) + "}"
+    rows = [" & ".join(map(escaped, cells)) + r" \\" for cells in (names, *body(comparison))]
+    lines += [r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}"]
+    lines += [rf"\caption{{{escaped(f'{title(comparison)}. ' + ' '.join(caption(comparison)))}}}"]
+    return "\n".join([*lines, rf"\label{{tab:{comparison.name}}}", r"\end{table}"]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text for LaTeX; a number's sign becomes a real one."""
+    text = "".join(SPECIAL.get(character, character) for character in text)
+    text = re.sub(r"√\((.*?)\)", r"$\\sqrt{\1}$", text)
+    return re.sub(r"(?<!\S)([+-])(?=\d)", r"$\1$", text)
+
+
+def rows_as_csv(comparison: Comparison) -> str:
+    """A line per row and metric, the numbers apart and unrounded; the caption is not in it, data and steps are."""
+    names = ["table", "row", "metric", "published_as", "published", "ours_mean", "ours_sd", "seeds"]
+    names += ["published_difference", "ours_difference", "ours_difference_se", "base", "state"]
+    names += ["published_data", "data", "backbone", "steps", "published_only", "note"]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for line in comparison.lines:
+        for column, metric in comparison.pairs:
+            writer.writerow(csv_cells(comparison, line, column, metric))
+    return file.getvalue()
+
+
+def csv_cells(comparison: Comparison, line: Line, column: str, metric: str) -> Sequence:
+    values = line.values(metric)
+    mean, sd = mean_sd(values) if values else (None, None)
+    difference, error = comparison.our_difference(line, metric) or (None, None)
+    numbers = [line.published.get(column), mean, sd, len(values), comparison.published_difference(line, column)]
+    numbers = [round(number, 4) if isinstance(number, float) else number for number in [*numbers, difference, error]]
+    group = line.group
+    ran = [group.choices["data"], group.choices["backbone"], group.steps] if group else [None] * 3
+    only = "; ".join(f"{name} {line.published[name]}" for name in comparison.others if name in line.published)
+    state = f"failed ({line.failed})" if line.state == "failed" else line.state
+    start = [comparison.name, line.label, metric, column, *numbers, comparison.base_of(line).label, state]
+    told = "; ".join(filter(None, [line.waiting, notes(comparison, line)]))
+    return [*start, comparison.data, *ran, only, told]

@@ -1,0 +1,37 @@
+"""The options of `submit`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from contextseg.door import REQUIRED, group, option
+from contextseg.engine.options import EvalOptions, Node, TrainerOptions
+from contextseg.errors import ConfigError
+
+
+@dataclass
+class SubmitOptions:
+    """Predict a split and pack the archive that the data set's test server wants.
+
+    contextseg submit ckpt=runs/NAME/DATE/checkpoints/last.ckpt output=FOLDER eval=ms_flip
+    """
+
+    ckpt: Path = option(REQUIRED, "a .ckpt file")
+    output: Path = option(REQUIRED, "a folder, which gets the label maps and the archive to upload")
+    split: Literal["val", "test"] = option("test", "val is what evaluate scores here")
+    data: Node = group(None, "data set; by default as trained", root=None, num_workers=None)
+    eval: EvalOptions = group(None, "protocol; by default as trained")
+    trainer: TrainerOptions = group(
+        None,
+        "device; by default as trained",
+        accelerator=None,
+        devices=1,
+        precision=None,
+        sync_batchnorm=False,
+    )
+    choices: dict[str, str] = option({}, "filled in")
+
+    def __post_init__(self) -> None:
+        """Refuse more than one device."""
+        if self.trainer is not None and self.trainer.devices != 1:
+            raise ConfigError(f"trainer.devices={self.trainer.devices}: submit works on one device; give 1")

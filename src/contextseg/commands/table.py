@@ -1,0 +1,61 @@
+"""The commands: what each is called, its options, and the function that does its work. Nothing heavy is imported."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    options       "module:class" of its dataclass of options
+    work          "module:function" that does it
+    composed      the function takes the composed configuration, not the parsed options, and parses it itself
+    hydra         settings of Hydra
+    hydra_groups  options of Hydra's own groups
+    """
+
+    options: str
+    work: str
+    composed: bool = False
+    hydra: Mapping[str, Any] = field(default_factory=dict)
+    hydra_groups: Mapping[str, str] = field(default_factory=dict)
+
+    def options_class(self) -> type:
+        """Import the dataclass of options."""
+        return _named(self.options)
+
+    def function(self) -> Callable[[Any], int | None]:
+        """Import the function; it returns an exit code, or None for 0."""
+        return _named(self.work)
+
+
+def _named(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"contextseg.{module}"), name)
+
+
+SWEEP = {"sweep": {"dir": "${sweep_folder:${paths.runs},${name}}", "subdir": "."}}
+COMMANDS: dict[str, Command] = {
+    "train": Command(
+        "engine.options:TrainOptions",
+        "commands.train.command:main",
+        composed=True,
+        hydra=SWEEP,
+        hydra_groups={"sweeper": "planned", "launcher": "processes"},
+    ),
+    "evaluate": Command("engine.options:EvaluateOptions", "commands.evaluate.command:main", composed=True),
+    "predict": Command("commands.predict.options:PredictOptions", "commands.predict.command:main"),
+    "attend": Command("commands.attend.options:AttendOptions", "commands.attend.command:main"),
+    "check_data": Command("commands.check_data.options:CheckDataOptions", "commands.check_data.command:main"),
+    "prepare": Command("commands.prepare.options:PrepareOptions", "commands.prepare.command:main"),
+    "submit": Command("commands.submit.options:SubmitOptions", "commands.submit.command:main", composed=True),
+    "samples": Command("commands.samples.options:SamplesOptions", "commands.samples.command:main"),
+    "report": Command("commands.report.options:ReportOptions", "commands.report.command:main"),
+    "complexity": Command(
+        "commands.complexity.options:ComplexityOptions", "commands.complexity.command:main", composed=True
+    ),
+    "convert": Command("commands.convert.options:ConvertOptions", "commands.convert.command:main"),
+}

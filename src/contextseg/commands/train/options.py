@@ -1,0 +1,49 @@
+"""The door of `train`: from a composed configuration to checked options. Nothing is built and no folder is made."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from contextseg import parts
+from contextseg.door import parse
+from contextseg.engine.options import TrainOptions
+from contextseg.errors import ConfigError, how_to_run
+
+FACTS = {  # arguments of the parts that are known only when the network is built
+    "backbone": (),
+    "neck": ("in_channels", "strides"),
+    "head": ("in_channels", "num_classes", "strides"),
+    "aux_head": ("in_channels", "num_classes", "strides"),
+    "data": (),
+    "optim": ("model",),
+    "schedule": ("optimizer", "max_steps"),
+}
+
+
+def checked(cfg: DictConfig) -> tuple[TrainOptions, dict[str, Any]]:
+    """Return the options of a composed configuration and the same as plain containers.
+
+    Raises `ConfigError` for an option that is unknown, of another type, or outside its range, at any depth.
+    """
+    if cfg.get("ablation") or cfg.get("rows") is not None:
+        raise ConfigError(f"a table is a sweep over its rows, add -m:  {how_to_run('train')} -m ablation=...")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    options = parse(TrainOptions, config)
+    for part, facts in FACTS.items():
+        parts.check(getattr(options, part), part, facts)
+    for name, term in options.loss.get("term", {}).items():
+        parts.check(term, f"loss.term.{name}")
+    parts.check(options.eval.predictor, "eval.predictor")
+    if options.run.dir is None:  # what depends on the run folder is checked with a made-up one
+        settled(cfg, Path("folder"), "id")
+        return options, config
+    for group in ("callbacks", "logger"):
+        for name, node in getattr(options, group).items():
+            parts.check(node, f"{group}.{name}")
+    return options, config
+
+
+def settled(cfg: DictConfig, folder: Path, run_id: str) -> tuple[TrainOptions, dict[str, Any]]:
+    """Return the same with the run folder filled in, on which pictures, checkpoints and loggers depend."""
+    return checked(OmegaConf.merge(cfg, {"run": {"dir": str(folder), "id": run_id}}))

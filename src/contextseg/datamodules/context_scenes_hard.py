@@ -1,0 +1,91 @@
+"""Generated scenes that separate good context heads: six factors, each aimed at one mechanism of the papers.
+
+A scene shows one factor (`contextseg.data.factors`), described in its file; `factor` chooses one, several or all of
+them. How to add one: docs/context_scenes_hard.md; what was measured: docs/diagnostic.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from contextseg.classes import ClassSet, class_set
+from contextseg.contract import IGNORE_INDEX
+from contextseg.data.factors.factor import SMALLEST, Factor
+from contextseg.data.painting import BANK, borders, lit
+from contextseg.data.scenes import SEEDS, Scenes
+from contextseg.data.transforms import TrainTransform
+from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.errors import ConfigError
+
+
+def draw_scene(
+    seed: int,
+    index: int,
+    *,
+    factors: Sequence[Factor],
+    classes: ClassSet,
+    size: int = 96,
+    noise: float = 7.0,
+    flip: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
+
+    `seed` and `index` decide everything; the factors take turns. `noise` is the sigma of the grey pixel noise. `flip`:
+    the same picture with all cues turned over, and the labels that follow.
+    """
+    rng = np.random.default_rng([seed, index])
+    factor = factors[index % len(factors)]
+    image, parts = factor.draw(rng, size, flip)
+    ids = np.array([classes.names.index(name) for name in factor.paints], np.uint8)
+    keep = [factor.paints.index(name) for name in factor.thin]
+    mask = ids[parts]
+    mask[borders(parts) & ~np.isin(parts, keep)] = IGNORE_INDEX
+    return lit(rng, image, mask, noise)
+
+
+class ContextScenesHard(SegDataModule):
+    """Scenes of `draw_scene`; train, val and test have the seeds 1, 2 and 3.
+
+    `factors`: the kinds of scenes by name. `factor`: one name or several; None for all, in turn. The classes are those
+    that the chosen factors paint, and each chosen factor has a group: the classes that context decides. The last three
+    as in `SegDataModule`. Raises `ConfigError` for an unknown factor or a size that the factors do not fit in.
+    """
+
+    name = "context_scenes_hard"
+
+    def __init__(
+        self,
+        *,
+        factors: Mapping[str, Factor],
+        factor: str | Sequence[str] | None = None,
+        train_size: int = 2000,
+        val_size: int = 300,
+        test_size: int = 500,
+        size: int = SMALLEST,
+        noise: float = 7.0,
+        flip: bool = False,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        transform: TrainTransform | None = None,
+    ):
+        several = isinstance(factor, Sequence) and not isinstance(factor, str)
+        chosen = list(factor) if several else list(factors) if factor is None else [factor]
+        if not chosen or any(chosen.count(name) > 1 or name not in list(factors) for name in chosen):
+            raise ConfigError(f"data.factor={factor}: choose one or several of {', '.join(factors)}, each once")
+        if not (isinstance(size, int) and SMALLEST <= size <= BANK):
+            raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
+        if not (isinstance(noise, (int, float)) and noise >= 0):
+            raise ConfigError(f"data.noise={noise}: give 0 or more grey levels")
+        if not isinstance(flip, bool):
+            raise ConfigError(f"data.flip={flip}: give true or false")
+        kinds = [factors[name] for name in chosen]
+        classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
+        self.classes = replace(classes, groups={name: ids for name, ids in classes.groups.items() if name in chosen})
+        super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
+        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
+        self.draw = partial(draw_scene, factors=kinds, classes=self.classes, size=size, noise=noise, flip=flip)
+
+    def open(self, split: str) -> Scenes:
+        return Scenes(self.draw, seed=SEEDS[split], count=self.sizes[split], num_classes=len(self.classes))

@@ -1,0 +1,176 @@
+"""The data module: loaders that depend on nothing but the data, the seed and the batch number."""
+
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from contextseg.classes import ClassSet
+from contextseg.data.dataset import KeyedDataset, collate, one_size
+from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
+from contextseg.data.source import Source
+from contextseg.data.transforms import TrainTransform, single_threaded
+from contextseg.errors import ConfigError
+
+SPLITS = ("train", "val", "test")
+log = logging.getLogger(__name__)
+LEAST = 16  # samples that a check reads at a time
+
+
+class SegDataModule(LightningDataModule):
+    """Base of the data modules. A data set sets `classes` and `name` and writes `open`.
+
+    `batch_size` counts the images of one optimizer step over all processes and accumulated batches. `transform` is
+    applied in training only. `plan` says what the run needs; processes are counted from the attached trainer.
+    """
+
+    name: str
+    classes: ClassSet
+    submission: ClassVar[str | None] = None  # format in which a server scores the test split; its labels are kept back
+    # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
+    context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
+
+    def __init__(self, *, batch_size: int = 8, num_workers: int = 0, transform: TrainTransform | None = None):
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.transform = transform or TrainTransform(flip=0)
+        self.transform.flip_pairs = self.transform.flip_pairs or self.classes.flip_pairs
+        self.accumulate, self.eval_batch_size = 1, 1
+        self._stream: dict[str, int] | None = None
+        self._sources: dict[str, Source] = {}
+
+    def open(self, split: str) -> Source:
+        """The source of a split: "train", "val" or "test"."""
+        raise NotImplementedError
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that this data set has."""
+        return SPLITS
+
+    def source(self, split: str) -> Source:
+        """As `open`, opened once. Raises `ConfigError` if the split is unknown or empty."""
+        if split not in SPLITS:
+            raise ConfigError(f"no split {split!r}; known: {', '.join(SPLITS)}")
+        if split not in self._sources:
+            source = self.open(split)
+            if not len(source):
+                raise ConfigError(f"the {split} split of {self.name} is empty; give it at least one image")
+            self._sources[split] = source
+        return self._sources[split]
+
+    def plan(
+        self,
+        *,
+        seed: int,
+        num_batches: int,
+        first_batch: int = 0,
+        accumulate: int = 1,
+        eval_batch_size: int = 1,
+    ) -> None:
+        """Settle the training stream: micro-batches `first_batch` to `num_batches` - 1 of the stream of `seed`.
+
+        An optimizer step takes `accumulate` micro-batches of batch_size / accumulate images over all processes;
+        `eval_batch_size` counts images per process.
+        """
+        self._stream = {"seed": seed, "num_batches": num_batches, "first_batch": first_batch}
+        self.accumulate, self.eval_batch_size = accumulate, eval_batch_size
+
+    def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000, seconds: float = 1) -> None:
+        """Read samples of each split, drawn by lot: up to `limit`, no more after `seconds`, but `LEAST` at least.
+
+        Raises the first `ConfigError` found. src/check_data.py reads everything.
+        """
+        if "train" in splits:
+            self._micro_batch_size()
+        for split in splits:
+            source, start = self.source(split), time.monotonic()
+            self.refuse_lonely(source, split)
+            order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
+            sizes = set()
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for first in range(0, len(order), LEAST):
+                    if first and time.monotonic() - start > seconds:
+                        break
+                    try:
+                        some = pool.map(source.read, sorted(order[first : first + LEAST]))
+                        sizes |= {mask.shape for _, mask, _ in some}
+                    except ConfigError as error:
+                        raise ConfigError(f"{error}; {self.check_command()} lists all faults") from error
+            if split == "train":
+                together = self._micro_batch_size() // self._place()["world_size"]
+                if self.transform.crop_size is None and together > 1:
+                    one_size(sizes)
+
+    def refuse_lonely(self, source: Source, split: str) -> None:
+        """Raises `ConfigError` if images of the split have no mask; masks without an image are only told."""
+        if images := source.lonely.get("mask"):
+            raise ConfigError(
+                f"{len(images)} of {len(source) + len(images)} images of the {split} split have no mask of the same "
+                f"name, first {images[0]}; add the masks, move the images away, or name in data.masks what differs, "
+                "such as masks/*_mask.png"
+            )
+        if masks := source.lonely.get("image"):
+            log.warning("%d masks of the %s split have no image, first %s", len(masks), split, masks[0])
+
+    def check_command(self) -> str:
+        """The command that reads every file of this data set."""
+        root = getattr(self, "root", None)
+        return f"python src/check_data.py data={self.name}{f' data.root={root}' if root else ''}"
+
+    def train_dataloader(self) -> DataLoader:
+        """Keyed, augmented batches; as many as `plan` said."""
+        if self._stream is None:
+            raise RuntimeError("call plan(seed=..., num_batches=...) before train_dataloader()")
+        source = self.source("train")
+        dataset = KeyedDataset(source, transform=self.transform, seed=self._stream["seed"])
+        size = self._micro_batch_size()
+        return self._loader(
+            dataset, KeyedBatchSampler(length=len(source), batch_size=size, **self._stream, **self._place())
+        )
+
+    def eval_dataloader(self, split: str) -> DataLoader:
+        """Every image of the split once over all processes, at its own size, in order; a batch has one size."""
+        source = self.source(split)
+        sizes = [source.size(index) for index in range(len(source))] if self.eval_batch_size > 1 else None
+        sampler = StridedEvalSampler(length=len(source), batch_size=self.eval_batch_size, sizes=sizes, **self._place())
+        return self._loader(KeyedDataset(source), sampler, persistent_workers=self.num_workers > 0)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self.eval_dataloader("test")
+
+    def _place(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _micro_batch_size(self) -> int:
+        """Images per micro-batch over all processes."""
+        world_size = self._place()["world_size"]
+        parts = world_size * self.accumulate
+        if self.batch_size < 1 or self.batch_size % parts:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size} counts the images of one optimizer step and must be a positive "
+                f"multiple of {parts} ({world_size} processes x {self.accumulate} accumulated batches)"
+            )
+        return self.batch_size // self.accumulate
+
+    def _loader(self, dataset: KeyedDataset, batch_sampler, *, persistent_workers: bool = False) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batch_sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            worker_init_fn=single_threaded,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=persistent_workers,
+        )

@@ -1,0 +1,175 @@
+"""Your own images and masks, wherever they lie; docs/own_data.md is a walk-through."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from contextseg.contract import IGNORE_INDEX
+from contextseg.data.class_file import read_class_file
+from contextseg.data.labels import Colours, Indices
+from contextseg.data.pairing import find
+from contextseg.data.source import SUFFIXES, FileSource, digest
+from contextseg.data.transforms import TrainTransform
+from contextseg.datamodules.datamodule import SPLITS, SegDataModule
+from contextseg.errors import ConfigError
+
+
+class Folder(SegDataModule):
+    """Image and mask files below `root`, paired by name.
+
+    images, masks    a folder or a pattern with wildcards, as `pairing.find` takes it; {split} in it stands for train,
+                     val or test, or give {train: ..., val: ...}
+    classes          yaml file of names, colours and labels: `class_file`
+    labels           "ids": a mask holds indices; "colours": it shows the palette
+    lists            text files with a name per line, such as lists/{split}.txt, choose the images of each split
+    ratio            or chance does: shares of train, val and perhaps test. Which split an image is in depends on
+                     `split_seed` and its name alone, so new files move no others; counts are near the shares, no more
+
+    The last three as in `SegDataModule`. Images may have different sizes, if `transform` crops. Raises `ConfigError`
+    for a wrong class file, for no or two ways to split, and when opened for images without a mask.
+    """
+
+    name = "folder"
+
+    def __init__(
+        self,
+        *,
+        root: str = ".",
+        images: str | Mapping[str, str] = "images/{split}",
+        masks: str | Mapping[str, str] = "masks/{split}",
+        classes: str = "classes.yaml",
+        labels: str = "ids",
+        lists: str | Mapping[str, str] | None = None,
+        ratio: Sequence[float] | None = None,
+        split_seed: int = 0,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        transform: TrainTransform | None = None,
+    ):
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise ConfigError(f"data.root={root}: no such folder; give the one that images, masks and classes are in")
+        facts = read_class_file(self.root / classes, self.name)
+        self.classes = facts.classes
+        super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
+        if labels not in ("ids", "colours"):
+            raise ConfigError(f"data.labels={labels}: choose ids or colours")
+        self.labels = _indices(facts) if labels == "ids" else _colours(facts)
+        self.images, self.masks, self.lists = images, masks, lists
+        self.ratio, self.split_seed = ratio, split_seed
+        ways = {"{split} in data.images": _by_split(images), "data.lists": lists, "data.ratio": ratio}
+        if len(given := [way for way, value in ways.items() if value]) != 1:
+            raise ConfigError(
+                f"data.images={images} data.lists={lists} data.ratio={ratio}: {' and '.join(given) or 'nothing'} "
+                f"says which images are train and val; give exactly one of {', '.join(ways)}"
+            )
+        if _by_split(masks) and not _by_split(images):
+            raise ConfigError(f"data.masks={masks} goes by split, but data.images={images} does not; give one folder")
+        shares = ratio if isinstance(ratio, Sequence) and all(isinstance(x, int | float) for x in ratio) else ()
+        if ratio and not (len(shares) in (2, 3) and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6):
+            raise ConfigError(f"data.ratio={ratio}: give the shares of train, val and perhaps test, such as [0.8,0.2]")
+
+    def splits(self) -> tuple[str, ...]:
+        if self.ratio:
+            return SPLITS[: len(self.ratio)]
+        pattern = self.images if self.lists is None else self.lists
+        if isinstance(pattern, Mapping):
+            there = "test" in pattern
+        else:
+            there = find(self.root, _of(pattern, "test")) if self.lists is None else self._list("test").is_file()
+        return SPLITS if there else SPLITS[:2]
+
+    def open(self, split: str) -> FileSource:
+        images, masks = self._find("images", split), self._find("masks", split)
+        chosen = self._chosen(split, images)
+        names = [name for name in chosen if name in masks]
+        lonely = {"mask": [images[name] for name in chosen if name not in masks]}
+        if _by_split(self.masks):
+            lonely["image"] = [masks[name] for name in sorted(masks.keys() - images.keys())]
+        source = FileSource(
+            [(images[name], masks[name]) for name in names],
+            len(self.classes),
+            labels=self.labels,
+            names=[name.replace("/", "_") for name in names],
+            lonely=lonely,
+        )
+        if not names:
+            self.refuse_lonely(source, split)
+        return source
+
+    def _find(self, option: str, split: str) -> dict[str, Path]:
+        pattern = _of(getattr(self, option), split)
+        if files := find(self.root, pattern):
+            return files
+        raise ConfigError(
+            f"data.{option}={pattern}: no picture there, below data.root={self.root}; give a folder or a pattern "
+            f"such as {option}/*.png (endings: {', '.join(sorted(SUFFIXES))})"
+        )
+
+    def _chosen(self, split: str, names: Mapping[str, Path]) -> list[str]:
+        """The names of a split, in order."""
+        if self.lists is not None:
+            return self._listed(split, names)
+        if self.ratio is None:
+            return sorted(names)
+        if split not in self.splits():
+            raise ConfigError(f"data.ratio={self.ratio} has no share for the {split} split; give three shares")
+        first = sum(self.ratio[: SPLITS.index(split)])
+        last = first + self.ratio[SPLITS.index(split)] if split != self.splits()[-1] else 1
+        chosen = [name for name in sorted(names) if first <= _draw(self.split_seed, name) < last]
+        if not chosen:
+            raise ConfigError(
+                f"data.ratio={self.ratio}: none of {len(names)} images falls into the {split} split; give another "
+                "data.split_seed, or data.lists"
+            )
+        return chosen
+
+    def _listed(self, split: str, names: Mapping[str, Path]) -> list[str]:
+        path = self._list(split)
+        try:
+            lines = [line.strip() for line in path.read_text().splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"data.lists={path} cannot be read ({error}); write one image name per line") from error
+        chosen = []
+        for line in filter(None, lines):
+            name = line if line in names else line.removesuffix(Path(line).suffix)
+            if name not in names or name in chosen:
+                fault = "is there twice" if name in names else f"is no image of data.images={self.images}"
+                raise ConfigError(f"{path}: {line} {fault}; correct or remove the line")
+            chosen.append(name)
+        return chosen
+
+    def _list(self, split: str) -> Path:
+        return self.root / _of(self.lists, split)
+
+
+def _indices(facts) -> Indices:
+    if wrong := [value for value in facts.ignore if not isinstance(value, int)]:
+        raise ConfigError(f"{facts.path}: ignore: {wrong[0]} is a colour, but data.labels=ids; give a label 0 to 255")
+    return Indices({**(facts.ids or {}), **dict.fromkeys(facts.ignore, IGNORE_INDEX)}, strict=facts.ids is not None)
+
+
+def _colours(facts) -> Colours:
+    if not facts.has_palette:
+        raise ConfigError(f"{facts.path}: data.labels=colours needs a palette; give a colour for every name")
+    if facts.ids is not None or any(isinstance(value, int) for value in facts.ignore):
+        raise ConfigError(f"{facts.path}: with data.labels=colours, leave out ids and give ignore as colours")
+    table = {colour: train_id for train_id, colour in enumerate(facts.classes.palette)}
+    return Colours(table | dict.fromkeys(facts.ignore, IGNORE_INDEX))
+
+
+def _by_split(pattern: str | Mapping[str, str]) -> bool:
+    return isinstance(pattern, Mapping) or "{split}" in pattern
+
+
+def _of(pattern: str | Mapping[str, str], split: str) -> str:
+    """The pattern for one split."""
+    if isinstance(pattern, str):
+        return pattern.replace("{split}", split)
+    if split not in pattern:
+        raise ConfigError(f"{dict(pattern)} says nothing about the {split} split; add {split}: ...")
+    return pattern[split]
+
+
+def _draw(seed: int, name: str) -> float:
+    """A number in [0, 1) that a name gets, whatever other names there are."""
+    return int(digest(f"{seed} {name}".encode()), 16) / 2**64

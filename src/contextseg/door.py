@@ -1,0 +1,88 @@
+"""The door of a command: a dataclass declares its options, `parse` checks plain values against it.
+
+    @dataclass
+    class Options:
+        \"\"\"Do something.\"\"\"
+        count: Count = option(12, "samples on the sheet")
+        data: dict = group("context_scenes", "data set")
+
+Name, type, range, default and meaning of an option stand there and nowhere else; `--help` prints them.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from contextseg import typed
+from contextseg.errors import ConfigError
+
+REQUIRED = "???"  # Hydra's word for a value that must be given
+
+
+def option(default: Any, meaning: str, name: str | None = None) -> Any:
+    """Declare an option: its default (a dataclass for options below it, `REQUIRED` for none) and its meaning.
+
+    `name`: what the user types, if Python has another use for the word.
+    """
+    metadata = {"meaning": meaning, "default": default} | ({} if name is None else {"name": name})
+    if isinstance(default, type) or isinstance(default, list | dict):
+        return field(
+            default_factory=default if isinstance(default, type) else lambda: type(default)(default), metadata=metadata
+        )
+    return field(default=default, metadata=metadata)
+
+
+def group(default: str | None, meaning: str, **settings: Any) -> Any:
+    """Declare a config group: the option chosen by default, and settings that exist without any choice."""
+    metadata = {"meaning": meaning, "group": True, "choice": default, "settings": settings}
+    return field(default=None, metadata=metadata)
+
+
+def parse(kind: type, values: Mapping[str, Any], above: str = "") -> Any:
+    """Check plain values against a dataclass of options and return its instance.
+
+    `above`: the option that holds them, "trainer." say. Raises `ConfigError` for the first option that is unknown,
+    missing, or has a value of another type or outside its range.
+    """
+    known = {declared.metadata.get("name", declared.name): declared for declared in fields(kind)}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name, value in values.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {above}{near[0]}?" if near else f"there are {', '.join(above + n for n in known)}"
+            raise ConfigError(f"unknown option {above}{name}={typed.shown(value)}: {hint}")
+    found = {}
+    for name, declared in known.items():
+        if name not in values or (declared.metadata.get("group") and values[name] is None):
+            continue
+        value, hint, field_name = values[name], hints[declared.name], declared.name
+        if value == REQUIRED:
+            raise ConfigError(f"{above}{name} is missing: give {above}{name}=..., {declared.metadata['meaning']}")
+        if is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{above}{name}={typed.shown(value)}: give its options one by one, {name}.OPTION=VALUE"
+                )
+            found[field_name] = parse(hint, value, f"{above}{name}.")
+        else:
+            found[field_name] = typed.check(hint, value, f"{above}{name}")
+    return kind(**found)
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """Return the plain values that a dataclass of options declares, groups left out."""
+    return {
+        declared.metadata.get("name", declared.name): defaults(declared.metadata["default"])
+        if is_dataclass(declared.metadata["default"])
+        else declared.metadata["default"]
+        for declared in fields(kind)
+        if "default" in declared.metadata
+    }
+
+
+def groups(kind: type) -> dict[str, dataclasses.Field]:
+    """Return the config groups that a dataclass of options declares, in their order."""
+    return {declared.name: declared for declared in fields(kind) if declared.metadata.get("group")}

@@ -1,0 +1,156 @@
+"""From options to objects, and the checks that the parts fit together. Here `DictConfig` ends."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch._subclasses import FakeTensorMode
+from torchmetrics import Metric
+
+from contextseg import parts
+from contextseg import recipe as recipes
+from contextseg.classes import ClassSet
+from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.engine.module import SegModule
+from contextseg.engine.options import EvalOptions, TrainOptions
+from contextseg.errors import ConfigError
+from contextseg.inference import Predictor, WholeImage
+from contextseg.losses.total import LossSum
+from contextseg.metrics import BoundaryIoU, ContextReach, PerImageIoU, SegMetrics
+from contextseg.runs.provenance import versions
+from contextseg.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
+EXTRA_METRICS = {"boundary_iou": BoundaryIoU, "miou_per_image": PerImageIoU}
+
+
+def plain(node: Any) -> Any:
+    """Turn a config node into plain containers, its interpolations resolved; others stay as they are."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def instantiate(node: Mapping | DictConfig, option: str, **facts: Any) -> Any:
+    """Build the object that a config node describes, each setting checked against its annotation (`parts.make`)."""
+    return parts.make(plain(node), option, **facts)
+
+
+def datamodule(options: TrainOptions) -> SegDataModule:
+    """Build the data module of `data=`."""
+    return instantiate(options.data, "data")
+
+
+def loss(options: TrainOptions) -> LossSum:
+    """Build the loss sum of `loss=`."""
+    return LossSum({name: instantiate(term, f"loss.term.{name}") for name, term in options.loss["term"].items()})
+
+
+def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
+    """Collect all that rebuilds the network: plain containers, stored in every checkpoint."""
+    nodes = {part: dict(plain(getattr(options, part))) for part in recipes.PARTS}
+    if "crop_size" in nodes["head"] and nodes["head"]["crop_size"] is None:
+        nodes["head"]["crop_size"] = crop_size(options)
+        if nodes["head"]["crop_size"] is None:
+            raise ConfigError("this head is tied to one image size; give data.transform.crop_size=[height,width]")
+    facts = {"align_corners": options.align_corners, "classes": classes.to_dict(), "versions": versions()}
+    return {"format": recipes.FORMAT} | nodes | facts
+
+
+def crop_size(options: TrainOptions) -> list[int] | None:
+    """Return height and width of the training images; None if they vary."""
+    data = plain(options.data)
+    size = (data.get("transform") or {}).get("crop_size") or data.get("size")
+    if size is None:
+        return None
+    return [size, size] if isinstance(size, int) else list(size)
+
+
+def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True) -> tuple[Segmenter, dict[str, Any]]:
+    """Build the network of a configuration for these classes, and its recipe.
+
+    It has an auxiliary head if the loss asks for one. `pretrained=False`: a random start, whatever `backbone.weights`
+    says. Raises `ConfigError` if the parts do not fit together.
+    """
+    found = recipe(options, classes)
+    if not pretrained:
+        found["backbone"]["weights"] = "none"
+    built = recipes.network(found, reads={name: term.reads for name, term in loss(options).term.items()})
+    if built.aux_head is None:
+        found["aux_head"] = None
+    return built, found
+
+
+def module(options: TrainOptions, data: SegDataModule) -> SegModule:
+    """Build the LightningModule that trains the network of a configuration."""
+    built, found = network(options, data.classes)
+    try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
+    prepare(built, options)
+    return SegModule(
+        built,
+        loss(options),
+        predictor(options.eval, built),
+        metrics(options.eval, data),
+        optimizer=lambda model: instantiate(options.optim, "optim", model=model),
+        schedule=lambda optimizer, max_steps: instantiate(
+            options.schedule, "schedule", optimizer=optimizer, max_steps=max_steps
+        ),
+        recipe=found,
+        seed=options.seed,
+        frozen_batch_norm=options.frozen_batch_norm,
+    )
+
+
+def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
+    """Build what every data set is scored by, what it adds, and `eval.extra_metrics`."""
+    chosen: dict[str, Metric] = {"seg": SegMetrics(data.classes)}
+    if data.context_rules:
+        chosen["reach"] = ContextReach(rules=data.context_rules)
+    for name in protocol.extra_metrics:
+        if name not in EXTRA_METRICS:
+            raise ConfigError(f"eval.extra_metrics={name}: choose of {', '.join(EXTRA_METRICS)}")
+        chosen[name] = EXTRA_METRICS[name](data.classes)
+    return chosen
+
+
+def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
+    """Build the predictor of `eval=`, within the one image size that the head takes, if it does.
+
+    Raises `ConfigError` for an oracle that would see resized, mirrored or cut images: its mask is the whole image's.
+    """
+    chosen = instantiate(protocol.predictor, "eval.predictor")
+    if network.classes is not None:
+        chosen.flip_pairs = network.classes.flip_pairs
+    if network.head.needs_mask and not isinstance(chosen, WholeImage):
+        raise ConfigError(f"{type(network.head).__name__} needs the mask of what it sees: use eval=ss")
+    window = network.head.window
+    if window is not None:
+        log.info("%s takes images of %dx%d only: predicting in windows", type(network.head).__name__, *window)
+    return network.adapted(chosen)
+
+
+def try_out(network: Segmenter, size: Sequence[int]) -> None:
+    """Run a forward pass that computes no numbers. Raises `ConfigError` if the parts do not fit together.
+
+    `size`: height and width of the training images.
+    """
+    network.eval()
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            network(torch.empty(1, 3, *size, dtype=torch.uint8), torch.empty(1, *size, dtype=torch.uint8))
+    except (ValueError, IndexError, TypeError, AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"{type(network.head).__name__} cannot follow {type(network.neck).__name__} and the backbone's maps of "
+            f"{list(network.backbone.channels)} channels at strides {list(network.backbone.strides)} on images of "
+            f"{size[0]}x{size[1]} ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            "choose another neck, backbone or data.transform.crop_size"
+        ) from error
+    network.train()
+
+
+def prepare(network: Segmenter, options: TrainOptions) -> None:
+    """Set memory format and compilation of a network about to be trained."""
+    if options.trainer.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if options.trainer.compile:
+        network.compile(backend="inductor" if options.trainer.compile is True else options.trainer.compile)

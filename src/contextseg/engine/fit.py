@@ -1,0 +1,124 @@
+"""Train, evaluate the final weights, and leave a complete run folder."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from contextseg import parts
+from contextseg.checkpoint import read_checkpoint, read_start, start_from
+from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.engine import build
+from contextseg.engine.fingerprints import fingerprints, overlap
+from contextseg.engine.loggers import loggers
+from contextseg.engine.module import SegModule
+from contextseg.engine.options import TrainOptions
+from contextseg.engine.results import scores, training_summary, write_tables
+from contextseg.engine.trainer import trainer
+from contextseg.runs.folder import RunFolder, supervised
+from contextseg.runs.provenance import git_commit, versions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Result:
+    """What a run made."""
+
+    folder: Path
+    metrics: dict[str, Any]  # the contents of metrics.json
+    module: SegModule
+    datamodule: SegDataModule
+
+
+def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_step: int = 0) -> Result:
+    """Train as the options say, from `first_step` on if the folder holds a checkpoint, and fill the run folder.
+
+    `config`: the same configuration as plain containers, for config.yaml and the checkpoints. Raises `ConfigError` for
+    what the user can put right, before anything is trained.
+    """
+    metrics = {"status": "running", "seed": options.seed, "choices": options.choices, "versions": versions()}
+    metrics |= {"git_commit": git_commit(), "split": "val", "protocol": options.choices.get("eval")}
+    with supervised(folder, metrics):
+        L.seed_everything(options.seed, verbose=False)
+        write_config(folder, config)
+        data = build.datamodule(options)
+        callbacks = [parts.make(node, f"callbacks.{name}") for name, node in options.callbacks.items()]
+        with loggers(options.logger, config, first_step) as started:
+            lightning = trainer(options.trainer, data.batch_size, callbacks, started)
+            accumulate = lightning.accumulate_grad_batches
+            data.plan(
+                seed=options.seed,
+                num_batches=options.trainer.max_steps * accumulate,
+                first_batch=first_step * accumulate,
+                accumulate=accumulate,
+                eval_batch_size=options.eval.batch_size,
+            )
+            data.trainer = lightning  # knows the number of processes
+            data.check()
+            module = build.module(options, data)
+            module.config = config
+            module.train_images = fingerprints(data.source("train"))
+            if options.init_from:
+                continue_from(options.init_from, module, folder)
+            if seen := overlap(module.train_images, fingerprints(data.source("val"))):
+                log.warning("%d validation images are in the training split too: their score says nothing", seen)
+            describe(module, data, lightning, folder)
+            metrics["parameters"] = sum(p.numel() for p in module.segmenter.parameters())
+            start = time.perf_counter()
+            try:
+                checkpoint = folder.last_checkpoint if folder.resumed else None
+                lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            finally:
+                metrics |= {"steps": lightning.global_step, "seconds": round(time.perf_counter() - start, 1)}
+            if module.scored_step != lightning.global_step:  # the run was killed after its last step
+                lightning.validate(module, datamodule=data, verbose=False)
+        metrics |= scores(module) | training_summary(callbacks)
+        write_tables(folder, module)
+    return Result(folder.path, metrics, module, data)
+
+
+def continue_from(path: str, module: SegModule, folder: RunFolder) -> None:
+    """Start from the weights of another run, unless this one has its own; what that was trained on, this one was too.
+
+    Raises `ConfigError` if it is no run, or one of another network or other classes.
+    """
+    start = read_checkpoint(folder.last_checkpoint) if folder.resumed else read_start(path)
+    if not folder.resumed:
+        start_from(module.segmenter, start, path)
+        log.info("init_from: the weights of %s after %d steps", path, start["global_step"])
+    if start.get("train_images") is not None:
+        module.train_images = torch.cat([start["train_images"], module.train_images]).unique(dim=0)
+
+
+@rank_zero_only
+def write_config(folder: RunFolder, config: dict[str, Any]) -> None:
+    """Write `config.yaml`, the resolved configuration."""
+    folder.write_config(config)
+
+
+def describe(module: SegModule, data: SegDataModule, lightning: L.Trainer, folder: RunFolder) -> None:
+    """Say in a few lines what is about to run."""
+    if not lightning.is_global_zero:
+        return
+    network = module.segmenter
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    log.info(
+        "%s + %s, %.2f M parameters; loss %s; %s: %d train / %d val images; %s, %d device(s), %s; %s",
+        type(network.head).__name__,
+        module.recipe["backbone"].get("model", type(network.backbone).__name__),
+        millions,
+        " + ".join(module.loss.term),
+        data.name,
+        len(data.source("train")),
+        len(data.source("val")),
+        lightning.strategy.root_device.type,
+        lightning.world_size,
+        lightning.precision,
+        folder.path,
+    )

@@ -1,0 +1,150 @@
+"""The options of a training and of an evaluation: name, type, default, meaning and range of each, once.
+
+Their groups of parts (`data`, `head`, ...) are plain nodes (`parts`), which `engine.build` turns into objects.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt, MinLen
+
+from contextseg.door import REQUIRED, group, option
+from contextseg.typed import Count, Natural, NonNegative, Positive
+
+Node = dict[str, Any]
+ExtraMetrics = list[Literal["boundary_iou", "miou_per_image"]]
+
+
+@dataclass
+class TrainerOptions:
+    """Settings of `trainer=`: ours, by our own names; `lightning` hands any other to lightning.Trainer."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"] = option("auto", "auto is a GPU if there is one")
+    devices: Count = option(1, "processes, one a device")
+    max_steps: Count = option(40000, "optimizer steps")
+    val_every_steps: Count | None = option(4000, "optimizer steps between evaluations; null: only at the end")
+    save_every_steps: Count = option(500, "optimizer steps between two writings of last.ckpt")
+    log_every_steps: Count = option(10, "optimizer steps between two rows of metrics.csv")
+    max_device_batch: Count | None = option(None, "most images on a device at once; more are accumulated")
+    precision: Literal["auto", "32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16] = option(
+        "auto", "auto is bf16 where the processor has it, else 32"
+    )
+    gradient_clip: NonNegative | None = option(None, "largest gradient norm")
+    sync_batchnorm: bool = option(False, "batch statistics of all devices together; needs CUDA")
+    channels_last: bool = option(True, "memory format of the network")
+    compile: bool | Literal["inductor", "aot_eager", "eager", "cudagraphs"] = option(
+        False, "torch.compile; true is the backend inductor"
+    )
+    deterministic: bool | Literal["warn"] = option(False, "torch's deterministic algorithms only")
+    lightning: dict[str, Any] = option({}, "further arguments of lightning.Trainer")
+
+
+@dataclass
+class EvalOptions:
+    """Settings of `eval=`, the protocol."""
+
+    predictor: Node = option({"_target_": "WholeImage"}, "how an image is predicted")
+    batch_size: Count = option(8, "images per evaluation batch, per device")
+    extra_metrics: ExtraMetrics = option([], "further metrics")
+
+
+@dataclass
+class Paths:
+    """Where results go."""
+
+    runs: Path = option("runs", "the folder that holds all run folders")
+
+
+@dataclass
+class RunPlace:
+    """Filled in when the run starts."""
+
+    dir: Path | None = option(None, "the run folder")
+    id: str | None = option(None, "under which loggers know the run")
+
+
+@dataclass
+class TrainOptions:
+    """Train a context head.
+
+    contextseg train head=ocr data=context_scenes
+    contextseg train experiment=ocr/cityscapes_r101    a recipe of the papers (docs/recipes.md)
+    contextseg train -m head=fcn,ocr seed=0,1,2        a sweep: every combination
+    """
+
+    name: str | None = option(None, "of the run, a folder below paths.runs; null: <head>_<backbone>_<data>")
+    rows: str | list[str] | None = option(None, "with ablation=: only the rows whose names match, such as ccnet_*")
+    row: str | None = option(None, "<table>/<row> of the papers that the run stands for; ablation= fills it in")
+    seed: Annotated[int, Ge(0), Lt(2**32)] = option(0, "of initialisation, data order, augmentation and dropout")
+    init_from: str | None = option(
+        None, "another run, its folder or a .ckpt: start from its weights; optimizer and schedule start anew"
+    )
+    resume: str | None = option(
+        None, "auto: go on with the newest unfinished run of this name, with -m run what is missing; or a run folder"
+    )
+    frozen_batch_norm: bool = option(False, "keep the batch statistics as they are")
+    width: Count | None = option(None, "channels of the head; null: the paper's")
+    label_stride: Count = option(1, "losses compare with every n-th label")
+    class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "of the cross-entropies, one per class")
+    align_corners: bool = option(
+        False, "true: logits and maps are resized with corner pixels upon each other, as in much released code"
+    )
+    paths: Paths = option(Paths, "")
+    run: RunPlace = option(RunPlace, "")
+    data: Node = group("context_scenes", "data set")
+    loss: Node = group("ce", "loss terms")
+    neck: Node = group("none", "between backbone and head")
+    backbone: Node = group("tiny", "backbone")
+    aux_head: Node = group("fcn", "auxiliary head, built if a loss term reads it")
+    head: Node = group("ocr", "context head")
+    optim: Node = group("sgd", "optimizer")
+    schedule: Node = group("poly", "learning-rate schedule")
+    eval: EvalOptions = group("ss", "evaluation protocol")
+    trainer: TrainerOptions = group("auto", "device and budget")
+    callbacks: Node = group("default", "callbacks")
+    logger: Node = group("csv", "loggers")
+    experiment: None = group("context_scenes", "a recipe, which sets the groups above")
+    ablation: None = group(None, "with -m: the rows of a paper's table (docs/ablations.md)")
+    debug: None = group(None, "debug=fast: four steps of everything")
+    choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")
+
+
+@dataclass
+class PicturesOptions:
+    """Which pictures an evaluation draws."""
+
+    folder: Path | None = option(None, "where they go; null: predictions/ of the run folder")
+    count: Natural = option(6, "how many images are drawn")
+
+
+@dataclass
+class EvaluateCallbacks:
+    """What runs beside an evaluation; a checkpoint has no say in it."""
+
+    pictures: PicturesOptions = option(PicturesOptions, "")
+
+
+@dataclass
+class EvaluateOptions:
+    """Score a checkpoint by any protocol.
+
+    contextseg evaluate ckpt=runs/NAME/DATE/checkpoints/last.ckpt split=test
+    contextseg evaluate ckpt=FILE eval=ms_flip
+    """
+
+    ckpt: Path = option(REQUIRED, "a .ckpt file")
+    split: Literal["val", "test"] = option("val", "which images are scored")
+    force: bool = option(False, "true: score images that were trained on, too")
+    name: str | None = option(None, "of the run, a folder below paths.runs; null: that of the training run")
+    callbacks: EvaluateCallbacks = option(EvaluateCallbacks, "")
+    paths: Paths = option(Paths, "")
+    run: RunPlace = option(RunPlace, "")
+    data: Node = group(
+        None, "data set; by default as trained", root=None, num_workers=None, val_size=None, test_size=None
+    )
+    eval: EvalOptions = group(None, "evaluation protocol; by default as trained", batch_size=None, extra_metrics=None)
+    trainer: TrainerOptions = group(
+        None, "device; by default as trained", accelerator=None, devices=None, precision=None
+    )
+    choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")

@@ -1,0 +1,55 @@
+"""What a run leaves in its folder beside the checkpoints: scores, tables and their pictures."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+
+from contextseg import viz
+from contextseg.console import console
+from contextseg.engine.callbacks.record import Record
+from contextseg.engine.module import SegModule
+from contextseg.runs.folder import RunFolder
+
+
+def scores(module: SegModule) -> dict[str, Any]:
+    """The scores of the last evaluation, for `metrics.json`, and the classes that they are of."""
+    classes = module.segmenter.classes
+    scalars = {name: value for name, value in module.scores.items() if isinstance(value, int | float)}
+    by_class = dict(zip(classes.names, module.scores["iou"].tolist(), strict=True))
+    return {"class_set": classes.name} | scalars | {"iou": by_class}
+
+
+def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
+    """What the callbacks know of the training: its time and speed, and step and score of the best weights."""
+    summary = {}
+    for callback in callbacks:
+        if isinstance(callback, Record):
+            summary["seconds"] = round(callback.elapsed, 1)
+            summary["images_per_second"] = round(callback.images_per_second, 1)
+        elif isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
+            step = int(Path(callback.best_model_path).stem.split("-")[1])
+            summary["best"] = {"step": step, "miou": float(callback.best_model_score)}
+    return summary
+
+
+@rank_zero_only
+def write_tables(folder: RunFolder, module: SegModule) -> None:
+    """Write `per_class.csv`, `confusion.npz` and a picture of each, and print the table of classes."""
+    classes = module.segmenter.classes
+    confusion = module.scores["confusion"].numpy()
+    np.savez_compressed(folder.path / "confusion.npz", confusion=confusion, names=np.array(classes.names))
+    scores = ([f"{value:.4f}" for value in module.scores[name]] for name in ("iou", "acc"))
+    with (folder.path / "per_class.csv").open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["class", "iou", "acc", "pixels"])
+        rows.writerows(zip(classes.names, *scores, confusion.sum(1), strict=True))
+    viz.per_class_picture(module.scores, classes, folder.path / "per_class.png")
+    viz.confusion_picture(confusion, classes, folder.path / "confusion.png")
+    console.print(viz.per_class_table(module.scores, classes))
+    console.print(f"results: {folder.path}", soft_wrap=True, highlight=False)

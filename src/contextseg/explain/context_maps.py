@@ -1,0 +1,85 @@
+"""For this pixel, where did the context come from? One answer for every head."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention
+from contextseg.inference import padded
+from contextseg.layers.attention_tap import AttentionTap
+from contextseg.layers.resize import resize
+from contextseg.segmenter import Segmenter
+
+
+def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> dict[str, Tensor]:
+    """Image uint8 (3, H, W) and a pixel (x, y) of it -> named maps (h, w) on the CPU, large where context came from.
+
+    The head's own attention comes first (`Head.context`), a map for each kind; then "gradient": how much the score of
+    the class predicted at that pixel depends on each place of the backbone's last map, which exists for every head and
+    shows pooling and large kernels too. A head that takes one image size only (`Head.window`) is shown the window
+    around the pixel; its maps are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the
+    head needs the ground truth.
+    """
+    x, y = point
+    height, width = image.shape[-2:]
+    if not (0 <= x < width and 0 <= y < height):
+        raise ConfigError(f"point={[x, y]} lies outside the image, which is {width} x {height} (width x height)")
+    if network.head.needs_mask:
+        raise ConfigError(f"{type(network.head).__name__} is an oracle: it needs the ground truth and cannot be asked")
+    batch = image[None].to(network.backbone.mean.device)
+    if network.head.window is None:
+        return maps_of(network, batch, (y, x))
+    canvas = padded(batch, network.head.window)
+    rows, columns = (
+        slice(start, start + side)
+        for start, side in (
+            (min(max(place - side // 2, 0), full - side), side)
+            for place, side, full in zip((y, x), network.head.window, canvas.shape[-2:], strict=True)
+        )
+    )
+    maps = maps_of(network, canvas[..., rows, columns], (y - rows.start, x - columns.start))
+    whole = {}
+    for name, small in maps.items():
+        whole[name] = small.new_zeros(canvas.shape[-2:])
+        whole[name][rows, columns] = resize(small[None, None], network.head.window)[0, 0]
+    return {name: values[:height, :width] for name, values in whole.items()}
+
+
+def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[str, Tensor]:
+    """Batch uint8 (1, 3, H, W) of a size that the head takes, pixel (row, column) -> named maps (h, w)."""
+    listens = any(isinstance(module, AttentionTap) for module in network.head.modules())
+    with torch.no_grad(), record_attention(network.head) if listens else nullcontext({}) as heard:
+        logits = network.logits(batch)
+    size = tuple(logits.shape[-2:])
+    place = tuple(at * side // full for at, side, full in zip(pixel, size, batch.shape[-2:], strict=True))
+    maps = network.head.context(heard, place, size)
+    return {name: values.float() for name, values in maps.items()} | {"gradient": gradient_map(network, batch, place)}
+
+
+def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Tensor]:
+    """Image uint8 (3, H, W) -> what the head shows of its inside (`Head.inside`): named (n,) or (n, h, w) on the CPU.
+
+    {} for a head without taps, an oracle, and a head that takes one image size only.
+    """
+    head = network.head
+    if head.needs_mask or head.window or not any(isinstance(module, AttentionTap) for module in head.modules()):
+        return {}
+    with torch.no_grad(), record_attention(head) as heard:
+        size = tuple(network.logits(image[None].to(network.backbone.mean.device)).shape[-2:])
+    return {name: values.float() for name, values in head.inside(heard, size).items()}
+
+
+def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
+    """Batch uint8 (1, 3, H, W) and a (row, column) of the logits -> (h, w), the gradient at each place.
+
+    The norm over the channels, and its square root, without which the pixel itself would outshine all others.
+    """
+    row, column = place
+    with torch.no_grad():
+        *finer, last = network.backbone(batch)
+    last.requires_grad_()
+    scores = network.head(network.neck([*finer, last])).logits[0, :, row, column]  # (K,)
+    (gradient,) = torch.autograd.grad(scores.max(), last)
+    return gradient[0].norm(dim=0).sqrt().cpu()

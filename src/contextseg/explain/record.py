@@ -1,0 +1,38 @@
+"""Attention maps without a price: a named place to listen, and a way to listen.
+
+A head passes an attention map through a tap; nothing happens unless somebody records:
+
+    with record_attention(model) as maps:
+        model(image)
+    maps["head.pixel_region"]  # list of tensors on the CPU, one per call (a recurrent module has several)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from contextseg.layers.attention_tap import AttentionTap
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Collect what passes through every tap of `model`, by the tap's module name.
+
+    Yields a dict name -> list of tensors, detached, on the CPU, one entry per call. Raises `ValueError` if the model
+    has no tap (a plain FCN has no attention to show).
+    """
+    taps = {name: module for name, module in model.named_modules() if isinstance(module, AttentionTap)}
+    if not taps:
+        raise ValueError(f"{type(model).__name__} has no AttentionTap: there is no attention map to record")
+    maps: dict[str, list[Tensor]] = {name: [] for name in taps}
+
+    def listen(name: str):
+        return lambda module, inputs, output: maps[name].append(output.detach().cpu())
+
+    handles = [tap.register_forward_hook(listen(name)) for name, tap in taps.items()]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()

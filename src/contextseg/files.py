@@ -1,0 +1,50 @@
+"""Files that are there as a whole or not at all, and locks on files and folders."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from contextseg.errors import ConfigError
+
+
+@contextmanager
+def side_file(path: Path) -> Iterator[Path]:
+    """Yield a file beside `path` to write into; it takes that name at the end, and is removed after an error.
+
+    The folder is made. The extension stays, because it tells many writers the format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = path.with_name(f".part_{os.getpid()}_{path.name}")
+    try:
+        yield side
+        os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file: it holds either the old content or the new one, whenever the process dies."""
+    with side_file(path) as side:
+        side.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def lock(file: IO | int) -> bool:
+    """Lock an open file or folder for as long as it is open, in this process and those that inherit it.
+
+    Returns False if another process holds the lock.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def existing_checkpoint(path: Path, option: str = "ckpt") -> Path:
+    """Return the path of a checkpoint file. Raises `ConfigError` if there is no such file."""
+    if not path.is_file():
+        raise ConfigError(f"{option}={path}: no such file; give a .ckpt of a run folder's checkpoints/")
+    return path

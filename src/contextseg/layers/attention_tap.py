@@ -1,0 +1,16 @@
+"""A named place in a head where an attention map passes and can be recorded (`explain.record`)."""
+
+from torch import Tensor, nn
+
+
+class AttentionTap(nn.Module):
+    """The identity, with a name: no parameters, no state, no key in `state_dict`."""
+
+    def forward(self, attention: Tensor) -> Tensor:
+        """Any shape -> the same tensor. The head documents the shape beside the tap."""
+        return attention
+
+    @property
+    def heard(self) -> bool:
+        """True while somebody records: the layer must build its map; else it may take a fused path."""
+        return bool(self._forward_hooks)

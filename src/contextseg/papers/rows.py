@@ -1,0 +1,78 @@
+"""The rows of the papers' tables and the overrides that build each; facts in `conf/ablation/*.yaml`, page in docs.
+
+python -m contextseg.papers.rows > docs/paper_rows.md
+"""
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import yaml
+
+from contextseg.conf import CONF
+from contextseg.errors import ConfigError
+
+INTRODUCTION = """# The papers' rows
+
+Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as overrides
+of `python src/train.py`. Numbers are the papers', not ours. Data sets that are not here yet are named, not set; rows of
+one table that differ only in how they are evaluated or trained share their overrides. By default they run the embedded
+recipe on `context_scenes` at width 64; `experiment=none` gives the papers' widths, with SGD and poly. Written by
+`python -m contextseg.papers.rows`.
+"""
+
+
+PAPERS = ("ctnet", "agln", "cpnet", "ocr", "ccnet")
+
+
+def tables() -> list[dict]:
+    """The papers' tables: `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows` with `row`,
+    `published`, perhaps a `note`, and `overrides` or `waiting` (what is missing)."""
+    names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
+    return [table(name) for name in names]
+
+
+def table(name: str) -> dict:
+    """One of the papers' tables, or "diagnostic/<factor>". Raises `ConfigError` listing the known ones."""
+    folder = CONF / "ablation"
+    known = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
+    if name not in known:
+        raise ConfigError(f"ablation={name}: no such table; choose one of {', '.join(sorted(known, key=in_order))}")
+    return {"table": name} | yaml.safe_load(known[name].read_text())
+
+
+def chosen(table: dict, patterns: Sequence[str]) -> dict:
+    """A table with the rows whose keys match one of the patterns, such as "ccnet_*"."""
+    keep = [row for row in table["rows"] if any(fnmatchcase(key(row["row"]), pattern) for pattern in patterns)]
+    return table | {"rows": keep}
+
+
+def key(row: str) -> str:
+    """The label of a row as a plain name, for folders: "CTNet, K=9,17" -> "ctnet_k_9_17"."""
+    return re.sub(r"[^a-z0-9.]+", "_", row.lower()).strip("_.")
+
+
+def in_order(table: str) -> tuple:
+    """Sorting key of a table's name: paper by paper, "t2" before "t10"."""
+    paper, _, rest = table.partition("_")
+    number = "".join(filter(str.isdigit, rest))
+    return PAPERS.index(paper) if paper in PAPERS else len(PAPERS), rest.strip("0123456789"), int(number or 0)
+
+
+def page() -> str:
+    """docs/paper_rows.md."""
+    parts = [INTRODUCTION]
+    for table in tables():
+        parts.append(f"## {table['source']}: {table['about']}\n\n{table['data']} · `{table['table']}`\n")
+        lines = ["| row | published | overrides |", "|---|---|---|"]
+        for row in table["rows"]:
+            published = ", ".join(f"{name} {value}" for name, value in row["published"].items()) or "not recoverable"
+            how = f"`{' '.join(row['overrides'])}`" if "overrides" in row else f"waiting: {row['waiting']}"
+            note = f" ({row['note']})" if "note" in row else ""
+            lines.append(f"| {row['row']} | {published}{note} | {how} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,92 @@
+"""The recipe of a network: plain settings that are saved with its weights and rebuild it.
+
+    {"format": 2, "backbone": node, "neck": node, "head": node, "aux_head": node or None,
+     "align_corners": bool, "classes": {...}, "versions": {...}}
+
+A node names a part and its settings (`parts`). Format 1 named the modules of the parts too; `upgrade` reads it.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from contextseg import heads, parts
+from contextseg.classes import ClassSet
+from contextseg.contract import Head, Neck
+from contextseg.errors import ConfigError
+from contextseg.segmenter import Segmenter
+
+FORMAT = 2
+PARTS = ("backbone", "neck", "head", "aux_head")
+
+
+def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -> Segmenter:
+    """Build the network of a recipe, with the auxiliary head if a loss term reads what the head does not emit.
+
+    `reads`: what each loss term reads, by the term's name. Raises `ConfigError` if that is nothing the head emits.
+    """
+    classes = ClassSet.from_dict(recipe["classes"])
+    backbone = parts.make(recipe["backbone"], "backbone")
+    neck = parts.make(recipe["neck"], "neck", in_channels=backbone.channels, strides=backbone.strides)
+    kind = parts.find(recipe["head"]["_target_"], "head")
+    try:
+        head = parts.make(recipe["head"], "head", num_classes=len(classes), **maps_known(kind, neck))
+    except IndexError as error:
+        raise ConfigError(
+            f"{kind.__name__} reads more maps than the {len(neck.channels)} it gets; use neck=none"
+        ) from error
+    missing = {name: term for term, name in (reads or {}).items() if name not in head.emits | {"logits"}}
+    aux_head = None
+    if "aux_logits" in missing:
+        aux_head = parts.make(recipe["aux_head"], "aux_head", in_channels=backbone.channels, num_classes=len(classes))
+    for name in missing.keys() - {"aux_logits"}:
+        fitting = sorted(other for other, kind in head_classes().items() if name in kind.can_emit)
+        raise ConfigError(
+            f"loss term {missing[name]} reads {name!r}, but head {type(head).__name__} emits "
+            f"{', '.join(sorted(head.emits)) or 'nothing'}; heads that emit it: {', '.join(fitting) or 'none'}; "
+            "or choose another loss"
+        )
+    align_corners = recipe.get("align_corners", False)
+    return Segmenter(backbone, neck, head, aux_head, classes=classes, align_corners=align_corners)
+
+
+def maps_known(kind: type[Head], neck: Neck) -> dict[str, Sequence[int]]:
+    """Return what a head is given of the maps of its neck: channels, and strides if its constructor asks."""
+    facts = {"in_channels": neck.channels}
+    return facts | ({"strides": neck.strides} if "strides" in inspect.signature(kind).parameters else {})
+
+
+def head_classes() -> dict[str, type[Head]]:
+    """Return the one head of every file in `contextseg.heads`, by the file's name."""
+    names = sorted(info.name for info in pkgutil.iter_modules(heads.__path__))
+    return {name: only_class(f"contextseg.heads.{name}", Head) for name in names}
+
+
+def only_class(module: str, base: type) -> type:
+    """Return the one subclass of `base` that a module defines."""
+    found = importlib.import_module(module)
+    (kind,) = (
+        kind
+        for _, kind in inspect.getmembers(found, inspect.isclass)
+        if issubclass(kind, base) and kind.__module__ == found.__name__
+    )
+    return kind
+
+
+def upgrade(checkpoint: dict[str, Any], file: str) -> dict[str, Any]:
+    """Bring the contents of a checkpoint to the present format.
+
+    Raises `ConfigError` for a format newer than this code.
+    """
+    version = checkpoint["recipe"].get("format", 1)
+    if not isinstance(version, int) or version > FORMAT:
+        raise ConfigError(
+            f"{file}: its recipe has format {version}, newer than {FORMAT}, which this version reads; "
+            "pip install --upgrade contextseg"
+        )
+    if version < 2:
+        recipe = {"format": FORMAT} | parts.upgrade_config(checkpoint["recipe"])
+        checkpoint = checkpoint | {"recipe": recipe, "config": parts.upgrade_config(checkpoint.get("config", {}))}
+    return checkpoint

@@ -1,0 +1,33 @@
+"""Saved configurations as plain containers: flattened, compared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What may differ when a run goes on: limits of the trainer, loggers, paths; nothing that changes the numbers.
+FREE = ("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps")
+FREE += ("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root")
+FREE += ("data.num_workers",)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the settings that differ between two configurations, but for those in `FREE`: "optim.lr: 0.1 -> 0.2".
+
+    A setting that only one of them has counts as null there.
+    """
+    before, now = flatten(before), flatten(now)
+    return [
+        f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
+    ]
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one dict with dotted keys."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    return {
+        key: value
+        for name, child in node.items()
+        for key, value in flatten(child, f"{prefix}.{name}".strip(".")).items()
+    }

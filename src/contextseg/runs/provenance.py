@@ -1,0 +1,30 @@
+"""Where numbers come from: the versions of the libraries that decide them, and the commit of the source tree."""
+
+import importlib.metadata
+import subprocess
+from pathlib import Path
+
+from contextseg import __version__
+
+LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "hydra-core")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide the numbers."""
+    return {"contextseg": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree, with "+" if it has changes; None outside a git checkout."""
+    root = Path(__file__).resolve().parents[3]
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None

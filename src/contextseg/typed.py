@@ -1,0 +1,136 @@
+"""Checks of plain values against type annotations, with messages that name the option, its value and the way out.
+
+A configuration holds what YAML holds: null, true, numbers, text, lists and mappings. An annotation says which of them
+an option takes: `int`, `float | None`, `Sequence[int]`, `Literal["auto", "none"]`, or one of the ranges below. pydantic
+does the checking, strictly: no text is taken for a number and no `true` for 1.
+"""
+
+import json
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from contextseg.errors import ConfigError
+
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+UNIONS = (Union, types.UnionType)
+SHOWN = 120  # characters of a value in a message
+
+
+def check(annotation: Any, value: Any, option: str) -> Any:
+    """Return `value` as the annotation wants it: a list as the tuple, text as the path.
+
+    Raises `ConfigError` with one line, such as "trainer.max_steps=abc: give a whole number, 1 or more".
+    """
+    try:
+        found = _adapter(annotation).validate_json(json.dumps(value))
+    except TypeError:  # parts that were built already, which JSON does not hold
+        try:
+            return _adapter(annotation).validate_python(value)
+        except ValidationError as error:
+            raise _refusal(annotation, value, option, error) from None
+    except ValidationError as error:
+        raise _refusal(annotation, value, option, error) from None
+    return _expanded(found)
+
+
+def _expanded(value: Any) -> Any:
+    """A path with `~` replaced by the user's home folder."""
+    return value.expanduser() if isinstance(value, Path) else value
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter:
+    return TypeAdapter(annotation, config=STRICT)
+
+
+def _refusal(annotation: Any, value: Any, option: str, error: ValidationError) -> ConfigError:
+    whole = shown(value)
+    detail = ""
+    place = [part for part in error.errors()[0]["loc"] if isinstance(part, int)]
+    if place and isinstance(value, Sequence) and not isinstance(value, str) and place[0] < len(value):
+        detail = f" (entry {place[0] + 1} is {shown(value[place[0]])})"
+    quotes = (
+        "" if isinstance(value, str) or "text" not in wanted(annotation) else f"; quoted twice:  '{option}=\"{whole}\"'"
+    )
+    return ConfigError(f"{option}={whole}{detail}: give {wanted(annotation)}{quotes}")
+
+
+def shown(value: Any) -> str:
+    """Write a value as one would type it on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        text = "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ",".join(map(shown, value)) + "]"
+    else:
+        text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def wanted(annotation: Any) -> str:
+    """Describe in words what an annotation takes: "a whole number, 1 or more, or null"."""
+    if get_origin(annotation) in UNIONS:
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        words = [wanted(kind) for kind in kinds]
+        if len(kinds) < len(get_args(annotation)):
+            words.append("null")
+        return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    if get_origin(annotation) is Annotated:
+        kind, *marks = get_args(annotation)
+        return f"{wanted(kind)}{_range(marks)}"
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(shown(choice) for choice in get_args(annotation))}"
+    return _plain(annotation)
+
+
+def _plain(annotation: Any) -> str:
+    words = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        Path: "a path",
+        type(None): "null",
+    }
+    if annotation in words:
+        return words[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is tuple and arguments and Ellipsis not in arguments:
+        names = ",".join("abcdef"[: len(arguments)])
+        return f"a list of {len(arguments)}, [{names}], each {wanted(arguments[0])}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a mapping {name: value}"
+    if isinstance(origin, type) and issubclass(origin, Iterable):
+        return f"a list [a,b,...], each {wanted(arguments[0])}" if arguments else "a list"
+    return f"a {annotation.__name__}" if isinstance(annotation, type) else str(annotation)
+
+
+def _range(marks: Iterable[Any]) -> str:
+    words = []
+    for mark in marks:
+        if isinstance(mark, Ge):
+            words.append(f"{mark.ge} or more")
+        elif isinstance(mark, Gt):
+            words.append(f"above {mark.gt}")
+        elif isinstance(mark, Le):
+            words.append(f"at most {mark.le}")
+        elif isinstance(mark, Lt):
+            words.append(f"below {mark.lt}")
+        elif isinstance(mark, MultipleOf):
+            words.append(f"a multiple of {mark.multiple_of}")
+        elif isinstance(mark, MinLen):
+            words.append("not empty" if mark.min_length == 1 else f"{mark.min_length} entries or more")
+    return "".join(f", {word}" for word in words)
