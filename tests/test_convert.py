@@ -415,9 +415,9 @@ def test_two_names_for_one_of_ours_are_refused(small, tmp_path):
 
 
 def test_a_function_as_well_as_a_command(small):
-    from contextseg.commands.compose import compose
+    from contextseg.commands.compose import options
 
     torch.save(random_tensors(small, 5), "in.pth")
-    cfg = compose(["from=agln", "input=in.pth", "output=deep/er/out.ckpt"], config_name="convert")
+    cfg = options(["from=agln", "input=in.pth", "output=deep/er/out.ckpt"], "convert")
     assert convert(cfg) == Path("deep/er/out.ckpt")
     assert load_checkpoint("deep/er/out.ckpt").classes.names[4] == "class_4"

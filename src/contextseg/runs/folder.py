@@ -87,9 +87,15 @@ class RunFolder:
 
 
 def plain_name(name: str, option: str = "name") -> str:
-    """`name` if it needs no quoting on a command line. Raises `ConfigError` otherwise."""
-    if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)*", name, re.ASCII):
-        raise ConfigError(f"{option}={name!r}: use letters, digits and . _ - + only (the name becomes a folder)")
+    """Return a name that needs no quoting on a command line and stays within its folder.
+
+    Raises `ConfigError` otherwise.
+    """
+    words = name.split("/")
+    if not all(re.fullmatch(r"[\w.+-]+", word, re.ASCII) and word.strip(".") for word in words):
+        raise ConfigError(
+            f"{option}={name!r}: use letters, digits and . _ - + only, with / between (the name becomes a folder)"
+        )
     return name
 
 
