@@ -18,7 +18,6 @@ from contextseg.classes import class_set
 from contextseg.commands.convert import graph as graph_files
 from contextseg.commands.convert.command import (
     as_inplace_abn,
-    build_network,
     configuration,
     convert,
     data_sets,
@@ -28,6 +27,7 @@ from contextseg.commands.convert.command import (
     weights,
 )
 from contextseg.commands.convert.graph import COUNTER, Graph, bare, expand, graphs, match, multiple, tensors_of
+from contextseg.engine import build
 from contextseg.errors import ConfigError
 
 SOURCES = ("openseg", "hrnet", "ccnet", "agln", "contextprior", "mmseg", "ctnet")
@@ -38,7 +38,9 @@ COMMON = {"running_mean", "running_var", "weight", "bias"}
 def ours(graph: Graph, classes: int):
     """Our network of a graph, without numbers."""
     with torch.device("meta"):
-        return build_network(configuration(graph), named("k", [str(index) for index in range(classes)]))[1]
+        return build.network(
+            configuration(graph), named("k", [str(index) for index in range(classes)]), pretrained=False
+        )[0]
 
 
 # every graph
