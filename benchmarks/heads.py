@@ -15,6 +15,7 @@ from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.contract import Batch
 from contextseg.engine import build
+from contextseg.engine.trainer import cpu_has_bf16
 
 VARIANTS = ("ccnet head.recurrence=1", "ccnet head.recurrence=3", "psanet head.grid=16")
 VARIANTS += ("ctnet neck=none", "fcn neck=jpu")

@@ -17,7 +17,7 @@ def released(num_classes: int, *overrides: str, device: str = "cpu") -> Segmente
     cfg = compose(["width=null", *overrides])
     names = tuple(f"class {index}" for index in range(num_classes))
     classes = ClassSet("classes", names, tuple((index, 0, 0) for index in range(num_classes)))
-    reads = {name: term.reads for name, term in build.loss(cfg).term.items()}
+    {name: term.reads for name, term in build.loss(cfg).term.items()}
     with torch.device(device):
         return build.network(cfg, classes)[0]
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from contextseg import create_model
+from contextseg import recipe as recipes
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
 from contextseg.contract import SegOutput
@@ -105,13 +106,13 @@ def test_the_value_reaches_every_part():
     criterion = build.loss(cfg)
     assert all(term.align_corners for term in criterion.term.values())
     recipe = build.recipe(cfg, class_set("context_scenes"))
-    network = build.segmenter(recipe)
+    network = recipes.network(recipe)
     assert all(part.align_corners for part in (network, network.neck, network.head))
-    assert build.predictor(cfg, network).align_corners
-    assert not build.segmenter({k: v for k, v in recipe.items() if k != "align_corners"}).align_corners  # an old one
+    assert build.predictor(cfg.eval, network).align_corners
+    assert not recipes.network({k: v for k, v in recipe.items() if k != "align_corners"}).align_corners  # an old one
     plain = compose(GIVEN[:2])
     assert not any(term.align_corners for term in build.loss(plain).term.values())
-    assert not build.segmenter(build.recipe(plain, class_set("context_scenes"))).align_corners
+    assert not recipes.network(build.recipe(plain, class_set("context_scenes"))).align_corners
 
 
 def test_a_predictor_is_adapted_and_not_changed():

@@ -9,7 +9,7 @@ from PIL import Image
 from trees import NAMES, PALETTE, plant, save, write_classes
 
 from contextseg.commands.check_data.command import check_data
-from contextseg.commands.compose import compose
+from contextseg.commands.compose import compose, options
 from contextseg.errors import ConfigError
 
 
@@ -21,7 +21,7 @@ def tree(tmp_path):
 def check(root, *overrides):
     """The report on the files below `root`, read in this process."""
     given = ["data=folder", f"data.root={root}", f"output={root}/report", "workers=0", "count=1", *overrides]
-    return check_data(compose(given, config_name="check_data"))
+    return check_data(options(given, "check_data"))
 
 
 def found(root, *overrides):
@@ -245,13 +245,13 @@ def test_training_is_refused_and_sent_here(tree):
 
 def test_generated_scenes_have_no_files(tmp_path):
     small = [f"data.{split}_size=3" for split in ("train", "val", "test")]
-    report = check_data(compose([*small, "workers=0", f"output={tmp_path}"], config_name="check_data"))
+    report = check_data(options([*small, "workers=0", f"output={tmp_path}"], "check_data"))
     assert report.trainable
     assert {split: number.images for split, number in report.splits.items()} == {"train": 3, "val": 3, "test": 3}
 
 
 def test_camvid(camvid_root, tmp_path):
     given = ["data=camvid", f"data.root={camvid_root}", "workers=0", f"output={tmp_path}/out"]
-    report = check_data(compose(given, config_name="check_data"))
+    report = check_data(options(given, "check_data"))
     assert report.trainable
     assert report.splits["train"].sizes == {"80x64": 8}

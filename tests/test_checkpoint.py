@@ -86,7 +86,7 @@ def test_the_file_holds_plain_containers(saved):
     assert checkpoint["config"] == yaml.safe_load((result.folder / "config.yaml").read_text())
     assert checkpoint["global_step"] == 2
     parts = {"backbone", "neck", "head", "aux_head", "align_corners"}
-    assert checkpoint["recipe"].keys() == parts | {"classes", "versions"}
+    assert checkpoint["recipe"].keys() == parts | {"format", "classes", "versions"}
     assert "${" not in str(checkpoint["recipe"])
 
 

@@ -260,7 +260,7 @@ def test_the_loss_has_the_activation_of_the_head():
 )
 def test_the_head_gives_what_the_loss_reads(loss, emits, aux):
     cfg = compose(["head=ctnet", f"loss={loss}", "width=16"])
-    reads = {name: term.reads for name, term in build.loss(cfg).term.items()}
+    {name: term.reads for name, term in build.loss(cfg).term.items()}
     network = build.network(cfg, class_set("context_scenes"))[0]
     assert network.head.emits == ({"class_probability"} if emits else set())
     assert (network.aux_head is not None) == aux

@@ -129,7 +129,7 @@ MISTAKES = {
     "an option of another choice": (["data=camvid"], "the chosen data does not have it"),
     "no such term": (["loss/term=[ce,nope]"], "loss/term=nope: no such option; choose one of"),
     "a term that the head does not serve": (["loss.term.ce.reads=prior_logits"], "FCNHead emits nothing"),
-    "a negative rate": (["optim.lr=-1"], "optim.lr=-1: give a "),
+    "a negative rate": (["optim.lr=-1"], "optim.lr=-1"),
     "a rate that is no number": (["optim.lr=fast"], "optim.lr=fast: give a number"),
     "an empty batch": (["data.batch_size=0"], "data.batch_size=0"),
     "a batch that does not divide": (["trainer.devices=2", "data.batch_size=3"], "data.batch_size=3"),
@@ -138,13 +138,13 @@ MISTAKES = {
         ["backbone=timm", "backbone.model=swin_tiny_patch4_window7_224", "backbone.output_stride=32"],
         "FCNHead cannot follow NoNeck",
     ),
-    "no training images": (["data.train_size=0"], "data.train_size=0: give a number that is at least 1"),
-    "a negative seed": (["seed=-1"], "seed=-1: give a number that is at least 0"),
-    "no steps": (["trainer.max_steps=0"], "trainer.max_steps=0: give a positive number"),
+    "no training images": (["data.train_size=0"], "data.train_size=0: give a whole number, 1 or more"),
+    "a negative seed": (["seed=-1"], "seed=-1: give a whole number, 0 or more"),
+    "no steps": (["trainer.max_steps=0"], "trainer.max_steps=0: give a whole number, 1 or more"),
     "a name with a space": (["name='my run'"], "name='my run': use letters, digits"),
     "a stride that the backbone has not": (["backbone.output_stride=7"], "backbone.output_stride=7"),
     "an argument that the head has not": (["+head.colour=red"], "colour"),
-    "a share above 1": (["schedule.warmup=3"], "schedule.warmup=3: give a share"),
+    "a share above 1": (["schedule.warmup=3"], "schedule.warmup=3"),
     "a switch that is neither on nor off": (["frozen_batch_norm=maybe"], "frozen_batch_norm=maybe: give true or false"),
     "an argument that the trainer has not": (["+trainer.lightning.colour=red"], "keyword argument 'colour'"),
     "float16 on the CPU": (["trainer.precision=16"], "needs a GPU; use trainer.precision=bf16"),
@@ -232,7 +232,7 @@ def test_mistakes_in_a_checkpoint(here, checkpoint):
         contents["recipe"]["head"] = {"_target_": "contextseg.heads.ocr.OCRHead"}
         torch.save(contents, here / "other.ckpt")
         assert "weights and recipe do not fit" in refused(command, "ckpt=other.ckpt", *rest)
-        assert "Missing mandatory value: ckpt" in refused(command, *rest)
+        assert "ckpt is missing: give ckpt=" in refused(command, *rest)
     said = refused("evaluate", f"ckpt={checkpoint}", "data=camvid", "data.root=camvid")
     assert "was trained for foliage, sand" in said
     for split in ("nope", "train"):
@@ -283,7 +283,7 @@ def test_a_sheet_of_samples(here):
     code, _ = call("samples", "count=2", "output=sheet.png")
     assert code == 0
     assert Image.open("sheet.png").size[0] > 256
-    assert "count=0: give 1 or more" in refused("samples", "count=0")
+    assert "count=0: give a whole number, 1 or more" in refused("samples", "count=0")
     assert "no split 'nope'" in refused("samples", "split=nope")
     assert "output=sheet.nope: unknown file extension" in refused("samples", "count=1", "output=sheet.nope")
 
@@ -295,7 +295,7 @@ def test_a_picture_of_attention(here, checkpoint):
     assert code == 0, said
     assert Image.open("new/folder/a.png").size[0] > 160
     for point in ("5", "[a,b]", "[1.5,2]", "[1,2,3]"):
-        assert "give [x,y], two whole numbers" in refused("attend", *given, f"point={point}")
+        assert "give a list of 2" in refused("attend", *given, f"point={point}")
 
 
 def test_help_lists_the_groups_at_once(here):

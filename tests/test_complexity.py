@@ -11,13 +11,13 @@ from harness import call
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
+from contextseg import create_model
 from contextseg.commands.complexity import page, tables, text
 from contextseg.commands.complexity.command import complexity
 from contextseg.commands.complexity.flops import conv_matmul, leaf_modules, leaf_outputs
 from contextseg.commands.complexity.memory import peak_alive, saved_for_backward
 from contextseg.commands.complexity.network import parameters
 from contextseg.commands.compose import compose
-from contextseg.engine.build import create_model
 from contextseg.errors import ConfigError
 from contextseg.layers.non_local import NonLocal
 from contextseg.papers import rows as paper_rows

@@ -5,26 +5,31 @@ import re
 from functools import cache
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
 import yaml
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from contextseg import parts
+from contextseg import recipe as recipes
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
+from contextseg.commands.table import COMMANDS as TABLE
 from contextseg.conf import CONF
 from contextseg.contract import Head
+from contextseg.door import REQUIRED, defaults, groups
 from contextseg.engine import build
 from contextseg.engine.build import plain
 from contextseg.engine.loggers import loggers as loggers_of
+from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor
 from contextseg.metrics import SegMetrics
 from contextseg.recipe import head_classes
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
-COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
+COMMANDS = sorted(TABLE)
 
 
 PROMISED = ["trainer.max_steps", "trainer.devices", "optim.lr", "seed", "name", "width", "paths.runs", "resume"]
@@ -57,12 +62,9 @@ def composable(group):
         yield [f"{prefix}{group}={option}", *(["backbone.model=resnet18"] if option == "timm" else [])]
 
 
-@cache
 def compose_groups():
-    """Groups in the defaults list of conf/train.yaml."""
-    return {
-        key.removeprefix("override ") for entry in load("train.yaml")["defaults"] if entry != "_self_" for key in entry
-    }
+    """The groups of `train`."""
+    return set(groups(TrainOptions))
 
 
 def resolved(cfg):
@@ -74,27 +76,28 @@ def resolved(cfg):
 def test_every_option_composes(overrides):
     cfg = resolved(composed(*overrides))
     assert "???" not in str(cfg)
-    assert cfg["head"]["_target_"].startswith("contextseg.heads.")
+    assert cfg["head"]["_target_"] in parts.index()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command):
     cfg = compose(config_name=command)
-    assert OmegaConf.to_container(cfg, resolve=False)
-    missing = OmegaConf.missing_keys(cfg)
-    assert all(f"{key}: ???" in (CONF / f"{command}.yaml").read_text() for key in missing)
+    required = {name for name, declared in defaults(TABLE[command].options_class()).items() if declared == REQUIRED}
+    assert set(OmegaConf.missing_keys(cfg)) == required
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
-def test_every_target_exists(path):
-    def walk(node):
-        if isinstance(node, dict):
-            if "_target_" in node:
-                assert callable(hydra.utils.get_object(node["_target_"]))
-            for child in node.values():
-                walk(child)
-
-    walk(yaml.safe_load(path.read_text()))
+def test_every_target_exists_and_parts_have_names_of_their_own():
+    for path in CONF.rglob("*.yaml"):
+        for target in re.findall(r"_target_: *([\w.]+)", path.read_text()):
+            assert callable(parts.find(target, str(path)))
+            assert "." not in target or not target.startswith("contextseg."), f"{path}: a part is named by its class"
+    defined = [
+        name
+        for folder in parts.FOLDERS
+        for file in (parts.HERE / folder).rglob("*.py")
+        for name in re.findall(r"^class (\w+)", file.read_text(), re.MULTILINE)
+    ]
+    assert len(defined) == len(set(defined)), "two parts share a name"
 
 
 def test_the_promised_names_exist():
@@ -114,7 +117,7 @@ def test_the_promised_names_exist():
 def network(*overrides):
     cfg = composed(*overrides)
     reads = {name: term.reads for name, term in build.loss(cfg).term.items()}
-    return build.segmenter(build.recipe(cfg, class_set(cfg.data._target_.split(".")[-2])), reads)
+    return recipes.network(build.recipe(cfg, class_set(parts.find(cfg.data._target_, "data").name)), reads)
 
 
 @each("head")
@@ -148,14 +151,14 @@ def test_a_head_and_its_file_agree(option):
     text, raw = (CONF / f"head/{option}.yaml").read_text(), load(f"head/{option}.yaml")
     assert text.startswith("# @package _global_\n# ")
     cfg = composed(f"head={option}")
-    kind = hydra.utils.get_class(cfg.head._target_)
+    kind = parts.find(cfg.head._target_, "head")
     settings = inspect.signature(kind).parameters
     assert set(cfg.head) - {"_target_"} <= set(settings)
     companions = {key for entry in raw["defaults"] if isinstance(entry, dict) for key in entry}
     assert companions <= {"override /loss", "override /neck"}
     if kind.__module__ != f"contextseg.heads.{option}":  # a variant of another head, or its released code
         return
-    assert cfg.neck._target_.split(".")[-2] == kind.neck
+    assert parts.index()[cfg.neck._target_] == f"contextseg.necks.{kind.neck}"
     assert cfg.backbone.output_stride == kind.output_stride
     for name, value in raw["head"].items():
         if name == "_target_" or value is None or str(value).startswith("${"):
@@ -166,7 +169,7 @@ def test_a_head_and_its_file_agree(option):
 
 
 def test_every_head_has_a_file():
-    used = {composed(f"head={option}").head._target_.split(".")[-2] for option in options("head")}
+    used = {parts.index()[composed(f"head={option}").head._target_].split(".")[-1] for option in options("head")}
     assert used == head_classes().keys()
 
 
@@ -352,7 +355,7 @@ def test_the_data_root_comes_from_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("override", ["heda=ocr", "head=orc", "optim.learning_rate=1", "loss=lovasz+nothing"])
 def test_a_misspelt_override_is_refused_by_hydra(override):
-    with pytest.raises(hydra.errors.HydraException):
+    with pytest.raises(HydraException):
         compose([override])
 
 

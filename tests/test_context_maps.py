@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from contextseg import create_model
 from contextseg.classes import ClassSet
-from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain.context_maps import context_maps, inside_maps
 from contextseg.explain.pictures import class_shares, inside_picture
@@ -16,7 +16,7 @@ SETTINGS = {"cpnet": {"crop_size": (64, 64)}}
 
 def model(name, **settings):
     torch.manual_seed(0)
-    return build.create_model(name, backbone="tiny", num_classes=5, channels=16, **SETTINGS.get(name, {}), **settings)
+    return create_model(name, backbone="tiny", num_classes=5, channels=16, **SETTINGS.get(name, {}), **settings)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -18,7 +18,6 @@ from contextseg.classes import class_set
 from contextseg.commands.convert import graph as graph_files
 from contextseg.commands.convert.command import (
     as_inplace_abn,
-    build_network,
     configuration,
     convert,
     data_sets,
@@ -28,6 +27,7 @@ from contextseg.commands.convert.command import (
     weights,
 )
 from contextseg.commands.convert.graph import COUNTER, Graph, bare, expand, graphs, match, multiple, tensors_of
+from contextseg.engine import build
 from contextseg.errors import ConfigError
 
 SOURCES = ("openseg", "hrnet", "ccnet", "agln", "contextprior", "mmseg", "ctnet")
@@ -38,7 +38,9 @@ COMMON = {"running_mean", "running_var", "weight", "bias"}
 def ours(graph: Graph, classes: int):
     """Our network of a graph, without numbers."""
     with torch.device("meta"):
-        return build_network(configuration(graph), named("k", [str(index) for index in range(classes)]))[1]
+        return build.network(
+            configuration(graph), named("k", [str(index) for index in range(classes)]), pretrained=False
+        )[0]
 
 
 # every graph
@@ -415,9 +417,9 @@ def test_two_names_for_one_of_ours_are_refused(small, tmp_path):
 
 
 def test_a_function_as_well_as_a_command(small):
-    from contextseg.commands.compose import compose
+    from contextseg.commands.compose import options
 
     torch.save(random_tensors(small, 5), "in.pth")
-    cfg = compose(["from=agln", "input=in.pth", "output=deep/er/out.ckpt"], config_name="convert")
+    cfg = options(["from=agln", "input=in.pth", "output=deep/er/out.ckpt"], "convert")
     assert convert(cfg) == Path("deep/er/out.ckpt")
     assert load_checkpoint("deep/er/out.ckpt").classes.names[4] == "class_4"

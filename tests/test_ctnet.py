@@ -142,7 +142,7 @@ def test_every_parameter_of_a_configured_network_learns(name, loss):
     settings = [f"head.{key}={value}" for key, value in VARIANTS[name].items()]
     cfg = compose(["head=ctnet", f"loss={loss}", "width=16", *settings])
     criterion = build.loss(cfg)
-    reads = {key: term.reads for key, term in criterion.term.items()}
+    {key: term.reads for key, term in criterion.term.items()}
     network = build.network(cfg, build.datamodule(cfg).classes)[0]
     mask = torch.randint(0, 12, (4, 64, 64), dtype=torch.uint8)
     total, _ = criterion(network(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)), mask)

@@ -17,12 +17,12 @@ import torch
 from harness import COMMANDS, call, subprocess_environment, train
 from PIL import Image
 
+from contextseg import create_model
 from contextseg.classes import ClassSet
 from contextseg.commands.attend import command
 from contextseg.commands.attend.inspection import inspect
 from contextseg.commands.attend.server import served
 from contextseg.commands.attend.upload import read_upload, scaled_down
-from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain.context_maps import context_maps, inside_maps
 from contextseg.explain.pictures import context_tiles
@@ -34,7 +34,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 def network(head):
     torch.manual_seed(0)
-    made = build.create_model(head, backbone="tiny", num_classes=len(CLASSES))
+    made = create_model(head, backbone="tiny", num_classes=len(CLASSES))
     made.classes = CLASSES
     return made.eval()
 

@@ -1,130 +1,118 @@
-"""Who imports whom: the rows of docs/architecture.md, held against the source with `ast`."""
+"""Who imports whom: three storeys, imports go down, no circle. docs/architecture.md tells what lives where."""
 
 import ast
 import functools
 import importlib.metadata
-import re
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 PACKAGE = SRC / "contextseg"
-
-# A file imports only from rows above its own or from its own folder. The files of row 0 may know each other, and a
-# checkpoint is rebuilt by `build`.
-SAME_ROW = {("checkpoint", "build")}
-KNOW_LIGHTNING = {"module", "callbacks", "data", "history", "build", "run"}
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = sorted(SRC.glob("*.py"))
+
+LIBRARY, ENGINE, COMMANDS = range(3)
+ABOVE_THE_LIBRARY = {
+    "datamodules": ENGINE,
+    "engine": ENGINE,
+    "papers": ENGINE,
+    "runs": ENGINE,
+    "commands": COMMANDS,
+    "__main__": COMMANDS,
+}
 
 
-def unit(path):
-    """The module or folder directly in contextseg/ that a path belongs to."""
+def room(path):
+    """The folder or file directly in contextseg/ that a file belongs to."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+def storey(path):
+    return ABOVE_THE_LIBRARY.get(room(path), LIBRARY)
+
+
 @functools.cache
-def rows():
-    """Name -> row, from the table of docs/architecture.md."""
-    lines = re.findall(r"^\|\s*(\d+)\s*\|([^|]*)\|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
-    pairs = [(name, int(number)) for number, cell in lines for name in re.findall(r"`(\w+)`", cell)]
-    assert len(dict(pairs)) == len(pairs), "a name stands in two rows"
-    return dict(pairs)
-
-
-def row(name):
-    assert name in rows(), f"{name} has no row: give it one in docs/architecture.md"
-    return rows()[name]
-
-
 def imports(path):
     """Every imported module as a dotted name, those inside functions too; `from a import b` gives a.b."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def file_of(name):
+    """The file of contextseg that a dotted name lies in; None for other packages."""
+    parts = name.split(".")
+    while parts[0] == "contextseg":  # the last parts may be names inside a file
+        for file in (SRC.joinpath(*parts).with_suffix(".py"), SRC.joinpath(*parts) / "__init__.py"):
+            if file.is_file():
+                return file
+        parts.pop()
+    return None
 
 
 def own_imports(path):
-    """The files of contextseg that a file imports."""
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] != "contextseg":
-            continue
-        while len(parts) > 1:  # the last parts may be names inside a file
-            target = SRC.joinpath(*parts)
-            if target.with_suffix(".py").is_file():
-                yield target.with_suffix(".py")
-                break
-            if (target / "__init__.py").is_file() and len(parts) > 1:
-                yield target / "__init__.py"
-                break
-            parts.pop()
+    return {file for name in imports(path) if (file := file_of(name))} - {path}
 
 
 def libraries(path):
     return {name.split(".")[0] for name in imports(path)}
 
 
-def names(paths):
-    return [str(path.relative_to(SRC)) for path in paths]
-
-
 def test_the_walk_sees_imports():
     assert PACKAGE / "layers/conv.py" in own_imports(PACKAGE / "heads/ocr.py")
-    assert PACKAGE / "run.py" in own_imports(SRC / "train.py")  # inside a function
-    assert PACKAGE / "heads/__init__.py" in own_imports(PACKAGE / "build.py")
+    assert PACKAGE / "commands/entry.py" in own_imports(PACKAGE / "commands/__main__.py")  # inside a function
+    assert {storey(path) for path in FILES} == {LIBRARY, ENGINE, COMMANDS}
 
 
-@pytest.mark.parametrize("path", FILES, ids=names(FILES))
-def test_a_file_imports_only_from_rows_above_its_own(path):
-    mine = unit(path)
-    if mine == "__init__":
-        assert not list(own_imports(path))  # the library's entry points load lazily
-        return
-    for target in own_imports(path):
-        other = unit(target)
-        if other == mine or row(other) == row(mine) == 0 or (mine, other) in SAME_ROW:
-            continue
-        assert row(other) < row(mine), f"{mine} (row {row(mine)}) imports {other} (row {row(other)})"
+def test_storeys_import_downwards():
+    for path in FILES:
+        if path != PACKAGE / "__init__.py":  # it only says where the entry points are
+            for target in own_imports(path):
+                assert storey(target) <= storey(path), f"{path.relative_to(SRC)} imports {target.relative_to(SRC)}"
+
+
+def test_the_library_knows_neither_hydra_nor_lightning():
+    for path in FILES:
+        if storey(path) == LIBRARY:
+            assert not libraries(path) & {"hydra", "omegaconf", "lightning", "pytorch_lightning"}, path
+        if storey(path) != COMMANDS:
+            assert "hydra" not in libraries(path), path
+        assert "wandb" not in libraries(path), f"{path}: only the configuration names it"
+
+
+def test_a_composed_configuration_ends_at_the_door_and_in_build():
+    for path in FILES:
+        if storey(path) == ENGINE and path != PACKAGE / "engine/build.py":
+            assert "omegaconf" not in libraries(path), path
 
 
 def test_heads_never_import_each_other():
     for path in PACKAGE.glob("heads/*.py"):
-        assert "heads" not in {unit(target) for target in own_imports(path)}, path.name
+        assert "heads" not in {room(target) for target in own_imports(path)}, path.name
 
 
 def test_no_import_circle():
-    graph = {path: set(own_imports(path)) - {path} for path in FILES}
+    graph = {path: own_imports(path) for path in FILES if path != PACKAGE / "__init__.py"}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
-@pytest.mark.parametrize("path", FILES, ids=names(FILES))
-def test_few_files_know_hydra_or_lightning(path):
-    used, mine = libraries(path), unit(path)
-    if mine == "__init__" or row(mine) < 4:
-        assert not used & {"hydra", "omegaconf"}
-    if mine not in KNOW_LIGHTNING:
-        assert not used & {"lightning", "pytorch_lightning"}
-    assert "wandb" not in used  # only the configuration names it
+def test_no_file_is_long_without_a_reason():
+    for path in FILES:
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 300 or "long because" in lines[0].lower(), f"{path}: {len(lines)} lines"
 
 
-@pytest.mark.parametrize("path", COMMANDS, ids=names(COMMANDS))
-def test_commands_are_short(path):
-    assert len(path.read_text().splitlines()) <= 25
-    assert libraries(path) == {"contextseg"}
-
-
-def test_the_table_names_what_exists():
-    assert set(rows()) == {unit(path) for path in FILES} - {"__init__"}
-    known = {"contract": 0, "layers": 0, "heads": 1, "losses": 1, "segmenter": 2, "module": 3, "build": 4, "run": 5}
-    assert known.items() <= rows().items()
+def test_scripts_are_three_lines():
+    for path in SRC.glob("*.py"):
+        code = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]
+        assert len(code) == 2, path
+        assert imports(path) == ["contextseg.commands.__main__.main"], path
 
 
 def test_nothing_in_src_hides_a_library():

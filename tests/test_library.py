@@ -76,8 +76,8 @@ def finished(tmp_run):
 
 def test_a_run_comes_back_whole(finished):
     cfg, network, data = load_run(finished.folder)
-    assert cfg.head._target_.endswith("OCRHead")
-    assert (cfg.seed, cfg.trainer.max_steps) == (3, 4)
+    assert cfg["head"]["_target_"] == "OCRHead"
+    assert (cfg["seed"], cfg["trainer"]["max_steps"]) == (3, 4)
     assert not network.training
     assert torch.equal(network.predict(images()), finished.module.segmenter.predict(images()))
     assert torch.equal(

@@ -13,6 +13,7 @@ from torch import nn
 from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.engine import build
+from contextseg.engine.trainer import cpu_has_bf16, precision
 from contextseg.errors import ConfigError
 from contextseg.recipe import head_classes
 

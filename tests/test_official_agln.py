@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from contextseg import create_model
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
-from contextseg.commands.convert.command import build_network, configuration, weights
+from contextseg.commands.convert.command import configuration, weights
 from contextseg.commands.convert.graph import graphs, match
+from contextseg.engine import build
 
 K = 12
 R50 = graphs()["agln_resnet50s"]
@@ -95,7 +96,7 @@ def tensors():
 
 @pytest.fixture(scope="module")
 def network(tensors):
-    _, network = build_network(configuration(R50), class_set("context_scenes"))
+    network, _ = build.network(configuration(R50), class_set("context_scenes"), pretrained=False)
     network.load_state_dict(weights(match(R50, tensors), network))
     return network.double()
 

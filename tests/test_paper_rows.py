@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn.modules.batchnorm import _NormBase
 
+from contextseg import recipe as recipes
 from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.engine import build
@@ -57,7 +58,7 @@ def stepped(cfg):
     criterion = build.loss(cfg)
     classes, size = build.datamodule(cfg).classes, cfg.data.size
     recipe = build.recipe(cfg, classes)
-    network = build.segmenter(recipe, {name: term.reads for name, term in criterion.term.items()})
+    network = recipes.network(recipe, {name: term.reads for name, term in criterion.term.items()})
     for name, parameter in network.named_parameters():
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         torch.nn.init.normal_(parameter, std=math.prod(parameter.shape[1:]) ** -0.5, generator=generator)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from contextseg import recipe as recipes
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
 from contextseg.engine import build
@@ -37,7 +38,7 @@ PROTOCOLS = {
 def network(head="fcn", *overrides):
     cfg = compose([f"head={head}", "width=16", "data.size=96", *overrides])
     recipe = build.recipe(cfg, class_set("context_scenes"))
-    return build.segmenter(recipe, {}).eval()
+    return recipes.network(recipe, {}).eval()
 
 
 @pytest.mark.parametrize("option", PROTOCOLS)

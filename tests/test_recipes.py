@@ -91,7 +91,7 @@ def test_a_recipe_runs(name, run):
 def test_a_recipe_composes_with_its_true_backbone(name):
     cfg = OmegaConf.merge(recipe(name), {"backbone": {"weights": "none"}})
     data = build.datamodule(cfg)
-    reads = {term: node.reads for term, node in build.loss(cfg).term.items()}
+    {term: node.reads for term, node in build.loss(cfg).term.items()}
     with FakeTensorMode():
         network = build.network(cfg, data.classes)[0]
         crop = torch.empty(2, 3, *cfg.data.transform.crop_size, dtype=torch.uint8)

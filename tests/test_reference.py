@@ -222,7 +222,7 @@ def built(*overrides):
     """The configuration of the head, its network on three images and its loss."""
     cfg = compose(["head=reference", "data=context_scenes_hard", "width=16", *overrides])
     criterion = build.loss(cfg)
-    reads = {name: term.reads for name, term in criterion.term.items()}
+    {name: term.reads for name, term in criterion.term.items()}
     return build.network(cfg, CLASSES)[0], criterion
 
 

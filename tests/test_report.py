@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from contextseg.commands.compose import compose
+from contextseg.commands.compose import options
 from contextseg.commands.report import figures, text
 from contextseg.commands.report.command import report
 from contextseg.commands.report.compare import Choice, compare, compared
@@ -73,7 +73,7 @@ def cells(comparison):
 
 
 def make_report(tmp_path, *overrides):
-    return report(compose([f"runs={tmp_path}", *overrides], config_name="report"))
+    return report(options([f"runs={tmp_path}", *overrides], "report"))
 
 
 # the numbers

@@ -28,7 +28,7 @@ def option(default: Any, meaning: str, name: str | None = None) -> Any:
     `name`: what the user types, if Python has another use for the word.
     """
     metadata = {"meaning": meaning, "default": default} | ({} if name is None else {"name": name})
-    if isinstance(default, type) or isinstance(default, list | dict):
+    if isinstance(default, type | list | dict):
         return field(
             default_factory=default if isinstance(default, type) else lambda: type(default)(default), metadata=metadata
         )

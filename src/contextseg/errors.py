@@ -10,4 +10,6 @@ class ConfigError(ValueError):
 
 def how_to_run(command: str) -> str:
     """Return how the user, who started this process somehow, would start another command."""
-    return f"python src/{command}.py" if Path(sys.argv[0]).suffix == ".py" else f"contextseg {command}"
+    script = Path(sys.argv[0])
+    from_checkout = script.parent.name == "src" and script.suffix == ".py"
+    return f"python src/{command}.py" if from_checkout else f"contextseg {command}"

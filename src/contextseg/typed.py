@@ -46,8 +46,8 @@ def check(annotation: Any, value: Any, option: str) -> Any:
 
 
 def _expanded(value: Any) -> Any:
-    """A path with `~` replaced by the user's home folder."""
-    return value.expanduser() if isinstance(value, Path) else value
+    """A path with a leading `~/` replaced by the user's home folder; `~name` is a name like any other."""
+    return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
 
 
 @cache

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from contextseg.commands.table import COMMANDS
 from contextseg.conf import CONF
-from contextseg.door import defaults, groups
+from contextseg.door import defaults, groups, parse
 from contextseg.engine.options import TrainerOptions
 
 NAMED = ("data", "backbone", "head", "loss", "eval")  # groups whose choice is recorded
@@ -59,6 +59,11 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     return without_hydra(cfg, cfg.hydra.runtime.choices)
 
 
+def options(overrides: Sequence[str] = (), config_name: str = "train") -> Any:
+    """Compose and check: what the function of the command `config_name` takes."""
+    return COMMANDS[config_name].check(compose(overrides, config_name))
+
+
 def without_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
     """Return a composed configuration without Hydra's own part, the chosen options written down in `choices`.
 
@@ -71,6 +76,11 @@ def without_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
         if "head" in chosen and cfg.get("name") is None:
             cfg.name = "_".join(chosen[group] for group in ("head", "backbone", "data"))
     return cfg
+
+
+def parsed(kind: type, cfg: DictConfig) -> Any:
+    """Check a composed configuration against a dataclass of options and return its instance."""
+    return parse(kind, OmegaConf.to_container(cfg, resolve=True))
 
 
 def no_login(host: str, variable: str) -> bool:

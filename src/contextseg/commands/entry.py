@@ -29,7 +29,6 @@ from contextseg.commands.sweep.job import Job, follow_parent
 from contextseg.commands.table import COMMANDS
 from contextseg.conf import CONF
 from contextseg.console import console
-from contextseg.door import parse
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.runs import folder as run_folder
 
@@ -94,10 +93,8 @@ def run_command(name: str, words: Sequence[str]) -> int:
 def work(name: str, cfg: DictConfig) -> int | None:
     """Check the composed configuration of a command and do its work; returns its exit code."""
     command = COMMANDS[name]
-    if command.composed:
-        return command.function()(cfg)
-    options = parse(command.options_class(), OmegaConf.to_container(cfg, resolve=True))
-    return command.function()(options)
+    checked = command.check(cfg)  # before anything heavy is imported
+    return command.function()(checked)
 
 
 def overrides_first(words: Sequence[str]) -> list[str]:

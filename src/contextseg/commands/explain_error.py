@@ -4,9 +4,10 @@ import re
 from difflib import get_close_matches
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from contextseg import parts
 from contextseg.commands.compose import compose
 from contextseg.conf import CONF, options_of
 from contextseg.errors import ConfigError
@@ -65,14 +66,35 @@ def no_such_option(file: str) -> str:
 
 
 def unknown_key(key: str, config_name: str) -> str:
-    """The nearest known key, for one that does not exist."""
+    """The way out for an option that does not exist: the one that was meant, or those that there are."""
+    cfg = compose(config_name=config_name)
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-    known = [*groups, *flatten(OmegaConf.to_container(compose(config_name=config_name)))]
-    near = get_close_matches(key, known, n=1)
     if key in groups:
-        hint = f"{config_name} has no such group"
-    elif key in known:
-        hint = f"the chosen {key.split('.')[0]} does not have it"
+        return f"unknown option {key}: {config_name} has no such group"
+    above, _, last = key.rpartition(".")
+    if isinstance(OmegaConf.select(cfg, key), DictConfig):
+        return f"cannot replace {key} as a whole: set what is in it, {key}.NAME=value, or add to it, +{key}.NAME=value"
+    known = known_options(cfg)
+    same_group = [option for option in known if option.split(".")[0] == key.split(".")[0]]
+    near = [option for option in same_group if last in option.rpartition(".")[2]]
+    near += get_close_matches(key, known, n=1, cutoff=0.75)
+    if key in known:
+        hint = f"the chosen {key.split('.')[0]} does not list it"
+    elif near:
+        hint = f"did you mean {near[0]}?"
     else:
-        hint = f"did you mean {near[0]}?" if near else "--help lists every option"
-    return f"unknown option {key}: {hint} (+{key}=... adds an argument that the configuration does not list)"
+        there = ", ".join(option for option in known if option.rpartition(".")[0] == above)
+        hint = f"there are {there}" if there else "--help lists every option"
+    return f"unknown option {key}: {hint} (+{key}=... adds a setting that the configuration does not list)"
+
+
+def known_options(cfg: DictConfig) -> list[str]:
+    """List the options of a composed configuration, and the settings that its parts have beside those listed."""
+    known = flatten(OmegaConf.to_container(cfg))
+    targets = {key.rpartition(".")[0]: value for key, value in known.items() if key.endswith("._target_")}
+    settings = (
+        f"{above}.{name}"
+        for above, target in targets.items()
+        for name in parts.signature(target, above, imported=False).settings
+    )
+    return list(dict.fromkeys([*(key for key in known if not key.endswith("_target_")), *settings]))

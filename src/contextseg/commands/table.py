@@ -12,20 +12,28 @@ class Command:
 
     options       "module:class" of its dataclass of options
     work          "module:function" that does it
-    composed      the function takes the composed configuration, not the parsed options, and parses it itself
+    door          "module:function" that checks the composed configuration before `work`, which gets it as composed,
+                  is imported; none: `work` gets the parsed options
     hydra         settings of Hydra
     hydra_groups  options of Hydra's own groups
     """
 
     options: str
     work: str
-    composed: bool = False
+    door: str | None = None
     hydra: Mapping[str, Any] = field(default_factory=dict)
     hydra_groups: Mapping[str, str] = field(default_factory=dict)
 
     def options_class(self) -> type:
         """Import the dataclass of options."""
         return _named(self.options)
+
+    def check(self, composed: Any) -> Any:
+        """Check the composed configuration; returns what `work` takes."""
+        if self.door is None:
+            return _named("commands.compose:parsed")(self.options_class(), composed)
+        _named(self.door)(composed)
+        return composed
 
     def function(self) -> Callable[[Any], int | None]:
         """Import the function; it returns an exit code, or None for 0."""
@@ -42,20 +50,28 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "engine.options:TrainOptions",
         "commands.train.command:main",
-        composed=True,
+        door="commands.train.options:checked",
         hydra=SWEEP,
         hydra_groups={"sweeper": "planned", "launcher": "processes"},
     ),
-    "evaluate": Command("engine.options:EvaluateOptions", "commands.evaluate.command:main", composed=True),
+    "evaluate": Command(
+        "engine.options:EvaluateOptions", "commands.evaluate.command:main", door="commands.evaluate.options:first_look"
+    ),
     "predict": Command("commands.predict.options:PredictOptions", "commands.predict.command:main"),
     "attend": Command("commands.attend.options:AttendOptions", "commands.attend.command:main"),
     "check_data": Command("commands.check_data.options:CheckDataOptions", "commands.check_data.command:main"),
     "prepare": Command("commands.prepare.options:PrepareOptions", "commands.prepare.command:main"),
-    "submit": Command("commands.submit.options:SubmitOptions", "commands.submit.command:main", composed=True),
+    "submit": Command(
+        "commands.submit.options:SubmitOptions",
+        "commands.submit.command:main",
+        door="commands.submit.options:first_look",
+    ),
     "samples": Command("commands.samples.options:SamplesOptions", "commands.samples.command:main"),
     "report": Command("commands.report.options:ReportOptions", "commands.report.command:main"),
     "complexity": Command(
-        "commands.complexity.options:ComplexityOptions", "commands.complexity.command:main", composed=True
+        "commands.complexity.options:ComplexityOptions",
+        "commands.complexity.command:main",
+        door="commands.complexity.options:parsed",
     ),
     "convert": Command("commands.convert.options:ConvertOptions", "commands.convert.command:main"),
 }

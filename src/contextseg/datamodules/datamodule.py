@@ -16,7 +16,7 @@ from contextseg.data.dataset import KeyedDataset, collate, one_size
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, single_threaded
-from contextseg.errors import ConfigError
+from contextseg.errors import ConfigError, how_to_run
 
 SPLITS = ("train", "val", "test")
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class SegDataModule(LightningDataModule):
     def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000, seconds: float = 1) -> None:
         """Read samples of each split, drawn by lot: up to `limit`, no more after `seconds`, but `LEAST` at least.
 
-        Raises the first `ConfigError` found. src/check_data.py reads everything.
+        Raises the first `ConfigError` found. `check_data` reads everything.
         """
         if "train" in splits:
             self._micro_batch_size()
@@ -122,7 +122,7 @@ class SegDataModule(LightningDataModule):
     def check_command(self) -> str:
         """The command that reads every file of this data set."""
         root = getattr(self, "root", None)
-        return f"python src/check_data.py data={self.name}{f' data.root={root}' if root else ''}"
+        return f"{how_to_run('check_data')} data={self.name}{f' data.root={root}' if root else ''}"
 
     def train_dataloader(self) -> DataLoader:
         """Keyed, augmented batches; as many as `plan` said."""

@@ -12,7 +12,7 @@ from contextseg.data.pairing import find
 from contextseg.data.source import SUFFIXES, FileSource, Source, Unlabelled
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
-from contextseg.errors import ConfigError
+from contextseg.errors import ConfigError, how_to_run
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Published(SegDataModule):
         return ConfigError(
             f"{path} {'holds no images' if path.is_dir() else 'does not exist'}. {self.title} is expected as "
             f"{self.expected} in data.root={self.root}. Point data.root=PATH at your copy, or make one from the "
-            f"official archives: python src/prepare.py data={self.name} source=FOLDER root={self.root} (docs/data.md)"
+            f"official archives: {how_to_run('prepare')} data={self.name} source=FOLDER root={self.root} (docs/data.md)"
         )
 
     def pair(

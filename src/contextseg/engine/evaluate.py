@@ -37,7 +37,7 @@ def evaluate(options: EvaluateOptions, config: dict[str, Any], checkpoint: dict[
         write_config(folder, config)
         network = restore(checkpoint, options.ckpt)
         pictures = options.callbacks.pictures
-        callbacks = [ProgressBar(), Pictures(pictures.folder or folder.path / "predictions", pictures.count)]
+        callbacks = [ProgressBar(), Pictures(str(pictures.folder or folder.path / "predictions"), pictures.count or 0)]
         data = build.datamodule(options)
         lightning = trainer(options.trainer, data.batch_size, callbacks, [])
         refuse_other_classes(data, network, str(options.ckpt))

@@ -47,7 +47,7 @@ def loggers(nodes: Mapping[str, Any], config: dict[str, Any], first_step: int) -
                     logger.experiment.close()
 
 
-def sweep_of(folder: str, row: str | None) -> str | None:
+def sweep_of(folder: str, row: str | None = None) -> str | None:
     """The sweep that a run is part of, by which loggers group runs: the table of its row, or the name of the folder
     that the jobs lie in; None for a run of its own."""
     if row:

@@ -115,7 +115,7 @@ class PicturesOptions:
     """Which pictures an evaluation draws."""
 
     folder: Path | None = option(None, "where they go; null: predictions/ of the run folder")
-    count: Natural = option(6, "how many images are drawn")
+    count: Natural | None = option(None, "how many images are drawn; null: as many as in training")
 
 
 @dataclass

@@ -6,10 +6,11 @@ import logging
 import math
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,11 @@ def rank() -> int:
 class RunFolder:
     """Paths and records of one run. Rank 0 writes; the others only when they fail.
 
-    `resumed`: it held a checkpoint when it was opened, so the run goes on.
+    `resumed`: it held a checkpoint when it was opened, so the run goes on. `fresh`: it was made for this run.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, fresh: bool = False):
+        self.path, self.fresh = path, fresh
         self.resumed = self.has_checkpoint()
 
     @property
@@ -54,6 +55,12 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Whether a run can go on in this folder."""
         return self.last_checkpoint.is_file()
+
+    def remove(self) -> None:
+        """Delete the folder, and those above it that were made for it alone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # the usual case: another run lies there
+            self.path.parent.rmdir()
 
     def read_metrics(self) -> dict[str, Any]:
         """The contents of `metrics.json`; {} if there is none or it is broken."""
@@ -87,9 +94,15 @@ class RunFolder:
 
 
 def plain_name(name: str, option: str = "name") -> str:
-    """`name` if it needs no quoting on a command line. Raises `ConfigError` otherwise."""
-    if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)*", name, re.ASCII):
-        raise ConfigError(f"{option}={name!r}: use letters, digits and . _ - + only (the name becomes a folder)")
+    """Return a name that needs no quoting on a command line and stays within its folder.
+
+    Raises `ConfigError` otherwise.
+    """
+    words = name.split("/")
+    if not all(re.fullmatch(r"[\w.+-]+", word, re.ASCII) and word.strip(".") for word in words):
+        raise ConfigError(
+            f"{option}={name!r}: use letters, digits and . _ - + only, with / between (the name becomes a folder)"
+        )
     return name
 
 
@@ -132,7 +145,7 @@ def open_folder(parent: Path, *, given: str | None = None, resume: str | None = 
         folder = RunFolder(Path(resume).resolve())
         if not folder.resumed:
             raise ConfigError(f"resume={resume}: there is no checkpoints/last.ckpt in it; give a run folder, or auto")
-    folder = folder or RunFolder(new_folder(parent, suffix))
+    folder = folder or RunFolder(new_folder(parent, suffix), fresh=True)
     os.environ[ENVIRONMENT] = str(folder.path)
     return folder
 
@@ -141,9 +154,11 @@ def open_folder(parent: Path, *, given: str | None = None, resume: str | None = 
 def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
     """Whatever happens inside, `metrics.json` says how it ended and `train.log` holds the traceback.
 
-    Of several processes that fail, the first one writes: the others merely lose the connection to it.
+    A run that is refused before its first step leaves no folder. Of several processes that fail, the first one writes:
+    the others merely lose the connection to it.
     """
     handler = folder.log_to_file()
+    refused = False
     if rank() == 0:
         (folder.path / "metrics.json").unlink(missing_ok=True)
     try:
@@ -157,14 +172,17 @@ def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
         raise
     except BaseException as error:
         metrics |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        refused = isinstance(error, ConfigError) and folder.fresh and not metrics.get("steps")
         log.exception("the run failed (process %d)", rank(), extra={"file_only": True})
         error.add_note(f"{LOGGED} {folder.path / 'train.log'}")
         raise
     finally:
-        if not folder.read_metrics() if metrics["status"] == "failed" else rank() == 0:
-            folder.write_metrics(plain(metrics))
         logging.getLogger().removeHandler(handler)
         handler.close()
+        if refused and rank() == 0:
+            folder.remove()
+        elif not folder.read_metrics() if metrics["status"] == "failed" else rank() == 0:
+            folder.write_metrics(plain(metrics))
         os.environ.pop(ENVIRONMENT, None)
 
 

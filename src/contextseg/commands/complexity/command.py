@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from contextseg.commands.complexity import tables, text
 from contextseg.commands.complexity.network import Cost, anonymous, measure
-from contextseg.commands.complexity.options import ComplexityOptions
+from contextseg.commands.complexity.options import ComplexityOptions, parsed
 from contextseg.commands.complexity.picture import draw
 from contextseg.commands.compose import compose
 from contextseg.console import console
-from contextseg.door import parse
 from contextseg.engine import build
 from contextseg.files import write_atomically
 
@@ -41,11 +40,6 @@ def complexity(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict:
         write_atomically(folder / "complexity.md", markdown)
         log.info("%s", folder)
     return found
-
-
-def parsed(cfg: DictConfig) -> ComplexityOptions:
-    """Check the composed options."""
-    return parse(ComplexityOptions, OmegaConf.to_container(cfg, resolve=True))
 
 
 def table(name: str) -> tuple[dict, str]:

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import MinLen
+from omegaconf import DictConfig
 
+from contextseg.commands import compose
+from contextseg.commands.train.options import check_parts
 from contextseg.door import group, option
 from contextseg.engine.options import Node, TrainOptions
 from contextseg.errors import ConfigError
@@ -37,3 +40,10 @@ class ComplexityOptions(TrainOptions):
         """Refuse a file as the output."""
         if self.output and self.output.suffix in (".json", ".md", ".png"):
             raise ConfigError(f"output={self.output}: the result is several files; give a folder")
+
+
+def parsed(cfg: DictConfig) -> ComplexityOptions:
+    """Check the composed options, and those of the parts of the network."""
+    options = compose.parsed(ComplexityOptions, cfg)
+    check_parts(options)
+    return options

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from contextseg import parts
 from contextseg.door import parse
 from contextseg.engine.options import EvaluateOptions
+from contextseg.files import existing_checkpoint
 
 
 def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfig:
@@ -23,19 +24,25 @@ def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfi
     return OmegaConf.merge(trained, without_nulls(OmegaConf.to_container(cfg)))
 
 
+def first_look(cfg: DictConfig, kind: type = EvaluateOptions) -> None:
+    """Check what the command line alone can tell, before the checkpoint is read. Raises `ConfigError`."""
+    options = parse(kind, without_nulls(OmegaConf.to_container(cfg, resolve=True)))
+    for part in ("data", "eval"):
+        if part in cfg.choices:
+            parts.check(options.data if part == "data" else options.eval.predictor, part)
+    existing_checkpoint(options.ckpt)
+
+
 def checked(kind: type, trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
     """Return the options of an evaluation and the same as plain containers. Raises `ConfigError` for a wrong one."""
-    known = [declared.name for declared in fields(kind)]
     merged = as_trained(trained, cfg, f"ckpt={cfg.ckpt}")
-    config = OmegaConf.to_container(
-        OmegaConf.masked_copy(merged, [key for key in known if key in merged]), resolve=True
-    )
-    if "callbacks" in config:  # of the training, there are more
-        pictures = {
-            **config["callbacks"].get("pictures", {}),
-            **without_nulls(OmegaConf.to_container(cfg)).get("callbacks", {}).get("pictures", {}),
-        }
-        config["callbacks"] = {"pictures": {key: pictures[key] for key in ("count",) if key in pictures}}
+    known = [declared.name for declared in fields(kind) if declared.name in merged]
+    config = OmegaConf.to_container(OmegaConf.masked_copy(merged, known), resolve=True)
+    if "callbacks" in config:  # training has others, and draws into its own folder
+        pictures = {"count": config["callbacks"].get("pictures", {}).get("count") or 0}
+        if (folder := OmegaConf.select(cfg, "callbacks.pictures.folder")) is not None:
+            pictures["folder"] = folder
+        config["callbacks"] = {"pictures": pictures}
     options = parse(kind, config)
     parts.check(options.data, "data")
     parts.check(options.eval.predictor, "eval.predictor")
@@ -49,6 +56,3 @@ def without_nulls(node: dict[str, Any]) -> dict[str, Any]:
         for key, value in node.items()
         if value is not None
     }
-
-
-__all__ = ["EvaluateOptions", "as_trained", "checked", "without_nulls"]

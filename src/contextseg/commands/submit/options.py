@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from omegaconf import DictConfig
+
+from contextseg.commands.evaluate import options as evaluate
 from contextseg.door import REQUIRED, group, option
 from contextseg.engine.options import EvalOptions, Node, TrainerOptions
 from contextseg.errors import ConfigError
@@ -35,3 +38,8 @@ class SubmitOptions:
         """Refuse more than one device."""
         if self.trainer is not None and self.trainer.devices != 1:
             raise ConfigError(f"trainer.devices={self.trainer.devices}: submit works on one device; give 1")
+
+
+def first_look(cfg: DictConfig) -> None:
+    """Check what the command line alone can tell, before the checkpoint is read. Raises `ConfigError`."""
+    evaluate.first_look(cfg, SubmitOptions)

@@ -21,6 +21,7 @@ from contextseg.runs.folder import ENVIRONMENT, RunFolder
 log = logging.getLogger(__name__)
 
 JOB = "CONTEXTSEG_JOB"  # tells a process that it is the job of a sweep
+SOURCE = Path(__file__).resolve().parents[3]  # holds the package, which need not be installed
 PATIENCE = 60  # seconds that a job gets to end by itself
 
 # What a job must not inherit: its place among the processes of a launcher, or of another run.
@@ -122,7 +123,8 @@ def environment(threads: int, gpus: Sequence[int]) -> dict[str, str]:
         if name not in STRANGE and not name.startswith(STRANGE_PREFIXES)
     }
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
-    return {"OMP_NUM_THREADS": str(threads)} | kept | seen | {JOB: "1"}
+    here = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+    return {"OMP_NUM_THREADS": str(threads)} | kept | seen | {JOB: "1", "PYTHONPATH": here}
 
 
 def numbered(number: int, cfg: DictConfig) -> str:

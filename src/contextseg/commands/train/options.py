@@ -9,6 +9,7 @@ from contextseg import parts
 from contextseg.door import parse
 from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError, how_to_run
+from contextseg.runs.folder import plain_name
 
 FACTS = {  # arguments of the parts that are known only when the network is built
     "backbone": (),
@@ -30,11 +31,9 @@ def checked(cfg: DictConfig) -> tuple[TrainOptions, dict[str, Any]]:
         raise ConfigError(f"a table is a sweep over its rows, add -m:  {how_to_run('train')} -m ablation=...")
     config = OmegaConf.to_container(cfg, resolve=True)
     options = parse(TrainOptions, config)
-    for part, facts in FACTS.items():
-        parts.check(getattr(options, part), part, facts)
-    for name, term in options.loss.get("term", {}).items():
-        parts.check(term, f"loss.term.{name}")
-    parts.check(options.eval.predictor, "eval.predictor")
+    if options.name is not None:
+        plain_name(options.name)
+    check_parts(options)
     if options.run.dir is None:  # what depends on the run folder is checked with a made-up one
         settled(cfg, Path("folder"), "id")
         return options, config
@@ -42,6 +41,15 @@ def checked(cfg: DictConfig) -> tuple[TrainOptions, dict[str, Any]]:
         for name, node in getattr(options, group).items():
             parts.check(node, f"{group}.{name}")
     return options, config
+
+
+def check_parts(options: TrainOptions) -> None:
+    """Check the settings of the parts of a network, its data, its training and its evaluation."""
+    for part, facts in FACTS.items():
+        parts.check(getattr(options, part), part, facts)
+    for name, term in options.loss.get("term", {}).items():
+        parts.check(term, f"loss.term.{name}")
+    parts.check(options.eval.predictor, "eval.predictor")
 
 
 def settled(cfg: DictConfig, folder: Path, run_id: str) -> tuple[TrainOptions, dict[str, Any]]:
