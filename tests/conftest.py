@@ -14,6 +14,13 @@ from contextseg.engine.trainer import trainer as make_trainer
 
 torch.set_num_threads(1)  # the tests run in two processes
 
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Random tensors of a test are the same whatever ran before it."""
+    torch.manual_seed(0)
+
+
 SMALL = (
     "trainer=cpu",
     "trainer.precision=32",
