@@ -62,7 +62,9 @@ def _refusal(annotation: Any, value: Any, option: str, error: ValidationError) -
     if place and isinstance(value, Sequence) and not isinstance(value, str) and place[0] < len(value):
         detail = f" (entry {place[0] + 1} is {shown(value[place[0]])})"
     quotes = (
-        "" if isinstance(value, str) or "text" not in wanted(annotation) else f"; quoted twice:  '{option}=\"{whole}\"'"
+        ""
+        if isinstance(value, str) or not {"text", "a path"} & {*wanted(annotation).split(" or "), wanted(annotation)}
+        else f"; quoted twice:  '{option}=\"{whole}\"'"
     )
     return ConfigError(f"{option}={whole}{detail}: give {wanted(annotation)}{quotes}")
 
