@@ -109,8 +109,8 @@ def test_only_larger_images_are_scaled_down():
     ("options", "words"),
     [
         (("image=a.png", "serve=true"), "image=a.png: with serve=true, the page asks for it"),
-        (("point=[1,2]", "serve=true"), "point=[1, 2]: with serve=true"),
-        (("serve=true", "port=70000"), "port=70000: give a whole number from 1 to 65535"),
+        (("point=[1,2]", "serve=true"), "point=[1,2]: with serve=true"),
+        (("serve=true", "port=70000"), "port=70000: give a whole number, 1 or more, at most 65535"),
         (("serve=true", "longest_side=big"), "longest_side=big: give a whole number"),
         (("serve=maybe",), "serve=maybe: give true or false"),
         (("ckpt2=b.ckpt", "image=a.png", "point=[1,2]"), "add serve=true"),

@@ -40,17 +40,20 @@ class SegOutput(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """One thing that a head shows of its inside for one image, and how it is drawn: bars, or maps in grey."""
+    """One thing that a head shows of its inside for one image, and how it is drawn: as bars, or as maps in grey.
 
-    values: Tensor  # (n,) or (n, h, w), not negative
-    by_class: bool = (
-        False  # one number or map for each class: drawn with the names of the classes, bars in their colours
-    )
-    white: Literal["all", "each"] = "all"  # the maximum of all maps, or of each: maps without a common scale
-    chosen: Literal["highest", "even"] = (
-        "highest"  # of more maps than there is room for: the highest peaks, or a sample
-    )
-    peaks: Tensor | None = None  # (n,), by which the highest are chosen; None: the maximum of each map
+    values    (n,) or (n, h, w), not negative
+    by_class  one number or map for each class: drawn with the names of the classes, bars in their colours
+    white     the maximum of "all" maps, or of "each", for maps without a common scale; black is 0
+    chosen    of more maps than there is room for: those with the "highest" peaks, or an "even" sample
+    peaks     (n,), by which the highest are chosen; None: the maximum of each map
+    """
+
+    values: Tensor
+    by_class: bool = False
+    white: Literal["all", "each"] = "all"
+    chosen: Literal["highest", "even"] = "highest"
+    peaks: Tensor | None = None
 
 
 class Neck(nn.Module):

@@ -98,7 +98,7 @@ def save(picture: Picture, path: str | Path) -> None:
 
 
 def caption(picture: Picture, text: str) -> Picture:
-    """The picture under its text, of one or more lines; it is widened where a line is longer."""
+    """Set a picture under its text, of one or more lines; widen it where a line is longer."""
     lines = text.split("\n")
     width = max(picture.shape[1], *(math.ceil(FONT.getlength(line)) for line in lines))
     page = np.full((LINE * len(lines) + picture.shape[0], width, 3), PAPER, dtype=np.uint8)

@@ -196,16 +196,13 @@ class CTNetHead(Head):
 
     def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
         """P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), as far as the modules have them."""
-        taps = {
-            "class_probability": "probability",
-            "channel_weights": "channel_weights",
-            "pixel_class": "attention.pixel_class",
+        classes = partial(Shown, by_class=True)
+        drawn = {
+            "class_probability": ("probability", classes),
+            "channel_weights": ("channel_weights", Shown),
+            "pixel_class": ("attention.pixel_class", classes),
         }
-        return {
-            name: Shown(maps[tap][0][0], by_class=name != "channel_weights")
-            for name, tap in taps.items()
-            if maps.get(tap)
-        }
+        return {name: how(maps[tap][0][0]) for name, (tap, how) in drawn.items() if maps.get(tap)}
 
 
 def start_small(module: nn.Module, std: float) -> None:

@@ -20,7 +20,7 @@ class Inspection(NamedTuple):
 
 
 def inspect(network: Segmenter, image: Picture, point: tuple[int, int]) -> Inspection:
-    """Image uint8 (H, W, 3) and a pixel (x, y) of it -> what the network predicts there, and why, in pictures.
+    """Ask a network what it predicts at the pixel `point` (x, y) of an image uint8 (H, W, 3), and why, in pictures.
 
     Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground truth.
     """
