@@ -12,7 +12,7 @@ from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.contract import KNOWN_EXTRAS, SegOutput
 from contextseg.engine import build
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.region_attention import RegionAttention
 from contextseg.layers.resize import resize
