@@ -16,10 +16,9 @@ from torch import Tensor
 
 from contextseg import load_checkpoint, viz
 from contextseg.commands.compose import compose
-from contextseg.commands.train.command import train as fit
-from contextseg.explain.context_maps import context_maps
-from contextseg.explain.pictures import marked_sheet
-from contextseg.explain.record import record_attention
+from contextseg.commands.train.command import train
+from contextseg.explain import context_maps, record_attention
+from contextseg.explain.draw_context import extent, marked_sheet
 from contextseg.runs.configuration import flatten
 from contextseg.runs.folder import RunFolder
 from contextseg.segmenter import Segmenter
@@ -53,7 +52,7 @@ def finished(cfg: DictConfig) -> Path | None:
 def trained(name: str, *overrides: str) -> Segmenter:
     """The network of the run that is finished, or of one that is trained now; in evaluation mode."""
     cfg = configuration(name, *overrides)
-    folder = finished(cfg) or fit(cfg).folder
+    folder = finished(cfg) or train(cfg).folder
     return load_checkpoint(folder / "checkpoints/last.ckpt")
 
 
@@ -68,7 +67,8 @@ def asked(
     for label, network in networks.items():
         maps = context_maps(network, torch.from_numpy(image).permute(2, 0, 1), point)
         chosen = kind or next(iter(maps))
-        tiles |= {"truth": viz.colour_mask(mask, network.classes), f"{label}: {chosen}": viz.heat(maps[chosen], image)}
+        text = f"{label}: {chosen}\n{extent(maps[chosen])}"
+        tiles |= {"truth": viz.colour_mask(mask, network.classes), text: viz.heat(maps[chosen], image)}
     return Image.fromarray(marked_sheet(tiles, point, image.shape))
 
 

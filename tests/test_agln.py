@@ -11,7 +11,7 @@ from torch import nn
 from contextseg import create_model
 from contextseg.commands.compose import compose
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.agln import AGLNHead
 from contextseg.layers.context_fusion import ContextFusion
 from contextseg.layers.local_refinement import ChannelResampling, LocalRefinement
@@ -281,7 +281,7 @@ def test_context_is_where_descriptors_were_gathered(name):
 def test_what_is_inside():
     head, heard = heard_by("dense")
     inside = head.inside(heard, SIZES[0])
-    assert {name: tuple(values.shape) for name, values in inside.items()} == {
+    assert {name: tuple(shown.values.shape) for name, shown in inside.items()} == {
         "gather": (N, *SIZES[3]),
         "distribute": (N, *SIZES[0]),
         "decoder_before": (C, *SIZES[0]),
@@ -290,11 +290,15 @@ def test_what_is_inside():
         "encoder_before": (C, *SIZES[0]),
         "encoder_after": (C, *SIZES[0]),
     }
-    assert torch.equal(inside["encoder_before"], heard["stages.2.0.refinement.before"][0][0])
+    assert torch.equal(inside["encoder_before"].values, heard["stages.2.0.refinement.before"][0][0])
+    for name in ("gather", "distribute"):  # the same descriptors in both
+        assert torch.equal(inside[name].peaks, inside["distribute"].values.amax((1, 2)))
+    alike = {name for name, shown in inside.items() if (shown.white, shown.chosen) == ("each", "even")}
+    assert alike == {"decoder_before", "decoder_after", "encoder_before", "encoder_after"}
     head, heard = heard_by("minus")
     inside = head.inside(heard, SIZES[0])
     assert "gate" not in inside
-    assert torch.equal(inside["encoder_before"], inside["encoder_after"])
+    assert torch.equal(inside["encoder_before"].values, inside["encoder_after"].values)
 
 
 # every combination has gradients; what is refused

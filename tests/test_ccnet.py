@@ -8,8 +8,7 @@ from contextseg import create_model
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain.context_maps import context_maps
-from contextseg.explain.record import record_attention
+from contextseg.explain import context_maps, record_attention
 from contextseg.heads.ccnet import CCNetHead
 from contextseg.heads.gcn import GCNHead
 from contextseg.heads.psanet import PSANetHead

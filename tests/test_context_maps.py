@@ -1,4 +1,4 @@
-"""Where the context of a pixel came from: an answer for every head, on images of any size."""
+"""Where the context of a pixel came from, and what a head shows of its inside: found and drawn for every head."""
 
 import pytest
 import torch
@@ -6,8 +6,7 @@ import torch
 from contextseg import create_model
 from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
-from contextseg.explain.context_maps import context_maps, inside_maps
-from contextseg.explain.pictures import class_shares, inside_picture
+from contextseg.explain import context_maps, inside_maps, inside_picture
 from contextseg.recipe import head_classes
 
 HEADS = sorted(name for name, kind in head_classes().items() if not kind.needs_mask)
@@ -61,18 +60,14 @@ def test_what_a_head_shows_of_its_inside_can_be_drawn(name):
     image = torch.randint(0, 256, (3, 64, 72), dtype=torch.uint8)
     network = model(name).eval()
     inside = inside_maps(network, image)
-    for values in inside.values():
-        assert values.ndim in (1, 3)
-        assert values.isfinite().all()
-        assert (values >= 0).all()
+    for shown in inside.values():
+        assert shown.values.ndim in (1, 3)
+        assert shown.values.isfinite().all()
+        assert (shown.values >= 0).all()
+        assert not shown.by_class or len(shown.values) == 5
+        assert shown.peaks is None or len(shown.peaks) == len(shown.values)
     if inside:
         classes = ClassSet("five", tuple("abcde"), tuple((i, 0, 0) for i in range(5)))
-        picture = inside_picture(inside, classes, class_shares(image[0].numpy() % 5, classes))
+        picture = inside_picture(inside, classes, image[0].numpy() % 5)
         assert picture.dtype.name == "uint8"
         assert picture.shape[2] == 3
-
-
-def test_shares_are_of_the_valid_pixels():
-    mask = torch.tensor([[0, 0, 1, 255]], dtype=torch.uint8).numpy()
-    classes = ClassSet("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
-    assert class_shares(mask, classes).tolist() == [pytest.approx(2 / 3), pytest.approx(1 / 3)]

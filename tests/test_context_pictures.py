@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from harness import SMALL, curve, last_checkpoint, train
@@ -11,7 +10,6 @@ from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.engine.callbacks.context import ContextPictures
 from contextseg.errors import ConfigError
-from contextseg.explain.pictures import ideal_affinity, inside_picture, marked_sheet
 from contextseg.recipe import head_classes
 
 WITHOUT = "~callbacks.context"
@@ -75,23 +73,3 @@ def test_bad_questions_are_refused_before_the_training(tmp_path, setting, said):
     with pytest.raises(ConfigError, match=said):
         train(tmp_path, "trainer.max_steps=1", f"callbacks.context.{setting}")
     assert not list(tmp_path.rglob("*.ckpt"))
-
-
-def test_the_ideal_affinity_is_one_within_a_class():
-    mask = np.array([[3, 3, 7, 7], [3, 3, 7, 7], [255, 255, 3, 3], [255, 255, 3, 3]], np.uint8)
-    expected = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]).float()  # rows of 3, 7, none, 3
-    assert torch.equal(ideal_affinity(mask, (2, 2)), expected)
-
-
-def test_every_tile_of_a_sheet_is_marked():
-    tiles = {"one": np.zeros((128, 128, 3), np.uint8), "two": np.zeros((64, 64, 3), np.uint8)}  # both become 256
-    sheet = marked_sheet(tiles, (64, 64), (128, 128, 3))[22:]  # less the names
-    assert sheet.shape == (256, 256 + 6 + 256, 3)
-    bright = [np.argwhere(half.any(-1)).mean(0) for half in (sheet[:, :256], sheet[:, -256:])]
-    np.testing.assert_allclose(bright, 129, atol=2)
-
-
-def test_fewer_maps_make_a_smaller_picture():
-    classes = build.datamodule(compose(SMALL)).classes
-    heights = [len(inside_picture({"gate": torch.rand(20, 4, 4)}, classes, most_maps=most)) for most in (8, 16)]
-    assert heights[0] < heights[1]

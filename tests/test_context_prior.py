@@ -10,7 +10,7 @@ from contextseg import create_model
 from contextseg.checkpoint import load_checkpoint
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.cpnet import CPNetHead
 from contextseg.heads.fcn import FCNHead
 from contextseg.inference import PAD_COLOUR, SlidingWindow, WholeImage

@@ -11,7 +11,7 @@ from torch import nn
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.ctnet import CTNetHead
 from contextseg.necks.jpu import JPU
 
@@ -225,6 +225,8 @@ def test_what_the_taps_hear(name, class_probability):
     expected |= {"pixel_class"} if name != "occm" else set()
     expected |= {"class_probability"} if class_probability or name != "occm" else set()
     assert set(inside) == expected
+    assert {name for name, shown in inside.items() if shown.by_class} == expected - {"channel_weights"}
+    inside = {name: shown.values for name, shown in inside.items()}
     if "channel_weights" in inside:
         torch.testing.assert_close(inside["channel_weights"], head.channel_block(head.reduce(features[-1]))[0])
     if "class_probability" in inside:

@@ -6,7 +6,7 @@ import pytest
 import slow
 import torch
 
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.danet import DANetHead
 from contextseg.layers.dual_attention import ChannelAttention, PositionAttention
 

@@ -4,7 +4,7 @@ import pytest
 import slow
 import torch
 
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.double_attention import DoubleAttentionHead
 from contextseg.layers.double_attention import DoubleAttention
 

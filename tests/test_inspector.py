@@ -24,8 +24,8 @@ from contextseg.commands.attend.inspection import inspect
 from contextseg.commands.attend.server import served
 from contextseg.commands.attend.upload import read_upload, scaled_down
 from contextseg.errors import ConfigError
-from contextseg.explain.context_maps import context_maps, inside_maps
-from contextseg.explain.pictures import context_tiles
+from contextseg.explain import context_maps, inside_maps
+from contextseg.explain.draw_context import context_tiles
 
 CLASSES = ClassSet("three", ["sea", "sand & stones", "sky"], [[0, 0, 255], [255, 255, 0], [0, 255, 255]])
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.*")
@@ -48,11 +48,12 @@ def test_all_there_is_to_see_of_a_pixel(head):
     seen = inspect(model, IMAGE, point)
     pixels = torch.from_numpy(IMAGE).permute(2, 0, 1)
     maps, labels = context_maps(model, pixels, point), model.predict(pixels).numpy()
-    assert list(seen.context) == ["image", "prediction", *maps, "classes"]
+    assert [caption.partition(",")[0] for caption in seen.context] == ["image", "prediction", *maps, "classes"]
+    assert f"prediction, {seen.predicted}" in seen.context
     assert seen.predicted == CLASSES.names[labels[7, 50]]
     assert list(seen.inside) == list(inside_maps(model, pixels))
-    for name, tile in context_tiles(IMAGE, labels, maps, CLASSES).items():
-        touched = (seen.context[name] != tile.repeat(4, 0).repeat(4, 1)).any(-1)  # 4 = 256 // 64
+    for caption, tile in context_tiles(IMAGE, labels, maps, point, CLASSES).items():
+        touched = (seen.context[caption.replace("\n", ", ")] != tile.repeat(4, 0).repeat(4, 1)).any(-1)  # 4 = 256 // 64
         rows, columns = touched.nonzero()
         assert abs(rows.mean() - 4 * 7.5) < 1  # the ring around the pixel, and nothing else
         assert abs(columns.mean() - 4 * 50.5) < 1
@@ -108,8 +109,8 @@ def test_only_larger_images_are_scaled_down():
     ("options", "words"),
     [
         (("image=a.png", "serve=true"), "image=a.png: with serve=true, the page asks for it"),
-        (("point=[1,2]", "serve=true"), "point=[1, 2]: with serve=true"),
-        (("serve=true", "port=70000"), "port=70000: give a whole number from 1 to 65535"),
+        (("point=[1,2]", "serve=true"), "point=[1,2]: with serve=true"),
+        (("serve=true", "port=70000"), "port=70000: give a whole number, 1 or more, at most 65535"),
         (("serve=true", "longest_side=big"), "longest_side=big: give a whole number"),
         (("serve=maybe",), "serve=maybe: give true or false"),
         (("ckpt2=b.ckpt", "image=a.png", "point=[1,2]"), "add serve=true"),
@@ -186,8 +187,8 @@ def test_choose_an_image_and_ask_two_models(user):
     assert ask(user, "noise", api_name="/example")[0] == "64 x 48"
     predicted, context, inside, *second = ask(user, 50, 7, ["one", "two"], api_name="/inspect")
     assert predicted in CLASSES.names
-    assert [tile["caption"] for tile in context] == ["image", "prediction", "gradient", "classes"]
     expected = inspect(network("fcn"), IMAGE, (50, 7)).context
+    assert [tile["caption"] for tile in context] == list(expected)
     for tile in context:
         assert np.array_equal(np.asarray(Image.open(tile["image"]).convert("RGB")), expected[tile["caption"]])
     assert not inside

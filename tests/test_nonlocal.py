@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.layers.criss_cross import CrissCrossAttention
 from contextseg.layers.non_local import NonLocal
 

@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, with few steps; the rendered copies are those of today's notebooks."""
 
+import ast
 import base64
 import shutil
 from pathlib import Path
@@ -30,6 +31,18 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}})
     client.comm_open_handlers.clear()  # as in render.py
     client.execute()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_imports_of_the_project_is_there(path, monkeypatch):
+    """Without a run, which takes minutes."""
+    monkeypatch.syspath_prepend(path.parent)
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    lines = [node for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    ours = [line for line in lines if line.module.split(".")[0] in ("contextseg", "networks")]
+    assert ours
+    for line in ours:
+        exec(ast.unparse(line), {})
 
 
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.danet import DANetHead
 from contextseg.heads.double_attention import DoubleAttentionHead
 from contextseg.heads.fcn import FCNHead
@@ -222,6 +222,20 @@ def test_more_regions_than_classes(relation):
         output = head(features)
     assert output.logits.shape == (1, K, 3, 4)
     assert (heard["regions"][0].shape, heard["attention.pixel_region"][0].shape) == ((1, 9, 12), (1, 12, 9))
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_regions_are_shown_as_classes_if_they_are_supervised(supervised):
+    head = OCRHead([6, 7], K, channels=8, region_supervision=supervised).eval()
+    (features,) = inputs(head, batch=1)
+    with record_attention(head) as heard:
+        head(features)
+    inside = head.inside(heard, (3, 4))
+    assert {name: (tuple(shown.values.shape), shown.by_class) for name, shown in inside.items()} == {
+        "regions": ((K, 3, 4), supervised),
+        "relations": ((K, 3, 4), supervised),
+    }
+    torch.testing.assert_close(inside["relations"].values[:, 2, 1], heard["attention.pixel_region"][0][0, 2 * 4 + 1])
 
 
 def test_without_supervision_the_auxiliary_loss_goes_to_stage_3():

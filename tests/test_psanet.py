@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.psanet import PointwiseAttention, PSANetHead
 from contextseg.layers.resize import resize
 

@@ -10,7 +10,7 @@ from contextseg.classes import class_set
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.heads.reference import DETAILS, MECHANISMS, ReferenceHead
 from contextseg.layers.resize import resize
 

@@ -62,6 +62,17 @@ def test_heat_lights_the_maximum():
     assert (grey == grey[..., :1]).all()
 
 
+def test_a_caption_has_lines_and_room_for_the_longest():
+    tile = np.full((5, 300, 3), 7, np.uint8)
+    assert viz.caption(tile, "one\ntwo").shape == (2 * viz.LINE + 5, 300, 3)
+    narrow = viz.caption(tile[:, :8], "longer than the tile")
+    assert (narrow[viz.LINE :, :8] == 7).all()
+    assert (narrow[viz.LINE :, 8:] == 255).all()
+    ink = (narrow[: viz.LINE] != 255).any((0, 2)).nonzero()[0]
+    assert 0 <= ink[0] <= 4  # nothing is cut off
+    assert narrow.shape[1] - 4 <= ink[-1] < narrow.shape[1]
+
+
 def test_panel_is_four_tiles_and_a_legend_in_one_row():
     picture = viz.panel(torch.tensor(BATCH), MASK, PREDICTION, CLASSES)
     side = 30 * (256 // 30)

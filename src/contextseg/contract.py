@@ -13,7 +13,7 @@ Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -37,6 +37,23 @@ class SegOutput(NamedTuple):
 
     logits: Tensor  # (B, K, h, w), raw scores at the head's own stride
     extras: dict[str, Tensor]  # named tensors that a loss term reads; {} if none
+
+
+class Shown(NamedTuple):
+    """One thing that a head shows of its inside for one image, and how it is drawn: as bars, or as maps in grey.
+
+    values    (n,) or (n, h, w), not negative
+    by_class  one number or map for each class: drawn with the names of the classes, bars in their colours
+    white     the maximum of "all" maps, or of "each", for maps without a common scale; black is 0
+    chosen    of more maps than there is room for: those with the "highest" peaks, or an "even" sample
+    peaks     (n,), by which the highest are chosen; None: the maximum of each map
+    """
+
+    values: Tensor
+    by_class: bool = False
+    white: Literal["all", "each"] = "all"
+    chosen: Literal["highest", "even"] = "highest"
+    peaks: Tensor | None = None
 
 
 class Neck(nn.Module):
@@ -83,11 +100,10 @@ class Head(nn.Module):
         """
         return {}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
-        """What the head computed on one image, beyond single pixels, to look at; `maps` and `size` as in `context`.
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+        """What the head computed on one image, beyond single pixels, and how it is drawn, by name.
 
-        Returns named tensors, not negative: (n,) to draw as bars ("class_probability" has one per class), or
-        (n, h', w') as n pictures; {} if there is nothing but the context of pixels.
+        `maps` and `size` as in `context`; {} if there is nothing but the context of pixels.
         """
         return {}
 

@@ -31,17 +31,22 @@ from contextseg.errors import ConfigError
 
 HERE = Path(__file__).parent
 FOLDERS = ("backbones", "necks", "heads", "losses", "inference", "data", "datamodules", "engine")  # and `optim.py`
+FUNCTIONS = ("contextseg.optim", "contextseg.engine.loggers")  # files whose functions a node may name
 TRUST = "CONTEXTSEG_TRUST"  # packages, with commas between, whose parts a checkpoint may name
 
 
 @cache
 def index() -> dict[str, str]:
-    """Map the name of every part to its module, from the text of the files alone: nothing is imported."""
+    """Map the name of every part to its module, from the text of the files alone: nothing is imported.
+
+    Parts are classes, and the functions of `FUNCTIONS`.
+    """
     files = [HERE / "optim.py", *(file for folder in FOLDERS for file in sorted((HERE / folder).rglob("*.py")))]
     found: dict[str, str] = {}
     for file in files:
         module = ".".join(("contextseg", *file.relative_to(HERE).with_suffix("").parts))
-        for name in re.findall(r"^(?:class|def) ([A-Za-z]\w*)", file.read_text(), re.MULTILINE):
+        kinds = "class|def" if module in FUNCTIONS else "class"
+        for name in re.findall(rf"^(?:{kinds}) ([A-Za-z]\w*)", file.read_text(), re.MULTILINE):
             found.setdefault(name, module)
     return found
 
@@ -59,19 +64,25 @@ def upgrade_config(config: Any) -> Any:
     return [upgrade_config(value) for value in config] if isinstance(config, list) else config
 
 
-def find(target: Any, option: str) -> Callable:
-    """Import the class or function that `_target_` names. Raises `ConfigError` if there is none."""
+def find(target: Any, option: str, base: type | None = None) -> Callable:
+    """Import the class or function that `_target_` names.
+
+    Raises `ConfigError` if there is none, or if it is no subclass of `base`.
+    """
     if not isinstance(target, str):
         raise ConfigError(f"{option}._target_={typed.shown(target)}: give the name of a class or function")
     name = short(target)
     module, _, name = name.rpartition(".") if "." in name else (index().get(name, ""), "", name)
     try:
-        return getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{option}._target_={target}: no such part ({error}); give the name of a part of contextseg, or the path "
             "package.module.Name of your own"
         ) from error
+    if base is not None and not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{option}._target_={target}: this is no {base.__name__}; give one")
+    return found
 
 
 def refuse_strangers(node: Any, option: str, file: str) -> None:
@@ -113,14 +124,15 @@ class Signature:
     open_ended: bool
 
 
-def make(node: Mapping[str, Any], option: str, **facts: Any) -> Any:
+def make(node: Mapping[str, Any], option: str, base: type | None = None, **facts: Any) -> Any:
     """Build the object that a node describes, and the parts within it; `facts` are further arguments.
 
-    A null means the constructor's default. Raises `ConfigError` naming the option, for a setting that the constructor
-    does not have, whose value is of another type than it takes, or that it refuses.
+    A null means the constructor's default. Raises `ConfigError` naming the option, for a part that is no subclass of
+    `base`, and for a setting that the constructor does not have, whose value is of another type than it takes, or that
+    it refuses.
     """
     settings = checked(node, option, facts, build=True)
-    kind = find(node["_target_"], option)
+    kind = find(node["_target_"], option, base)
     try:
         return kind(*within(list(node.get("_args_", ())), option, build=True), **settings, **facts)
     except ConfigError:

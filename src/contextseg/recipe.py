@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contextseg import heads, parts
+from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck
 from contextseg.errors import ConfigError
@@ -28,9 +29,9 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
     `reads`: what each loss term reads, by the term's name. Raises `ConfigError` if that is nothing the head emits.
     """
     classes = ClassSet.from_dict(recipe["classes"])
-    backbone = parts.make(recipe["backbone"], "backbone")
-    neck = parts.make(recipe["neck"], "neck", in_channels=backbone.channels, strides=backbone.strides)
-    kind = parts.find(recipe["head"]["_target_"], "head")
+    backbone = parts.make(recipe["backbone"], "backbone", Backbone)
+    neck = parts.make(recipe["neck"], "neck", Neck, in_channels=backbone.channels, strides=backbone.strides)
+    kind = parts.find(recipe["head"]["_target_"], "head", Head)
     try:
         head = parts.make(recipe["head"], "head", num_classes=len(classes), **maps_known(kind, neck))
     except IndexError as error:
@@ -40,7 +41,9 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
     missing = {name: term for term, name in (reads or {}).items() if name not in head.emits | {"logits"}}
     aux_head = None
     if "aux_logits" in missing:
-        aux_head = parts.make(recipe["aux_head"], "aux_head", in_channels=backbone.channels, num_classes=len(classes))
+        aux_head = parts.make(
+            recipe["aux_head"], "aux_head", Head, in_channels=backbone.channels, num_classes=len(classes)
+        )
     for name in missing.keys() - {"aux_logits"}:
         fitting = sorted(other for other, kind in head_classes().items() if name in kind.can_emit)
         raise ConfigError(

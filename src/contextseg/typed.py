@@ -61,10 +61,10 @@ def _refusal(annotation: Any, value: Any, option: str, error: ValidationError) -
     place = [part for part in error.errors()[0]["loc"] if isinstance(part, int)]
     if place and isinstance(value, Sequence) and not isinstance(value, str) and place[0] < len(value):
         detail = f" (entry {place[0] + 1} is {shown(value[place[0]])})"
-    quotes = (
-        "" if isinstance(value, str) or "text" not in wanted(annotation) else f"; quoted twice:  '{option}=\"{whole}\"'"
-    )
-    return ConfigError(f"{option}={whole}{detail}: give {wanted(annotation)}{quotes}")
+    words = wanted(annotation)
+    takes_text = not isinstance(value, str) and any(word in words.split(" or ") for word in ("text", "a path"))
+    quotes = f"; quoted twice:  '{option}=\"{whole}\"'" if takes_text else ""
+    return ConfigError(f"{option}={whole}{detail}: give {words}{quotes}")
 
 
 def shown(value: Any) -> str:
@@ -87,7 +87,7 @@ def wanted(annotation: Any) -> str:
         words = [wanted(kind) for kind in kinds]
         if len(kinds) < len(get_args(annotation)):
             words.append("null")
-        return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+        return " or ".join(words)
     if get_origin(annotation) is Annotated:
         kind, *marks = get_args(annotation)
         return f"{wanted(kind)}{_range(marks)}"

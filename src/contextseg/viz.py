@@ -26,7 +26,7 @@ from contextseg.layers.resize import resize
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 
-LINE = 22  # pixels from one name of a legend to the next
+LINE = 22  # pixels from one name of a legend, or line of a caption, to the next
 VOID = PAPER = (255, 255, 255)
 INK = (40, 40, 40)
 RIGHT, WRONG = (205, 213, 222), (200, 30, 40)
@@ -98,10 +98,15 @@ def save(picture: Picture, path: str | Path) -> None:
 
 
 def caption(picture: Picture, text: str) -> Picture:
-    """The picture under one line of text."""
-    strip = Image.new("RGB", (picture.shape[1], 22), PAPER)
-    ImageDraw.Draw(strip).text((picture.shape[1] / 2, 11), text, fill=INK, font=FONT, anchor="mm")
-    return np.concatenate([np.asarray(strip), picture])
+    """Set a picture under its text, of one or more lines; widen it where a line is longer."""
+    lines = text.split("\n")
+    width = max(picture.shape[1], *(math.ceil(FONT.getlength(line)) for line in lines))
+    page = np.full((LINE * len(lines) + picture.shape[0], width, 3), PAPER, dtype=np.uint8)
+    page[LINE * len(lines) :, : picture.shape[1]] = picture
+    canvas = Image.fromarray(page)
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(canvas).text((width / 2, LINE * (i + 0.5)), line, fill=INK, font=FONT, anchor="mm")
+    return np.asarray(canvas)
 
 
 def sheet(tiles: Sequence[Picture], columns: int) -> Picture:

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from contextseg.contract import KNOWN_EXTRAS, SegOutput
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain import record_attention
 from contextseg.layers.attention_tap import AttentionTap
 
 every_variant = pytest.mark.parametrize("variant", ALL, ids=str)

@@ -78,7 +78,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         return 128 + signal.SIGINT
     except Exception as error:
         os.environ.pop(SWEEP, None)  # refused as a whole: no table
-        message, code = explain(error, name)
+        message, code = explain(error, name, words)
         if not message:
             raise
         refuse(message)

@@ -1,6 +1,7 @@
 """Errors in words: one line that names the option, its value and the way out."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -15,12 +16,12 @@ from contextseg.runs import folder as run_folder
 from contextseg.runs.configuration import flatten
 
 
-def explain(error: BaseException, config_name: str) -> tuple[str, int]:
+def explain(error: BaseException, config_name: str, words: Sequence[str] = ()) -> tuple[str, int]:
     """One line on an error, and the exit code: 2 if the user can put it right; "" if only the traceback tells more."""
     if isinstance(error, ConfigError):
         return worker_error(str(error)), 2
     if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
-        return explain_hydra(error, config_name), 2
+        return explain_hydra(error, config_name, words), 2
     logged = [note for note in getattr(error, "__notes__", []) if note.startswith(run_folder.LOGGED)]
     return (f"{one_line(f'{type(error).__name__}: {error}')[:500]} ({logged[0]})" if logged else ""), 1
 
@@ -34,10 +35,11 @@ def worker_error(text: str) -> str:
     return one_line(text.rsplit("ConfigError: ", 1)[-1])
 
 
-def explain_hydra(error: Exception, config_name: str) -> str:
+def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) -> str:
     """Hydra's message as one line, with the way out."""
     if str(error).startswith("Config group override must be"):
-        return "GROUP=null: an option of the group is needed; to leave the group out, write  '~GROUP'"
+        (group, *_) = [*(word.partition("=")[0] for word in words if word.endswith("=null")), "GROUP"]
+        return f"{group}=null: an option of the group is needed; to omit the group, write  '~{group}'"
     text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
         return quoting(error.override)

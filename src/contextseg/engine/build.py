@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from contextseg import parts
 from contextseg import recipe as recipes
 from contextseg.classes import ClassSet
+from contextseg.contract import LossTerm
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvalOptions, TrainOptions
@@ -31,19 +32,21 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def instantiate(node: Mapping | DictConfig, option: str, **facts: Any) -> Any:
+def instantiate(node: Mapping | DictConfig, option: str, base: type | None = None, **facts: Any) -> Any:
     """Build the object that a config node describes, each setting checked against its annotation (`parts.make`)."""
-    return parts.make(plain(node), option, **facts)
+    return parts.make(plain(node), option, base, **facts)
 
 
 def datamodule(options: TrainOptions) -> SegDataModule:
     """Build the data module of `data=`."""
-    return instantiate(options.data, "data")
+    return instantiate(options.data, "data", SegDataModule)
 
 
 def loss(options: TrainOptions) -> LossSum:
     """Build the loss sum of `loss=`."""
-    return LossSum({name: instantiate(term, f"loss.term.{name}") for name, term in options.loss["term"].items()})
+    return LossSum(
+        {name: instantiate(term, f"loss.term.{name}", LossTerm) for name, term in options.loss["term"].items()}
+    )
 
 
 def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
 
     Raises `ConfigError` for an oracle that would see resized, mirrored or cut images: its mask is the whole image's.
     """
-    chosen = instantiate(protocol.predictor, "eval.predictor")
+    chosen = instantiate(protocol.predictor, "eval.predictor", Predictor)
     if network.classes is not None:
         chosen.flip_pairs = network.classes.flip_pairs
     if network.head.needs_mask and not isinstance(chosen, WholeImage):

@@ -10,9 +10,23 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt, MinLen
 
 from contextseg.door import REQUIRED, group, option
-from contextseg.typed import Count, Natural, NonNegative, Positive
+from contextseg.errors import ConfigError
+from contextseg.typed import Count, Natural, NonNegative, Positive, shown
 
 Node = dict[str, Any]
+OURS = {  # arguments of lightning.Trainer -> the option that sets them
+    "accelerator": "trainer.accelerator",
+    "devices": "trainer.devices",
+    "precision": "trainer.precision",
+    "max_steps": "trainer.max_steps",
+    "accumulate_grad_batches": "trainer.max_device_batch",
+    "val_check_interval": "trainer.val_every_steps",
+    "gradient_clip_val": "trainer.gradient_clip",
+    "sync_batchnorm": "trainer.sync_batchnorm",
+    "deterministic": "trainer.deterministic",
+    "callbacks": "+callbacks.NAME={_target_: ...}",
+    "logger": "logger=NAME",
+}
 ExtraMetrics = list[Literal["boundary_iou", "miou_per_image"]]
 
 
@@ -37,7 +51,18 @@ class TrainerOptions:
         False, "torch.compile; true is the backend inductor"
     )
     deterministic: bool | Literal["warn"] = option(False, "torch's deterministic algorithms only")
-    lightning: dict[str, Any] = option({}, "further arguments of lightning.Trainer")
+    lightning: dict[str, Any] = option({}, "further arguments of lightning.Trainer: +trainer.lightning.NAME=VALUE")
+
+    def __post_init__(self) -> None:
+        """Refuse arguments of Lightning that have an option of ours, or without which nothing would be scored."""
+        for name, value in self.lightning.items():
+            if name in OURS:
+                raise ConfigError(f"trainer.lightning.{name}={shown(value)}: give {OURS[name]} instead")
+            if name in ("limit_val_batches", "limit_test_batches") and value == 0:
+                raise ConfigError(
+                    f"trainer.lightning.{name}=0: nothing would be evaluated; to evaluate at the end only, give "
+                    "trainer.val_every_steps=null"
+                )
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""Attention maps without a price: a named place to listen, and a way to listen.
+"""Record the attention maps of a head, at no cost while nobody does.
 
-A head passes an attention map through a tap; nothing happens unless somebody records:
+A head passes an attention map through a tap (`layers.attention_tap`); nothing happens unless somebody records:
 
     with record_attention(model) as maps:
         model(image)
@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from contextseg.layers.attention_tap import AttentionTap
 
 
+def taps(model: nn.Module) -> dict[str, AttentionTap]:
+    """Find the taps of a model, by module name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, AttentionTap)}
+
+
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     """Collect what passes through every tap of `model`, by the tap's module name.
@@ -22,15 +27,15 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     Yields a dict name -> list of tensors, detached, on the CPU, one entry per call. Raises `ValueError` if the model
     has no tap (a plain FCN has no attention to show).
     """
-    taps = {name: module for name, module in model.named_modules() if isinstance(module, AttentionTap)}
-    if not taps:
+    found = taps(model)
+    if not found:
         raise ValueError(f"{type(model).__name__} has no AttentionTap: there is no attention map to record")
-    maps: dict[str, list[Tensor]] = {name: [] for name in taps}
+    maps: dict[str, list[Tensor]] = {name: [] for name in found}
 
     def listen(name: str):
         return lambda module, inputs, output: maps[name].append(output.detach().cpu())
 
-    handles = [tap.register_forward_hook(listen(name)) for name, tap in taps.items()]
+    handles = [tap.register_forward_hook(listen(name)) for name, tap in found.items()]
     try:
         yield maps
     finally:

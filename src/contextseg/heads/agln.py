@@ -14,11 +14,12 @@ The released code differs in the options after `lite`, in N = 64 and in value_co
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, SegOutput, Shown
 from contextseg.layers.context_fusion import ContextFusion
 from contextseg.layers.feature_pyramid import Fusion, Laterals
 from contextseg.layers.resize import resize
@@ -143,23 +144,27 @@ class AGLNHead(Head):
             found[name] = torch.tensordot(distribute[0, :, *point], gather[0], 1)
         return found
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
         """What is seen in Figures 3 and 5: the maps of the descriptors of SAB_1, and the CFB that gets them at last.
 
-        Where they are gathered (N, h', w') and handed out (N, h, w); decoder map before and after enhancement, gate,
-        encoder map before and after refinement (C, h, w). There is no gate without spatial gating.
+        Where they are gathered (N, h', w') and handed out (N, h, w), of the descriptors that are handed out most;
+        decoder map before and after enhancement, gate, encoder map before and after refinement (C, h, w), whose
+        channels have no common scale. There is no gate without spatial gating.
         """
         block = self.finest(0)
-        taps = {
-            "gather": "aggregations.0.gather",
-            "distribute": f"{block}.distribution.distribute",
-            "decoder_before": f"{block}.before",
-            "decoder_after": f"{block}.after",
-            "gate": f"{block}.refinement.gate.spatial",
-            "encoder_before": f"{block}.refinement.before",
-            "encoder_after": f"{block}.refinement.after",
+        handed_out = f"{block}.distribution.distribute"
+        descriptors = partial(Shown, peaks=maps[handed_out][0][0].amax((1, 2)))
+        features = partial(Shown, white="each", chosen="even")
+        drawn = {
+            "gather": ("aggregations.0.gather", descriptors),
+            "distribute": (handed_out, descriptors),
+            "decoder_before": (f"{block}.before", features),
+            "decoder_after": (f"{block}.after", features),
+            "gate": (f"{block}.refinement.gate.spatial", Shown),
+            "encoder_before": (f"{block}.refinement.before", features),
+            "encoder_after": (f"{block}.refinement.after", features),
         }
-        return {name: maps[tap][0][0] for name, tap in taps.items() if tap in maps}
+        return {name: how(maps[tap][0][0]) for name, (tap, how) in drawn.items() if tap in maps}
 
     def finest(self, index: int) -> str:
         """The name, as taps have it, of the CFB of the finest stage that gets the descriptors of SAB `index`."""

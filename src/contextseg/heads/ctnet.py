@@ -25,7 +25,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, SegOutput, Shown
 from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.channel_context import BLOCKS, POOLINGS, make_block, pool
@@ -194,14 +194,15 @@ class CTNetHead(Head):
         relation = maps["attention.pixel_class"][0][0]  # (K, h, w)
         return {"context": torch.einsum("k,khw->hw", relation[:, *point], relation)}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
         """P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), as far as the modules have them."""
-        taps = {
-            "class_probability": "probability",
-            "channel_weights": "channel_weights",
-            "pixel_class": "attention.pixel_class",
+        classes = partial(Shown, by_class=True)
+        drawn = {
+            "class_probability": ("probability", classes),
+            "channel_weights": ("channel_weights", Shown),
+            "pixel_class": ("attention.pixel_class", classes),
         }
-        return {name: maps[tap][0][0] for name, tap in taps.items() if maps.get(tap)}
+        return {name: how(maps[tap][0][0]) for name, (tap, how) in drawn.items() if maps.get(tap)}
 
 
 def start_small(module: nn.Module, std: float) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, SegOutput, Shown
 from contextseg.errors import ConfigError
 from contextseg.layers.aspp import ASPP
 from contextseg.layers.attention_tap import AttentionTap
@@ -162,7 +162,11 @@ class OCRHead(Head):
         (regions,), (relation,) = maps["regions"], maps["attention.pixel_region"]
         return {"context": (relation.unflatten(1, size)[0, *point] @ regions[0]).unflatten(0, size)}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Tensor]:
-        """The soft regions m, and the relation w of every pixel to each region, both (K, h, w)."""
+    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+        """The soft regions m, each of which sums to one, and the relation w of every pixel to each, both (K, h, w)."""
         regions, relation = maps["regions"][0][0], maps["attention.pixel_region"][0][0]  # (K, hw), (hw, K)
-        return {"regions": regions.unflatten(1, size), "relations": relation.mT.unflatten(1, size)}
+        by_class = "aux_logits" in self.emits  # without supervision a region is of no class
+        return {
+            "regions": Shown(regions.unflatten(1, size), by_class, white="each"),
+            "relations": Shown(relation.mT.unflatten(1, size), by_class),
+        }

@@ -16,8 +16,7 @@ from contextseg.data.labels import Indices
 from contextseg.data.source import read_image
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain.context_maps import context_maps, inside_maps
-from contextseg.explain.pictures import class_shares, context_picture, inside_picture
+from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
 
 EXAMPLES = 8  # validation images that the page offers
 log = logging.getLogger(__name__)
@@ -42,9 +41,9 @@ def draw(cfg: AttendOptions) -> Path:
     viz.save(picture, cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
     if inside := inside_maps(network, pixels):
-        shares = None if cfg.mask is None else class_shares(Indices()(cfg.mask), network.classes)
+        mask = None if cfg.mask is None else Indices()(cfg.mask)
         beside = cfg.output.with_stem(f"{cfg.output.stem}_inside")
-        viz.save(inside_picture(inside, network.classes, shares), beside)
+        viz.save(inside_picture(inside, network.classes, mask), beside)
         log.info("%s: %s", ", ".join(inside), beside)
     return cfg.output
 

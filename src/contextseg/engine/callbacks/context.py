@@ -10,8 +10,7 @@ import torch
 from contextseg import viz
 from contextseg.engine.callbacks.loggers import send_pictures
 from contextseg.errors import ConfigError
-from contextseg.explain.context_maps import context_maps, inside_maps
-from contextseg.explain.pictures import class_shares, context_picture, inside_picture
+from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +47,7 @@ class ContextPictures(L.Callback):
         labels = network.predict(pixels).cpu().numpy()
         self.show(trainer, "context", context_picture(image, labels, maps, point, network.classes), name)
         if inside:
-            shares = class_shares(mask, network.classes)
-            self.show(trainer, "inside", inside_picture(inside, network.classes, shares), name)
+            self.show(trainer, "inside", inside_picture(inside, network.classes, mask), name)
 
     def show(self, trainer: L.Trainer, kind: str, picture: np.ndarray, name: str) -> None:
         """A picture to its file and to the loggers."""

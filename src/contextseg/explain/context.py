@@ -1,4 +1,4 @@
-"""For this pixel, where did the context come from? One answer for every head."""
+"""Where the context of one pixel came from: one question that every head answers."""
 
 from contextlib import nullcontext
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 from contextseg.errors import ConfigError
-from contextseg.explain.record import record_attention
+from contextseg.explain.record import record_attention, taps
 from contextseg.inference import padded
-from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.resize import resize
 from contextseg.segmenter import Segmenter
 
 
 def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> dict[str, Tensor]:
-    """Image uint8 (3, H, W) and a pixel (x, y) of it -> named maps (h, w) on the CPU, large where context came from.
+    """Ask where the context of the pixel `point` (x, y) of an image uint8 (3, H, W) came from.
 
-    The head's own attention comes first (`Head.context`), a map for each kind; then "gradient": how much the score of
-    the class predicted at that pixel depends on each place of the backbone's last map, which exists for every head and
-    shows pooling and large kernels too. A head that takes one image size only (`Head.window`) is shown the window
-    around the pixel; its maps are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the
-    head needs the ground truth.
+    Returns named maps (h, w) on the CPU, not negative, large where the context came from. The head's own attention
+    comes first (`Head.context`), a map for each kind; then "gradient": how much the score of the class predicted at
+    that pixel depends on each place of the backbone's last map, which exists for every head and shows pooling and
+    large kernels too. A head that takes one image size only (`Head.window`) is shown the window around the pixel; its
+    maps are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
+    truth.
     """
     x, y = point
     height, width = image.shape[-2:]
@@ -48,9 +48,8 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
 
 
 def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[str, Tensor]:
-    """Batch uint8 (1, 3, H, W) of a size that the head takes, pixel (row, column) -> named maps (h, w)."""
-    listens = any(isinstance(module, AttentionTap) for module in network.head.modules())
-    with torch.no_grad(), record_attention(network.head) if listens else nullcontext({}) as heard:
+    """Find the maps of a batch uint8 (1, 3, H, W) of a size that the head takes, for its pixel (row, column)."""
+    with torch.no_grad(), record_attention(network.head) if taps(network.head) else nullcontext({}) as heard:
         logits = network.logits(batch)
     size = tuple(logits.shape[-2:])
     place = tuple(at * side // full for at, side, full in zip(pixel, size, batch.shape[-2:], strict=True))
@@ -58,23 +57,10 @@ def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[s
     return {name: values.float() for name, values in maps.items()} | {"gradient": gradient_map(network, batch, place)}
 
 
-def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Tensor]:
-    """Image uint8 (3, H, W) -> what the head shows of its inside (`Head.inside`): named (n,) or (n, h, w) on the CPU.
-
-    {} for a head without taps, an oracle, and a head that takes one image size only.
-    """
-    head = network.head
-    if head.needs_mask or head.window or not any(isinstance(module, AttentionTap) for module in head.modules()):
-        return {}
-    with torch.no_grad(), record_attention(head) as heard:
-        size = tuple(network.logits(image[None].to(network.backbone.mean.device)).shape[-2:])
-    return {name: values.float() for name, values in head.inside(heard, size).items()}
-
-
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
-    """Batch uint8 (1, 3, H, W) and a (row, column) of the logits -> (h, w), the gradient at each place.
+    """Find the gradient (h, w) of the best score at `place` (row, column) of the logits, for a batch (1, 3, H, W).
 
-    The norm over the channels, and its square root, without which the pixel itself would outshine all others.
+    It is the norm over the channels, and its square root, without which the pixel itself would outshine all others.
     """
     row, column = place
     with torch.no_grad():
