@@ -14,13 +14,16 @@ from contextseg.errors import ConfigError
 
 INTRODUCTION = """# The papers' rows
 
-Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as options of
-`contextseg train`. Numbers are the papers', in percent and with the digits printed there, of the data set that is named above
-each table; none is ours. *Not printed*: shown in a figure only. *Waiting*: needs something that this project does not have.
-The data set is named, not set. Rows of one table that differ only in how they are evaluated or
-trained share their options. By default they run the embedded recipe on `context_scenes` at width 64; `experiment=none`
-gives the papers' widths, with SGD and poly. [ablations.md](ablations.md) runs a whole table. Written by
-`python -m contextseg.papers.rows`.
+Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as options
+of `contextseg train`. Numbers are the papers', accuracies in percent, with the digits printed there, of the data set
+that is named above each table; none is ours. *Not printed*: shown in a figure only. *Waiting*: needs something that
+this project does not have.
+
+The options do not set the data set. Rows of one table that differ only in how they are evaluated or trained share their
+options. By default they run the embedded recipe on `context_scenes` at width 64; `experiment=none` gives the papers'
+widths, with SGD and poly. [ablations.md](ablations.md) runs a whole table.
+
+Written by `python -m contextseg.papers.rows`.
 """
 
 
