@@ -12,12 +12,12 @@ Metrics = dict[str, Any]
 def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, float]) -> str:
     """Markdown of the finished runs, "" if there is none. Runs that differ in the seed alone are one row.
 
-    `learnt`: a run counts as unlearnt when one of these metrics is below its number.
+    `learnt`: a run missed a fact when one of these metrics is below its number.
     """
     groups = named([run for run in runs if run.finished])
     if not groups:
         return ""
-    header = ["configuration", "seeds", *columns, "unlearnt", "parameters", "images/s"]
+    header = ["configuration", "seeds", *columns, "missed a fact", "parameters", "images/s"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for name, found in groups.items():
         cells = [spread([metrics.get(column) for metrics in found]) for column in columns]
