@@ -48,7 +48,6 @@ class AGLNHead(Head):
     residual            B + gamma G for G in Eq. 6, with gamma learnt from 0; released code: true
     psi                 false: no E, O = Phi(A + alpha M + beta G), and A in place of E in Eq. 4; released code: false
     conv_bias           of the 3x3 convolutions in the CFBs; released code: false
-    coarse_first        order of the maps when they are concatenated: the released code's, which only orders the weights
     dropout             of single numbers before the classifier; released code: 0.1
     align_corners       of every resize; released code: true
     """
@@ -78,7 +77,6 @@ class AGLNHead(Head):
         residual: bool = False,
         psi: bool = True,
         conv_bias: bool = True,
-        coarse_first: bool = False,
         dropout: float = 0.0,
         align_corners: bool = False,
     ):
@@ -112,7 +110,7 @@ class AGLNHead(Head):
             )
             for stage in range(1, count)
         )
-        self.fusion = Fusion(channels, count, coarse_first=coarse_first, align_corners=align_corners)
+        self.fusion = Fusion(channels, count, align_corners=align_corners)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 

@@ -42,7 +42,6 @@ class CCNetHead(Head):
 
     gate                a learnt factor, 0 at first, on the sum of the attention; released code: true
     refine              one more 3x3 conv -> BN -> ReLU on H'' before the concatenation; released code: true
-    context_first       concatenate (H'', X) and not (X, H''), which only orders the weights; released code: false
     leaky               slope of the ReLUs below zero; released code, InPlace-ABN: 0.01
     dropout             of whole channels, before the classifier; released code: 0.1
     """
@@ -61,7 +60,6 @@ class CCNetHead(Head):
         embedding_channels: int = 16,
         gate: bool = False,
         refine: bool = False,
-        context_first: bool = True,
         leaky: float = 0.0,
         dropout: float = 0.0,
     ):
@@ -73,7 +71,7 @@ class CCNetHead(Head):
                 f"head.recurrence={recurrence} with head.attention={attention}: give 1 or more for criss_cross, an "
                 "even number for hv and hv_vh (one horizontal and one vertical step each)"
             )
-        self.recurrence, self.chains, self.context_first = recurrence, CHAINS[attention], context_first
+        self.recurrence, self.chains = recurrence, CHAINS[attention]
         self.reduce = ConvNormAct(in_channels[-1], channels, 3, leaky=leaky)
         self.attention = CrissCrossAttention(channels, key_channels, gate=gate)
         self.refine = ConvNormAct(channels, channels, 3, leaky=leaky) if refine else nn.Identity()
@@ -88,8 +86,7 @@ class CCNetHead(Head):
         x = features[-1]
         h = self.reduce(x)  # (B, C', h, w)
         context = sum(self.loops(h, chain) for chain in self.chains)  # (B, C', h, w)
-        both = [self.refine(context), x]
-        fused = self.fuse(torch.cat(both if self.context_first else both[::-1], dim=1))  # (B, C', h, w)
+        fused = self.fuse(torch.cat([self.refine(context), x], dim=1))  # (B, C', h, w)
         extras = {} if self.embedding is None else {"embedding": self.embedding(context)}
         return SegOutput(self.classifier(self.dropout(fused)), extras)
 

@@ -85,8 +85,6 @@ class CTNetHead(Head):
                        released code: true
     attention_scale    the scores of Eq. 6 times `key_channels`^-1/2; released code: true
     residual           a 3x3 conv -> BN -> ReLU of X_s + (what attends: X_c) in the place of X_s; released code: true
-    context_first      order of conv(X_c) and X_s when they are concatenated: the released code's, which only orders
-                       the weights
     init_std           convolutions start from a normal distribution of this width and without bias, null: as torch
                        has it; released code: 0.001
     """
@@ -115,7 +113,6 @@ class CTNetHead(Head):
         class_norm: bool = False,
         attention_scale: bool = False,
         residual: bool = False,
-        context_first: bool = False,
         init_std: float | None = None,
     ):
         super().__init__()
@@ -125,7 +122,7 @@ class CTNetHead(Head):
         if wiring == "parallel" and modules != "both":
             raise ConfigError(f"head.wiring=parallel needs two modules, got head.modules={modules}; use modules=both")
         self.emits = frozenset({"class_probability"} if class_probability else ())
-        self.pooling, self.class_activation, self.context_first = pooling, class_activation, context_first
+        self.pooling, self.class_activation = pooling, class_activation
         class_layer = partial(NormedClasses, bias=conv_bias) if class_norm else nn.Linear
         self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=conv_bias)
         self.channel_block = self.ccm_classes = self.attention = self.scm_classes = self.refine = None
@@ -168,7 +165,6 @@ class CTNetHead(Head):
             asking = middle if self.scm_classes is None else x
             context = self.attention(asking, vectors.to(x.dtype))  # X_s
             parts.append(context if self.refine is None else self.refine(context + asking))
-            parts = parts[::-1] if self.context_first else parts
         fused = self.fuse(torch.cat(parts, dim=1))  # (B, C, h, w)
         extras = {"class_probability": found[0][0]} if self.emits else {}
         return SegOutput(self.classifier(self.dropout(fused)), extras)

@@ -59,7 +59,6 @@ class OCRHead(Head):
     entry_bias          of the convolutions that make x and come before the coarse classifier; released: true
     bias                of those in phi, psi, delta, rho, g and ASPP; released: true, HRNet's own code false
     leaky               slope of all ReLUs below zero; 0.01 for weights that were trained with InPlace-ABN
-    context_first       concatenate (y, x) and not (x, y), which only orders the weights; released: true
     dropout             of whole channels, before the classifier; released: 0.05, 0.1 for ASPP-OCR
     align_corners       how coarse maps of another size are resized
     """
@@ -87,7 +86,6 @@ class OCRHead(Head):
         entry_bias: bool = False,
         bias: bool = False,
         leaky: float = 0.0,
-        context_first: bool = False,
         dropout: float = 0.0,
         align_corners: bool = False,
     ):
@@ -103,7 +101,7 @@ class OCRHead(Head):
         graph = {"bias": bias, "leaky": leaky}
         entry = {"bias": entry_bias, "leaky": leaky}
         aspp = partial(ASPP, in_channels[-1], rates=aspp_rates, branch_channels=key_channels, image_pooling=False)
-        self.aspp_beside, self.context_first, self.align_corners = aspp_beside, context_first, align_corners
+        self.aspp_beside, self.align_corners = aspp_beside, align_corners
         self.emits = frozenset({"aux_logits"} if region_supervision else ())
         self.region_source = max(region_source, -len(in_channels))
         self.coarse = pixel_classifier(
@@ -148,10 +146,7 @@ class OCRHead(Head):
         maps = resize(coarse, x.shape[-2:], self.align_corners)  # (B, M, h, w)
         vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, M)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
-        if self.aspp_beside:
-            z = self.fuse(features[-1], y)
-        else:
-            z = self.fuse(torch.cat([y, x] if self.context_first else [x, y], dim=1))
+        z = self.fuse(features[-1], y) if self.aspp_beside else self.fuse(torch.cat([x, y], dim=1))
         logits = self.classifier(self.dropout(z))
         return SegOutput(logits, {"aux_logits": coarse} if self.emits else {})
 

@@ -58,7 +58,6 @@ class OCRGroundTruthHead(Head):
         transform_layers: int = 1,
         scale: bool = False,
         bias: bool = False,
-        context_first: bool = False,
         dropout: float = 0.0,
         align_corners: bool = False,
     ):
@@ -70,7 +69,7 @@ class OCRGroundTruthHead(Head):
         key_channels = key_channels or channels // 2
         self.num_classes, self.label_mode, self.void_region = num_classes, label_mode, void_region
         self.count = num_classes + (void_region and ideal != "distribute")  # regions
-        self.context_first, self.align_corners = context_first, align_corners
+        self.align_corners = align_corners
         self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=bias)
         self.coarse = None
         if ideal == "distribute":
@@ -109,7 +108,7 @@ class OCRGroundTruthHead(Head):
             regions = soft_regions(resize(extras["aux_logits"], x.shape[-2:], self.align_corners))
         vectors = gather_regions(self.regions(regions.to(x.dtype)), x)  # (B, C, N)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
-        z = self.fuse(torch.cat([y, x] if self.context_first else [x, y], dim=1))
+        z = self.fuse(torch.cat([x, y], dim=1))
         return SegOutput(self.classifier(self.dropout(z)), extras)
 
     def membership(self, mask: Tensor, size: Sequence[int]) -> Tensor:
