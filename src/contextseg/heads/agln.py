@@ -15,6 +15,7 @@ The released code differs in the options after `lite`, in N = 64 and in value_co
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from contextseg.layers.context_fusion import ContextFusion
 from contextseg.layers.feature_pyramid import Fusion, Laterals
 from contextseg.layers.resize import resize
 from contextseg.layers.semantic_aggregation import SemanticAggregation
+from contextseg.typed import Count, Share
 
 
 class AGLNHead(Head):
@@ -59,12 +61,12 @@ class AGLNHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        channels: int = 256,
-        finest_stride: int = 4,
-        lateral_kernel: int = 1,
-        num_descriptors: int = 128,
-        gathering: str = "attention",
+        strides: Sequence[Count] = (4, 8, 16, 32),
+        channels: Count = 256,
+        finest_stride: Count = 4,
+        lateral_kernel: Count = 1,
+        num_descriptors: Count = 128,
+        gathering: Literal["attention", "gap"] = "attention",
         value_conv: bool = False,
         channel_resampling: bool = True,
         spatial_gating: bool = True,
@@ -77,7 +79,7 @@ class AGLNHead(Head):
         residual: bool = False,
         psi: bool = True,
         conv_bias: bool = True,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -13,6 +13,7 @@ auxiliary head, and differs in what the options after `embedding_channels` say: 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from contextseg.contract import Head, SegOutput
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.criss_cross import CrissCrossAttention, compose
+from contextseg.typed import Count, Natural, Share
 
 # The chains of one variant: what its odd and its even loops attend to. The results of several chains are summed.
 CHAINS = {
@@ -53,19 +55,17 @@ class CCNetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        recurrence: int = 2,
-        attention: str = "criss_cross",
-        embedding_channels: int = 16,
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        recurrence: Count = 2,
+        attention: Literal["criss_cross", "hv", "hv_vh"] = "criss_cross",
+        embedding_channels: Natural = 16,
         gate: bool = False,
         refine: bool = False,
-        leaky: float = 0.0,
-        dropout: float = 0.0,
+        leaky: Share = 0.0,
+        dropout: Share = 0.0,
     ):
         super().__init__()
-        if attention not in CHAINS:
-            raise ConfigError(f"head.attention={attention}: choose {', '.join(CHAINS)}")
         if recurrence < 1 or (recurrence % 2 and attention != "criss_cross"):
             raise ConfigError(
                 f"head.recurrence={recurrence} with head.attention={attention}: give 1 or more for criss_cross, an "

@@ -21,6 +21,7 @@ The variants of Tables 5 and 6, which the paper names but does not describe, are
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.channel_context import BLOCKS, POOLINGS, make_block, pool
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import RegionAttention
+from contextseg.typed import Count, Positive, Share
 
 CHOICES = {
     "modules": ("both", "ccm", "scm"),
@@ -98,22 +100,22 @@ class CTNetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        modules: str = "both",
-        wiring: str = "tandem",
-        channel_block: str = "mce",
-        kernel_sizes: Sequence[int] = (9, 17, 33, 65),
-        pooling: str = "avg",
-        class_activation: str = "softmax",
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        modules: Literal["both", "ccm", "scm"] = "both",
+        wiring: Literal["tandem", "parallel"] = "tandem",
+        channel_block: Literal["mce", "eca", "se", "gc", "encoding"] = "mce",
+        kernel_sizes: Sequence[Count] = (9, 17, 33, 65),
+        pooling: Literal["avg", "max", "mix"] = "avg",
+        class_activation: Literal["softmax", "sigmoid"] = "softmax",
         class_probability: bool = True,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         conv_bias: bool = False,
         channel_bias: bool = True,
         class_norm: bool = False,
         attention_scale: bool = False,
         residual: bool = False,
-        init_std: float | None = None,
+        init_std: Positive | None = None,
     ):
         super().__init__()
         for name, value in zip(CHOICES, (modules, wiring, channel_block, pooling, class_activation), strict=True):

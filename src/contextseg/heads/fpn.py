@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.feature_pyramid import Fusion, Laterals
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Share
 
 
 class FPNHead(Head):
@@ -34,11 +35,11 @@ class FPNHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        channels: int = 256,
-        finest_stride: int = 4,
-        lateral_kernel: int = 1,
-        dropout: float = 0.0,
+        strides: Sequence[Count] = (4, 8, 16, 32),
+        channels: Count = 256,
+        finest_stride: Count = 4,
+        lateral_kernel: Count = 1,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -14,8 +14,10 @@ github.com/HRNet/HRNet-Semantic-Segmentation (`ocr_hrnet_official`); where they 
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from contextseg.contract import Head, SegOutput, Shown
@@ -32,6 +34,7 @@ from contextseg.layers.region_attention import (
     soft_regions,
 )
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Natural, Share
 
 
 class OCRHead(Head):
@@ -70,33 +73,31 @@ class OCRHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        region_source: int = -2,
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        region_source: Annotated[int, Ge(-4), Le(-1)] = -2,
         region_supervision: bool = True,
-        regions: int | None = None,
-        relation: str = "ocr",
-        aspp_rates: Sequence[int] = (),
+        regions: Count | None = None,
+        relation: Literal["ocr", "double_attention", "acf"] = "ocr",
+        aspp_rates: Sequence[Count] = (),
         aspp_beside: bool = False,
-        coarse_kernel: int = 0,
-        coarse_channels: int = 512,
-        coarse_dropout: float = 0.0,
-        transform_layers: int = 1,
+        coarse_kernel: Natural = 0,
+        coarse_channels: Natural = 512,
+        coarse_dropout: Share = 0.0,
+        transform_layers: Count = 1,
         scale: bool = False,
         entry_bias: bool = False,
         bias: bool = False,
-        leaky: float = 0.0,
-        dropout: float = 0.0,
+        leaky: Share = 0.0,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()
         if aspp_beside and not aspp_rates:
             raise ConfigError("head.aspp_beside=true without ASPP: give head.aspp_rates, such as [12,24,36]")
-        if regions is not None and not (isinstance(regions, int) and regions >= 1):
-            raise ConfigError(f"head.regions={regions}: give a whole number from 1, or null for one per class")
         if regions is not None and region_supervision:
             raise ConfigError(f"head.regions={regions} have no labels: give head.region_supervision=false")
-        regions = regions or num_classes
+        regions = num_classes if regions is None else regions
         key_channels = key_channels or channels // 2
         graph = {"bias": bias, "leaky": leaky}
         entry = {"bias": entry_bias, "leaky": leaky}

@@ -12,6 +12,7 @@ for phi and psi, which it computes also where nothing reads them.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import GivenRelation, RegionAttention, gather_regions, soft_regions
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Natural, Share
 
 
 class OCRGroundTruthHead(Head):
@@ -47,18 +49,18 @@ class OCRGroundTruthHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        ideal: str = "both",
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        ideal: Literal["both", "gather", "distribute"] = "both",
         void_region: bool = False,
-        label_mode: str = "nearest-exact",
-        coarse_kernel: int = 0,
-        coarse_channels: int = 512,
-        coarse_dropout: float = 0.0,
-        transform_layers: int = 1,
+        label_mode: Literal["nearest", "nearest-exact"] = "nearest-exact",
+        coarse_kernel: Natural = 0,
+        coarse_channels: Natural = 512,
+        coarse_dropout: Share = 0.0,
+        transform_layers: Count = 1,
         scale: bool = False,
         bias: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()

@@ -14,6 +14,7 @@ from contextseg.contract import Neck
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
+from contextseg.typed import Count
 
 DILATIONS = (1, 2, 4, 8)
 
@@ -40,8 +41,8 @@ class JPU(Neck):
         in_channels: Sequence[int],
         strides: Sequence[int],
         *,
-        channels: int = 512,
-        stride: int = 8,
+        channels: Count = 512,
+        stride: Count = 8,
         align_corners: bool = False,
     ):
         super().__init__()
