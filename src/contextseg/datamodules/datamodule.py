@@ -17,6 +17,7 @@ from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, single_threaded
 from contextseg.errors import ConfigError, how_to_run
+from contextseg.typed import Count, Natural
 
 SPLITS = ("train", "val", "test")
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class SegDataModule(LightningDataModule):
     # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
     context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
 
-    def __init__(self, *, batch_size: int = 8, num_workers: int = 0, transform: TrainTransform | None = None):
+    def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers

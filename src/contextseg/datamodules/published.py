@@ -13,6 +13,7 @@ from contextseg.data.source import SUFFIXES, FileSource, Source, Unlabelled
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError, how_to_run
+from contextseg.typed import Count, Natural
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Published(SegDataModule):
     test: ClassVar[str | None] = None  # what is there if the test split is; None: there is no public one
 
     def __init__(
-        self, *, root: str, batch_size: int = 8, num_workers: int = 0, transform: TrainTransform | None = None
+        self, *, root: str, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None
     ):
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
         self.root = Path(root)
