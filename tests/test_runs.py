@@ -99,7 +99,7 @@ def test_a_plan_skips_a_broken_neighbour(here, caplog, name, content):
     (bad / name).write_bytes(content)
     command_line = OverridesParser.create().parse_overrides([*WORDS, "width=64,32", "resume=auto"])
     plan = Plan(command_line, compose, lambda: Path("runs/sweeps/sweep/now").absolute())
-    assert [(job.folder, job.state == DONE) for job in plan.jobs][0] == (good, True)
+    assert (plan.jobs[0].folder, plan.jobs[0].state) == (good, DONE)
     assert plan.seconds() == pytest.approx(1500 * 0.1)
     (said,) = warned(caplog)
     assert str(bad / name) in said

@@ -23,9 +23,10 @@ def newest_unfinished(parent: Path) -> RunFolder | None:
 
 
 def open_folder(parent: Path, *, given: str | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
-    """Return the folder of this run: `given`, or that of an unfinished run (`resume`: "auto" or its folder), or a new one.
+    """Return the folder of this run: `given`, or that of an unfinished run, or a new one.
 
-    Rank 0 chooses and tells the processes that it starts. Raises `ConfigError` if `resume` names no such run.
+    `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses and tells the processes that it starts. Raises
+    `ConfigError` if `resume` names no such run.
     """
     if rank():
         if ENVIRONMENT not in os.environ:

@@ -1,7 +1,7 @@
 """The command line of a sweep: the values of its options, and their combinations."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 

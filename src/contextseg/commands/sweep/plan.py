@@ -97,7 +97,7 @@ class Plan:
         self.jobs.append(job)
 
     def earlier(self, cfg: DictConfig, parent: Path, taken: set[Path]) -> Run | None:
-        """Find the run of this configuration below a folder: a finished one, else the one whose checkpoint is newest."""
+        """Find the run of this configuration below a folder: a finished one, else that with the newest checkpoint."""
         now = OmegaConf.to_container(cfg, resolve=True)
         same = [run for run in self.runs(parent) if run.folder not in taken and run.stands_for(now)]
         return max(same, key=lambda run: (run.finished, run.saved_at), default=None)
