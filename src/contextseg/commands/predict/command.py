@@ -14,8 +14,8 @@ from contextseg.checkpoint import load_checkpoint
 from contextseg.commands.predict import inputs, video
 from contextseg.commands.predict.options import PredictOptions
 from contextseg.commands.predict.outputs import ImageWriter, paint, save_labels
+from contextseg.console import progress
 from contextseg.engine import build
-from contextseg.engine.callbacks.progress import progress
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
 from contextseg.inference.labeller import Labeller
