@@ -11,7 +11,7 @@ import torch
 from rich.progress import Progress
 
 from contextseg.checkpoint import load_checkpoint
-from contextseg.commands.predict import inputs, video
+from contextseg.commands.predict import inputs, reading, video
 from contextseg.commands.predict.options import PredictOptions
 from contextseg.commands.predict.outputs import ImageWriter, paint, save_labels
 from contextseg.console import progress
@@ -88,7 +88,7 @@ def label_images(
     def images() -> Iterator[tuple[str, np.ndarray]]:
         for file in files:
             try:
-                image = inputs.read(file, max_megapixels)
+                image = reading.read(file, max_megapixels)
                 labeller.check(str(file), image)
             except ConfigError as error:
                 skip(outcome, error)
