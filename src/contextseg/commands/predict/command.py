@@ -11,11 +11,11 @@ import torch
 from rich.progress import Progress
 
 from contextseg.checkpoint import load_checkpoint
-from contextseg.commands.predict import inputs, video
+from contextseg.commands.predict import inputs, reading, video
 from contextseg.commands.predict.options import PredictOptions
 from contextseg.commands.predict.outputs import ImageWriter, paint, save_labels
+from contextseg.console import progress
 from contextseg.engine import build
-from contextseg.engine.callbacks.progress import progress
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
 from contextseg.inference.labeller import Labeller
@@ -88,7 +88,7 @@ def label_images(
     def images() -> Iterator[tuple[str, np.ndarray]]:
         for file in files:
             try:
-                image = inputs.read(file, max_megapixels)
+                image = reading.read(file, max_megapixels)
                 labeller.check(str(file), image)
             except ConfigError as error:
                 skip(outcome, error)
