@@ -63,7 +63,7 @@ class Plan:
 
     def __init__(self, command_line: Sequence[Override], compose: Compose, sweep: Callable[[], Path]):
         self.compose, self.sweep = once(compose), cache(sweep)
-        plan = {key(override): values(override) for override in command_line if key(override) in ("ablation", "rows")}
+        plan = {key(override): names(override) for override in command_line if key(override) in ("ablation", "rows")}
         self.tables = tables(plan.get("ablation", []), plan.get("rows"))
         combinations = list(multiplied([override for override in command_line if key(override) not in plan]))
         self.rows = [row for table in self.tables for row in rows_of(table, combinations[0])]
@@ -204,6 +204,12 @@ def values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     return list(override.sweep_string_iterator())
+
+
+def names(override: Override) -> list[str]:
+    """The values of ablation= or rows=: `a,b`, or the list `[a,b]`, which is no sweep."""
+    value = override.value()
+    return [str(name) for name in value] if isinstance(value, list) else values(override)
 
 
 def multiplied(command_line: Sequence[Override]) -> Iterator[Given]:
