@@ -101,8 +101,9 @@ def test_a_study_is_a_table_that_is_not_a_paper_s():
         plan("ablation=diagnostic/colours")
 
 
-def test_some_rows_of_a_table():
-    planned = plan("ablation=ccnet_t2,ccnet_t4", "rows=ccnet_r_2,ccnet_hv*", *EMBEDDED)
+@pytest.mark.parametrize("rows", ["rows=ccnet_r_2,ccnet_hv*", "rows=[ccnet_r_2,ccnet_hv*]"])
+def test_some_rows_of_a_table(rows):
+    planned = plan("ablation=ccnet_t2,ccnet_t4", rows, *EMBEDDED)
     assert [row.id for row in planned.rows] == [
         "ccnet_t2/ccnet_r_2",
         "ccnet_t4/ccnet_hv_resnet50",

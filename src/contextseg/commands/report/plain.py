@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from contextseg.parts import short
 from contextseg.runs.store import Run
 
 Metrics = dict[str, Any]
@@ -45,7 +46,7 @@ def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
 
 def flatten_choices(config: dict) -> dict[str, Any]:
     """Return what names a configuration: the chosen options, the neck, and the settings of head and backbone."""
-    settings: dict[str, Any] = config["choices"] | {"neck": config["neck"]["_target_"]}
+    settings: dict[str, Any] = config["choices"] | {"neck": short(config["neck"]["_target_"])}
     for part in ("head", "backbone"):
         settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
     settings["trainer.max_steps"] = config["trainer"]["max_steps"]

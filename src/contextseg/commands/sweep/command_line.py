@@ -24,6 +24,12 @@ def values(override: Override) -> list[str]:
     return list(override.sweep_string_iterator())
 
 
+def names(override: Override) -> list[str]:
+    """Return the values of ablation= or rows=: `a,b`, or the list `[a,b]`, which is no sweep."""
+    value = override.value()
+    return [str(name) for name in value] if isinstance(value, list) else values(override)
+
+
 def combinations(command_line: Sequence[Override]) -> list[Given]:
     """List the combinations of all values; of two overrides of one key the later one counts."""
     options = {key(override): typed(override) for override in command_line}

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from contextseg.commands.sweep.command_line import Given, combinations, key, values
+from contextseg.commands.sweep.command_line import Given, combinations, key, names
 from contextseg.commands.sweep.job import given_folder, numbered
 from contextseg.commands.sweep.rows import Row, completed, refuse_missing, rows_of, tables
 from contextseg.runs import store
@@ -46,7 +46,7 @@ class Plan:
 
     def __init__(self, command_line: Sequence[Override], compose: Compose, sweep: Callable[[], Path]):
         self.compose, self.sweep = once(compose), cache(sweep)
-        asked = {key(override): values(override) for override in command_line if key(override) in ("ablation", "rows")}
+        asked = {key(override): names(override) for override in command_line if key(override) in ("ablation", "rows")}
         self.tables = tables(asked.get("ablation", []), asked.get("rows"))
         options = combinations([override for override in command_line if key(override) not in asked])
         self.rows = [row for table in self.tables for row in rows_of(table, options[0])]
