@@ -3,6 +3,7 @@
 import lightning as L
 import numpy as np
 import pytest
+import quick_hydra
 import torch
 from PIL import Image
 
@@ -13,6 +14,14 @@ from contextseg.engine import build
 from contextseg.engine.trainer import trainer as make_trainer
 
 torch.set_num_threads(1)  # the tests run in two processes
+quick_hydra.remember()
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Random tensors of a test are the same whatever ran before it."""
+    torch.manual_seed(0)
+
 
 SMALL = (
     "trainer=cpu",

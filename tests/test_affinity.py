@@ -15,11 +15,6 @@ from contextseg.losses.total import LossSum
 K = 4
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def by_pairs(logits, labels, *, sums="row", exclude_self=False, ignored_class=False, empty="one"):
     """Eq. 1-5, pair by pair and row by row; lists of numbers in, two numbers out."""
     unary, glob = [], []

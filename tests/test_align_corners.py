@@ -18,11 +18,6 @@ K = 4
 GIVEN = ["head=ocr", "width=8", "align_corners=true", "experiment=none"]
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def corners(x, size):
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 

@@ -19,11 +19,6 @@ from contextseg.heads.fcn import FCNHead
 OPTIONS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def backbone(*overrides):
     """As configured, beside the plainest head."""
     return build.instantiate(compose(["head=fcn", *overrides]).backbone, "backbone")

@@ -13,11 +13,6 @@ from contextseg.losses.terms import CategoryConsistent
 K, VOID = 6, 255
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def close(a, b):
     torch.testing.assert_close(torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64))
 

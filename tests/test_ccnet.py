@@ -6,7 +6,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from contextseg import create_model
 from contextseg.commands.compose import compose
-from contextseg.contract import SegOutput
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain import context_maps, record_attention
@@ -23,18 +22,10 @@ VARIANTS = {
     "r3": (CCNetHead, {"recurrence": 3}),
     "hv": (CCNetHead, {"attention": "hv"}),
     "hv_vh": (CCNetHead, {"attention": "hv_vh"}),
-    "released": (CCNetHead, {"gate": True, "refine": True, "dropout": 0.1}),
     "nonlocal": (NonLocalHead, {}),
     "nonlocal_r2": (NonLocalHead, {"recurrence": 2, "gate": True, "concat": False}),
-    "gcn": (GCNHead, {"kernel_size": 5, "refine": True}),
     "psanet": (PSANetHead, {"grid": 6}),
 }
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
 
 
 def head(variant, channels=16):
@@ -54,74 +45,13 @@ def parameters(module):
     return sum(p.numel() for p in module.parameters())
 
 
-@every_variant
-@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (5, 7), (8, 9)])
-def test_any_size_and_a_single_image(variant, size):
-    output = head(variant).eval()(features(1, size))
-    assert output.logits.shape == (1, K, *size)
-    assert torch.isfinite(output.logits).all()
-    assert {name: extra.shape for name, extra in output.extras.items()} == (
-        {"embedding": (1, 16, *size)} if VARIANTS[variant][0] is CCNetHead else {}
-    )
-
-
-@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"gcn"}))
-def test_listening_changes_nothing_in_float64(variant):
-    model, given = head(variant).double().eval(), features(dtype=torch.float64)
-    for parameter in model.parameters():
-        parameter.data = torch.where(parameter == 0, 0.5, parameter)  # gates
-    silent = model(given)
-    with record_attention(model) as maps:
-        heard = model(given)
-    close(heard.logits, silent.logits, atol=1e-12)
-    entries = [len(calls) for calls in maps.values()]
-    assert entries == {"r1": [1], "r3": [3], "hv_vh": [4], "nonlocal": [1], "psanet": [1, 1]}.get(variant, [2])
-
-
-@every_variant
-def test_gradients_reach_every_parameter(variant):
-    model = head(variant)
-    for step in range(2):
-        output = model(features(4))
-        total = sum(tensor.square().sum() for tensor in (output.logits, *output.extras.values()))
-        model.zero_grad()
-        total.backward()
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, name
-            if step and not name.endswith("key.bias"):  # softmax does not see it
-                assert parameter.grad.any(), name
-            if name.endswith("gate"):
-                parameter.data.fill_(0.5)
-
-
-@every_variant
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast(variant, dtype):
-    model, given = head(variant).eval(), features()
-    exact = model(given).logits
-    with torch.autocast("cpu", dtype):
-        found = model(given).logits
-    assert found.dtype == dtype
-    assert (found - exact).norm() < 0.05 * exact.norm()
-
-
-@pytest.mark.parametrize(
-    "variant", ["r2", *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != "r2")]
-)
-def test_compile_and_export(variant):
-    model, given = head(variant).eval(), features()
-    expected = model(given)
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)(given)
-    exported = torch.export.export(model, (given,)).module()(given)
-    for found in (compiled, exported):
-        assert type(found) is SegOutput
-        close(found.logits, expected.logits)
-        assert found.extras.keys() == expected.extras.keys()
-    gradients = [
-        torch.autograd.grad(output.logits.square().sum(), model.fuse.parameters()) for output in (expected, compiled)
-    ]
-    for a, b in zip(*gradients, strict=True):
-        close(a, b, atol=1e-3)
+def test_a_tap_hears_every_loop():
+    heard = {"r1": [1], "r2": [2], "r3": [3], "hv": [2], "hv_vh": [4], "nonlocal": [1], "nonlocal_r2": [2]}
+    for variant, loops in (heard | {"psanet": [1, 1]}).items():
+        model = head(variant).eval()
+        with record_attention(model) as maps:
+            model(features())
+        assert [len(calls) for calls in maps.values()] == loops, variant
 
 
 def test_rows_of_the_tables_differ_with_the_same_weights():

@@ -22,11 +22,6 @@ C = 32
 every_pooling = pytest.mark.parametrize("pooling", POOLINGS)
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def block(name, channels=C, pooling="avg", kernel_sizes=None):
     """In float64 and evaluation mode, all parameters random."""
     kernel_sizes = kernel_sizes or ((5,) if name == "eca" else (3, 4, 9))
@@ -132,14 +127,6 @@ def test_a_block_is_its_definition(name, pooling):
     assert expected.std() > 1e-3
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_every_parameter_learns(name):
-    made = block(name).train()
-    (made(maps()) * torch.randn(2, C)).sum().backward()
-    for key, parameter in made.named_parameters():
-        assert parameter.grad.abs().max() > 1e-9, key
-
-
 @every_pooling
 def test_pooling(pooling):
     x = maps()
@@ -189,16 +176,6 @@ def test_every_kernel_counts():
         conv.weight.data.zero_()
         assert not torch.allclose(made(x), before)
         conv.weight.data.copy_(kept)
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_stays_near(name, dtype):
-    made, x = block(name).float(), 3 * torch.randn(2, C, 16, 16)
-    with torch.autocast("cpu", dtype):
-        found = made(x.to(dtype)).float()
-    assert found.isfinite().all()
-    torch.testing.assert_close(found, made(x), rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,6 @@ every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 every_weight = pytest.mark.parametrize("batch_weight", BATCH_WEIGHTS)
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def case(dtype=torch.float64):
     """Four images: some classes and some void, one class alone, nearly all void, nothing but void."""
     mask = torch.randint(0, 3, (4, 6, 7), dtype=torch.uint8)

@@ -10,11 +10,6 @@ SIZES = ((1, 1), (1, 5), (4, 1), (3, 5))
 every_path = pytest.mark.parametrize("path", PATHS)
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def close(a, b, atol=1e-10):
     torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
@@ -130,20 +125,6 @@ def test_two_loops_reach_the_whole_map_and_one_the_cross(loops):
     reached = {(i, j) for i, j in gradient[0].any(0).nonzero().tolist()}
     everything = {(i, j) for i in range(4) for j in range(6)}
     assert reached == (set(places(1, 2, 4, 6, "criss_cross")) if loops == 1 else everything)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_is_near_and_trains(dtype):
-    module = CrissCrossAttention(16).train()
-    x = torch.randn(2, 16, 5, 7, requires_grad=True)
-    exact = module(x)
-    gradients = torch.autograd.grad(exact.square().sum(), [x, *module.parameters()])
-    with torch.autocast("cpu", dtype):
-        found = module(x)
-    assert found.dtype == torch.float32  # the residual's
-    close(found, exact, atol=0.05)
-    for a, b in zip(torch.autograd.grad(found.square().sum(), [x, *module.parameters()]), gradients, strict=True):
-        assert (a - b).norm() <= 0.05 * b.norm() + 0.2
 
 
 def test_parameters_are_those_of_the_released_block():

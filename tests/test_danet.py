@@ -11,11 +11,6 @@ from contextseg.heads.danet import DANetHead
 from contextseg.layers.dual_attention import ChannelAttention, PositionAttention
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def slow_position(block, x):
     """x_i + gamma sum_j softmax_j(q_i^T k_j) v_j for one image (C, h, w)."""
     h, w = x.shape[-2:]

@@ -15,11 +15,6 @@ K = 3
 SIZES = ((5, 6), (3, 4), (2, 2), (1, 2))  # fine to coarse, not all of them halves
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def maps(widths=(3, 4, 5, 6), sizes=SIZES, dtype=torch.float32):
     return [torch.randn(2, c, *s, dtype=dtype, requires_grad=True) for c, s in zip(widths, sizes, strict=True)]
 

@@ -19,11 +19,6 @@ from contextseg.metrics import SegMetrics
 K = 5
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def images(batch: int = 2, height: int = 33, width: int = 47) -> torch.Tensor:
     return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
 

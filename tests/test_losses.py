@@ -22,11 +22,6 @@ K, VOID = 12, 255
 COUNT_VOID = {("affinity_official+aux", "prior_logits"), ("cp_official+aux", "class_probability")}  # released code
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @cache
 def configuration(option):
     return compose([f"loss={option}"])

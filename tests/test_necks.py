@@ -13,11 +13,6 @@ from contextseg.necks.jpu import JPU
 from contextseg.necks.none import NoNeck
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def slow_bilinear(x, h, w):
     """(C, h', w') -> (C, h, w), pixel centres at half-integers, one pixel at a time."""
 

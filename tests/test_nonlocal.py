@@ -8,11 +8,6 @@ from contextseg.layers.criss_cross import CrissCrossAttention
 from contextseg.layers.non_local import NonLocal
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def slow_non_local(block, x):
     """(B, C, h, w) -> the same: V first, then the sum over all pixels."""
     images = []

@@ -1,4 +1,4 @@
-"""OCR, its variants and the schemes it is compared with: the equations pixel by pixel, and the rows of its tables."""
+"""OCR and its variants: the equations pixel by pixel, the coarse-to-fine schemes, the parameters of its tables."""
 
 import inspect
 from functools import cache
@@ -10,7 +10,6 @@ from torch import nn
 
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.commands.compose import compose
-from contextseg.contract import SegOutput
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain import record_attention
@@ -27,25 +26,13 @@ K = 5
 RELATIONS = ("ocr", "double_attention", "acf")
 VARIANTS = {
     "ocr": (OCRHead, {}),
-    "unsupervised": (OCRHead, {"region_supervision": False}),
     "many_regions": (OCRHead, {"region_supervision": False, "regions": 7}),
     "da_scheme": (OCRHead, {"relation": "double_attention"}),
     "acf_scheme": (OCRHead, {"relation": "acf"}),
     "aspp": (OCRHead, {"aspp_rates": (1, 2)}),
     "one_map": (OCRHead, {"region_source": -1}),
     "ground_truth": (OCRGroundTruthHead, {}),
-    "label_refinement": (LabelRefinementHead, {}),
-    "label_ensemble": (LabelEnsembleHead, {}),
-    "double_attention": (DoubleAttentionHead, {"regions": 6}),
-    "danet": (DANetHead, {}),
-    "danet_slim": (DANetHead, {"slim": True}),
 }
-every_variant = pytest.mark.parametrize("name", VARIANTS)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
 
 
 def variant(name, classes=K):
@@ -191,63 +178,7 @@ def test_refinement_classifies_features_and_coarse_maps_together():
     torch.testing.assert_close(head(features).logits, alone)
 
 
-# every variant: gradients, degenerate cases, precision, graphs
-
-
-ZERO = {  # by algebra: a softmax over the biased axis, or a batch norm, takes the bias out again
-    ("unsupervised", "coarse.bias"),
-    ("many_regions", "coarse.bias"),
-    ("danet", "position_attention.key.bias"),
-    ("danet_slim", "position_attention.key.bias"),
-    ("danet_slim", "position_attention.value.bias"),
-}
-
-
-@every_variant
-def test_every_parameter_learns(name):
-    head = slow.prepare(variant(name)).train()
-    output = head(*inputs(head, batch=3, dtype=torch.float64))
-    sum((y * torch.randn_like(y)).sum() for y in (output.logits, *output.extras.values())).backward()
-    for key, parameter in head.named_parameters():
-        assert parameter.grad is not None, key
-        assert (parameter.grad.abs().max() > 1e-5) == ((name, key) not in ZERO), key
-
-
-@every_variant
-@pytest.mark.parametrize(("batch", "size", "classes"), [(1, (1, 1), K), (1, (3, 4), 1), (1, (5, 7), K), (2, (1, 1), 1)])
-def test_small_and_odd_maps(name, batch, size, classes):
-    head = variant(name, classes).eval()
-    logits = head(*inputs(head, batch, size)).logits
-    assert logits.shape == (batch, classes, *size)
-    assert torch.isfinite(logits).all()
-
-
-@every_variant
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_stays_near(name, dtype):
-    head = variant(name).eval()
-    given = inputs(head)
-    exact = head(*given).logits
-    with torch.autocast("cpu", dtype):
-        output = head(*given)
-    output.logits.float().sum().backward()
-    assert output.logits.dtype == dtype
-    assert (output.logits - exact).norm() < 0.03 * exact.norm()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("name", sorted(VARIANTS.keys() - {"unsupervised", "one_map"}))  # whose graph is that of "ocr"
-def test_compile_and_export_keep_the_numbers(name):
-    head = variant(name).eval()
-    given = inputs(head)
-    expected = head(*given)
-    for found in (
-        torch.compile(head, backend="aot_eager", fullgraph=True)(*given),
-        torch.export.export(head, given).module()(*given),
-    ):
-        assert type(found) is SegOutput
-        assert found.extras.keys() == expected.extras.keys() == head.emits
-        torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-5)
+# what there is to see, and what is refused
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
@@ -307,70 +238,16 @@ def test_regions_are_shown_as_classes_if_they_are_supervised(supervised):
     torch.testing.assert_close(inside["relations"].values[:, 2, 1], heard["attention.pixel_region"][0][0, 2 * 4 + 1])
 
 
-# the rows of the paper's tables
-
-ROWS = {
-    "figure 1": ("head=fcn loss=aux", "head=ocr", "head=ocr_ground_truth"),
-    "table 1": (
-        "head=ocr head.region_supervision=false",
-        "head=ocr",
-        "head=ocr head.relation=double_attention",
-        "head=ocr head.relation=acf",
-    ),
-    "tables 3 and 4": ("head=danet", "head=danet head.slim=true", "head=double_attention", "head=ocr"),
-    "table 5": ("head=ocr", "head=ocr_aspp", "head=ocr neck=concat"),
-    "table 6": (
-        "head=fcn ++head.source=-2",
-        "head=fcn",
-        "head=label_ensemble",
-        "head=label_refinement",
-        "head=ocr",
-    ),
-    "table 7": (*(f"head=double_attention head.regions={k}" for k in (8, 16, 32, 64, 128)), "head=ocr"),
-}
-
-
-@cache
-def configured(row):
-    return compose([*row.split(), "width=16"])
-
-
-def run(row, donor=None):
-    """The segmenter of a row, its logits and its loss on one batch; parameters come from a donor, by name."""
-    cfg = configured(row)
-    torch.manual_seed(0)
-    module = build.module(cfg, build.datamodule(cfg))
-    network = module.segmenter.eval()
-    if donor is not None:
-        own, known = network.state_dict(), donor.state_dict()
-        network.load_state_dict(own | {n: t for n, t in known.items() if n in own and own[n].shape == t.shape})
-    image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.manual_seed(1))
-    mask = torch.randint(0, 12, (2, 64, 64), dtype=torch.uint8, generator=torch.manual_seed(2))
-    with torch.no_grad():
-        output = network(image, mask)
-        total, _ = module.loss(output, mask)
-    return network, output.logits, total
-
-
-@pytest.mark.parametrize("table", ROWS)
-def test_rows_of_a_table_are_different_computations(table):
-    donor, _, _ = run(ROWS[table][-1])
-    results = [run(row, donor)[1:] for row in ROWS[table]]
-    for a, (logits, loss) in enumerate(results):
-        for other, other_loss in results[:a]:
-            assert logits.shape != other.shape or not torch.allclose(logits, other) or loss != other_loss
-
-
 def test_without_supervision_the_auxiliary_loss_goes_to_stage_3():
     """Table 1: it no longer reaches the coarse classifier, which learns from the main loss alone."""
-    for row, reached in (("head=ocr", True), ("head=ocr head.region_supervision=false", False)):
-        network, _, _ = run(row)
-        image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-        output = network.train()(image)
+    for supervised in (True, False):
+        cfg = compose(["head=ocr", f"head.region_supervision={supervised}", "width=16"])
+        network, _ = build.network(cfg, build.datamodule(cfg).classes)
+        output = network.train()(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
         coarse = network.head.coarse.weight
         (by_aux,) = torch.autograd.grad(output.extras["aux_logits"].sum(), coarse, retain_graph=True, allow_unused=True)
         (by_main,) = torch.autograd.grad(output.logits.square().sum(), coarse)
-        assert (by_aux is not None) == reached == (network.aux_head is None) == bool(network.head.emits)
+        assert (by_aux is not None) == supervised == (network.aux_head is None) == bool(network.head.emits)
         assert by_main.any()
 
 

@@ -13,11 +13,6 @@ K = 5
 OFFICIAL = ("head=ccnet_official", "backbone=resnet50s")
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(
     ("backbone", "loss", "counts"),
     [

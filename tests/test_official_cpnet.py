@@ -16,11 +16,6 @@ K, VOID, GRAPH = 5, 255, "contextprior_resnet50"
 BLOCKS = (3, 4, 6, 3)
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(
     ("depth", "crop", "classes", "whole", "without_aux"),
     [

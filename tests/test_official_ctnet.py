@@ -21,11 +21,6 @@ BLOCKS = (3, 4, 6, 3)
 DILATED = ("neck=none", "backbone.output_stride=8")
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(
     ("depth", "form", "counts"),
     [

@@ -9,11 +9,6 @@ K = 5
 OPENSEG_HRNET = ("head=ocr_hrnet_official", "head.coarse_kernel=3", "head.bias=true")
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(
     ("overrides", "counts"),
     [

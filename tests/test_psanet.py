@@ -10,11 +10,6 @@ from contextseg.layers.resize import resize
 N = 5  # grid
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def branch(distribute):
     return PointwiseAttention(6, 4, N, distribute=distribute).double().eval()
 
