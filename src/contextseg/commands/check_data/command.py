@@ -88,7 +88,7 @@ def check_data(cfg: CheckDataOptions) -> Report:
             faults.append(Fault("error", "split", f"{split}: {error}", []))
     for split, source in sources.items():
         for missing, level in (("mask", "error"), ("image", "warning")):
-            files = source.lonely.get(missing, ())
+            files = source.unpaired.get(missing, ())
             faults += [
                 Fault(level, f"no {missing}", f"{file} of {split} has no {missing}", [str(file)]) for file in files
             ]
