@@ -168,7 +168,7 @@ def test_patterns_pair_images_and_masks(tmp_path):
     assert data.source("val").read(1)[1].max() == 1
 
 
-def test_lonely_files(tree, caplog):
+def test_unpaired_files(tree, caplog):
     (tree / "masks/train/train2.png").unlink()
     with pytest.raises(ConfigError, match=r"1 of 4 images of the train split have no mask .*train/train2\.jpg"):
         folder(tree).check()

@@ -92,7 +92,7 @@ class SegDataModule(LightningDataModule):
             self._micro_batch_size()
         for split in splits:
             source, start = self.source(split), time.monotonic()
-            self.refuse_lonely(source, split)
+            self.refuse_unpaired(source, split)
             order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
             sizes = set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -109,15 +109,15 @@ class SegDataModule(LightningDataModule):
                 if self.transform.crop_size is None and together > 1:
                     one_size(sizes)
 
-    def refuse_lonely(self, source: Source, split: str) -> None:
+    def refuse_unpaired(self, source: Source, split: str) -> None:
         """Raises `ConfigError` if images of the split have no mask; masks without an image are only told."""
-        if images := source.lonely.get("mask"):
+        if images := source.unpaired.get("mask"):
             raise ConfigError(
                 f"{len(images)} of {len(source) + len(images)} images of the {split} split have no mask of the same "
                 f"name, first {images[0]}; add the masks, move the images away, or name in data.masks what differs, "
                 "such as masks/*_mask.png"
             )
-        if masks := source.lonely.get("image"):
+        if masks := source.unpaired.get("image"):
             log.warning("%d masks of the %s split have no image, first %s", len(masks), split, masks[0])
 
     def check_command(self) -> str:

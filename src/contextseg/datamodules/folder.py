@@ -85,18 +85,18 @@ class Folder(SegDataModule):
         images, masks = self._find("images", split), self._find("masks", split)
         chosen = self._chosen(split, images)
         names = [name for name in chosen if name in masks]
-        lonely = {"mask": [images[name] for name in chosen if name not in masks]}
+        unpaired = {"mask": [images[name] for name in chosen if name not in masks]}
         if _by_split(self.masks):
-            lonely["image"] = [masks[name] for name in sorted(masks.keys() - images.keys())]
+            unpaired["image"] = [masks[name] for name in sorted(masks.keys() - images.keys())]
         source = FileSource(
             [(images[name], masks[name]) for name in names],
             len(self.classes),
             labels=self.labels,
             names=[name.replace("/", "_") for name in names],
-            lonely=lonely,
+            unpaired=unpaired,
         )
         if not names:
-            self.refuse_lonely(source, split)
+            self.refuse_unpaired(source, split)
         return source
 
     def _find(self, option: str, split: str) -> dict[str, Path]:

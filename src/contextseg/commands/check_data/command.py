@@ -59,7 +59,7 @@ def unpaired(source: Source, split: str) -> list[Fault]:
     return [
         Fault(level, f"no {missing}", f"{file} of {split} has no {missing}", [str(file)])
         for missing, level in (("mask", "error"), ("image", "warning"))
-        for file in source.lonely.get(missing, ())
+        for file in source.unpaired.get(missing, ())
     ]
 
 
