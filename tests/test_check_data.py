@@ -242,7 +242,7 @@ def test_training_is_refused_and_sent_here(tree):
 
     unknown_ids(tree)
     cfg = compose(["data=folder", f"data.root={tree}"])
-    with pytest.raises(ConfigError, match=rf"val1\.png: labels 9 .*check_data\.py data=folder data\.root={tree} lists"):
+    with pytest.raises(ConfigError, match=rf"val1\.png: labels 9 .*check_data data=folder data\.root={tree} lists"):
         build.datamodule(cfg).check()
 
 

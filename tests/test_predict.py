@@ -139,8 +139,8 @@ def test_a_photo_is_labelled_as_one_sees_it(here, monkeypatch):
     Image.fromarray(picture(40, 56)).save("turned.jpg", exif=exif)
     small = reading.read(here / "turned.jpg", 1)
     assert small.shape == (56, 40, 3)
-    monkeypatch.setattr(inputs, "LARGE", 0)
-    monkeypatch.setattr(inputs, "BAND", 13)
+    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(reading, "BAND", 13)
     assert np.array_equal(reading.read(here / "turned.jpg", 1), small), "the frugal way for large ones"
     Image.fromarray(picture()[..., 0]).save("grey.png")
     assert np.array_equal(reading.read(here / "grey.png", 1), read_image(here / "grey.png"))
@@ -300,7 +300,7 @@ def test_a_missing_library_is_told(monkeypatch):
 # mistakes
 
 
-def test_a_broken_file_is_skipped_and_told(here, checkpoint):
+def test_a_broken_file_is_skipped_and_named(here, checkpoint):
     photo(here / "photos/good.png")
     (here / "photos/bad.png").write_bytes(b"no picture")
     half = photo(here / "photos/half.jpg", 80, 80)
@@ -327,14 +327,14 @@ def test_nothing_is_left_half_written(here):
 @pytest.mark.parametrize(
     "says",
     [
-        "device=tpu: choose auto",
+        "device=tpu: give one of auto, cpu, cuda",
         "tile=500: give auto, none, or the side of the windows, a multiple of 128 pixels",
-        "tile=half: give auto",
+        "tile=half: give one of auto, none or a whole number",
         "batch_size=0: give a whole number",
         "frames=0.5: give a whole number",
-        "max_megapixels=0: give a number above 0",
-        "formats=[label]: choose from labels, overlays",
-        "video_formats=[]: choose from overlays, labels",
+        "max_megapixels=0: give a number, above 0",
+        "formats=[label]: give one of labels, overlays, probabilities, polygons, coco_rle or a list",
+        "video_formats=[]: give one of overlays, labels or a list",
     ],
 )
 def test_mistakes(here, checkpoint, says):
