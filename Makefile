@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 RUNS ?= runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint notebooks bench clean
+.PHONY: help setup train test test-all lint wheel notebooks bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test-all: setup lint  ## all tests, the slow ones too
 lint: setup  ## style and format check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+wheel: setup  ## build the package into dist/, to be installed elsewhere with pip
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
 
 notebooks: setup  ## run the notebooks, write copies with pictures to docs/notebooks; RUNS=FOLDER keeps the networks
 	RUNS=$(abspath $(RUNS)) $(BIN)/python notebooks/render.py docs/notebooks $(ARGS)

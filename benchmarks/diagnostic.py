@@ -15,7 +15,7 @@ go with. Of scales it guesses the thin classes: what a sum of context and detail
 `one_loop`, of off_cross: sight, and pixels that share a row or column, give or take the 16 px of a 3x3 convolution and
 the interpolation, with a cell that sees the cue: the most that one criss-cross step brings.
 Rows on other scenes, by settings of the factor, are a study of their own.
-A run is `unlearnt` if it ended no more than half way from blind to the best run of its study.
+A run missed the rule if it ended no more than half way from blind to the best run of its study.
 """
 
 import argparse
@@ -72,7 +72,7 @@ PAIRS = {  # rows with / without what the factor is about
     "AGLN, channel resampling and spatial gating / AGLN-",
 }
 Study = tuple[str, tuple[str, ...]]  # factor, overrides of its settings
-Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's own classes
+Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's classes
 
 
 def dilated(area: np.ndarray, reach: int) -> np.ndarray:
@@ -172,14 +172,14 @@ def spread(values: Sequence[float]) -> str:
 
 
 def row_cells(line: Line, name: str, learnt: float) -> list[str]:
-    """Row, steps, finished seeds, mIoU, IoU of the factor's own classes, mIoU of each seed, runs not above `learnt`."""
+    """Return row, steps, finished seeds, mIoU, IoU of the factor's classes, mIoU of each seed, runs up to `learnt`."""
     values = line.values("miou")
     seeds = f"{len(values)}, {line.failed} failed" if line.failed else str(len(values))
     if not values:
         return [line.label, "", seeds, line.state, "", "", ""]
     scores = [spread(values), spread(line.values(f"iou_{name}")), ", ".join(f"{value:.1f}" for value in values)]
-    unlearnt = sum(value <= learnt for value in values)
-    return [line.label, f"{line.group.steps:,}", seeds, *scores, f"{unlearnt} of {len(values)}"]
+    missed = sum(value <= learnt for value in values)
+    return [line.label, f"{line.group.steps:,}", seeds, *scores, f"{missed} of {len(values)}"]
 
 
 def pair_cells(better: Line, worse: Line) -> list[str]:
@@ -196,7 +196,7 @@ def pair_cells(better: Line, worse: Line) -> list[str]:
 def tables(name: str, lines: Sequence[Line], blind: float) -> str:
     """The rows of a factor and its pairs of rows."""
     learnt = (blind + max((value for line in lines for value in line.values("miou")), default=blind)) / 2
-    header = ["row", "steps", "seeds", "mIoU", f"IoU of {name}", "mIoU of each", "unlearnt"]
+    header = ["row", "steps", "seeds", "mIoU", f"IoU of {name}", "mIoU of each", "missed the rule"]
     rows = markdown(header, [row_cells(line, name, learnt) for line in lines])
     known = {line.label: line for line in lines}
     labels = [pair.split(" / ") for pair in PAIRS[name].split("; ")]
@@ -279,7 +279,7 @@ def main() -> None:
     for study, score in scores.items():
         found_levels = (score.get(level) for level in STYLES)
         cells.append([title(study), *(f"{level[0]:.1f} ({level[1]:.1f})" if level else "" for level in found_levels)])
-    print(f"mIoU (IoU of the factor's own classes) by theory:\n\n{markdown(['factor', *STYLES], cells)}")
+    print(f"mIoU (IoU of the factor's classes) by theory:\n\n{markdown(['factor', *STYLES], cells)}")
     for study, lines in found.items():
         print(f"### {title(study)}\n\n{tables(study[0], lines, scores[study]['blind'][0])}")
     sheets({name: datamodule((name, ())) for name in PAIRS}, given.pictures)

@@ -52,6 +52,11 @@ class Plain:
         self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         self.training = training
 
+    def turn(self, name, *sizes):
+        """Bring the input channels of a weight, blocks of these sizes, into the reverse order: the released one."""
+        blocks = self.tensors[name].split(sizes, dim=1)
+        self.tensors[name] = torch.cat(blocks[::-1], dim=1)
+
     def conv(self, name, x, **settings):
         weight = self.tensors[f"{name}.weight"]
         dilation = settings.get("dilation", 1)

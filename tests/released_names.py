@@ -6,6 +6,7 @@ from released import released
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from contextseg.block_order import reordered
 from contextseg.commands.convert.graph import graphs
 from contextseg.segmenter import Segmenter
 
@@ -44,8 +45,9 @@ class Named:
         self.graph, self.state, self.training = graphs()[graph], module.state_dict(), training
 
     def __getitem__(self, name: str) -> Tensor:
-        """The tensor of a released name."""
-        value = self.state[self.graph.ours(name)]
+        """The tensor of a released name, as the released file would have it."""
+        ours = self.graph.ours(name)
+        value = reordered(ours, self.state[ours], self.graph.reversed)  # of equal blocks: there as back
         return value.T if self.graph.is_transposed(name) else value
 
     def conv(self, x: Tensor, name: str, **settings: int | tuple[int, int]) -> Tensor:

@@ -53,7 +53,9 @@ def test_a_clean_tree_passes(tree):
     assert train["shown_in"] == {"background": 4, "ball": 4, "box": 4, "void": 0}
     page = (tree / "report/report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    assert "may be trained on" in (tree / "report/report.txt").read_text()
+    assert "<th>train images<th>val % of pixels<th>val images" in page
+    assert 'name="viewport"' in page
+    assert "folder: fit for training; 0 errors, 0 warnings" in (tree / "report/report.txt").read_text()
 
 
 def break_jpeg(root):
@@ -177,7 +179,7 @@ def test_a_picture_in_two_splits_names_both_files(tree):
     assert fault.files == [f"{tree}/images/train/train1.jpg", f"{tree}/images/val/val1.jpg"]
 
 
-def test_deep_colours_are_told(tree):
+def test_deep_colours_are_reported(tree):
     """16 bits per channel in three channels, which PIL cannot write."""
     cv2 = pytest.importorskip("cv2")
     (tree / "images/val/val1.jpg").unlink()
@@ -219,13 +221,14 @@ def test_exit_codes(tree, monkeypatch):
     grey_image(tree)
     code, said = call("check_data", *given)
     assert code == 0, said
-    assert "folder: may be trained on; 0 errors, 1 warnings" in said
+    assert "folder: fit for training; 0 errors, 1 warning\n" in said
     (folder,) = (tree / "runs/check_data/folder").iterdir()
     assert (folder / "report.html").is_file()
     unknown_ids(tree)
     code, said = call("check_data", *given, "output=out", "splits=[val]")
     assert code == 1
     assert "masks/val/val1.png: labels 9 (198 pixels)" in " ".join(said.split())
+    assert "folder: not fit for training; 1 error, " in said
     assert "Traceback" not in said
     assert (tree / "out/report.json").is_file()
     for wrong in ("splits=[nope]", "workers=-1", "data.labels=rgb"):
@@ -239,7 +242,7 @@ def test_training_is_refused_and_sent_here(tree):
 
     unknown_ids(tree)
     cfg = compose(["data=folder", f"data.root={tree}"])
-    with pytest.raises(ConfigError, match=rf"val1\.png: labels 9 .*check_data\.py data=folder data\.root={tree} lists"):
+    with pytest.raises(ConfigError, match=rf"val1\.png: labels 9 .*check_data data=folder data\.root={tree} lists"):
         build.datamodule(cfg).check()
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from contextseg.commands.compose import compose
 from contextseg.runs import folder as run_folder
+from contextseg.runs import opening
 
 SHORT = (*SMALL, "trainer.max_steps=2", "trainer.save_every_steps=2")
 
@@ -362,7 +363,7 @@ def test_runs_of_one_second_have_folders_of_their_own(here):
 def test_a_process_started_by_torchrun_is_told_how(here, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(ValueError, match="start one process without torchrun"):
-        run_folder.open_folder(here)
+        opening.open_folder(here)
 
 
 def test_the_configuration_is_stored_resolved(trained):

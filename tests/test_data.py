@@ -174,7 +174,7 @@ def test_camvid_missing_or_empty(tmp_path):
         (tmp_path / "here/train").mkdir(parents=True, exist_ok=True)
 
 
-def test_camvid_lonely_files(copy):
+def test_camvid_unpaired_files(copy):
     (copy / "trainannot/f1.png").unlink()
     with pytest.raises(ConfigError, match=r"1 files have no mask .*train/f1\.jpg"):
         CamVid(root=str(copy)).check()

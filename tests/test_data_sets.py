@@ -138,7 +138,7 @@ def test_files_without_a_partner_are_named(tmp_path, name, variant, options):
     victim.unlink()
     data = opened(name, root, **options)
     source = data.source("val")
-    assert len(source) == len(source.lonely["mask"]) == 1
+    assert len(source) == len(source.unpaired["mask"]) == 1
     with pytest.raises(ConfigError, match=r"1 files have no mask of the same name, first "):
         data.check(("val",))
 
@@ -286,7 +286,7 @@ def test_cityscapes_training_sets(tmp_path):
     coarse = Cityscapes(root=root, train_set="coarse").source("train")
     assert not any("troisdorf" in str(path) for path in images(coarse))
     assert all(path.name.endswith("_gtCoarse_labelIds.png") for path in masks(coarse))
-    assert coarse.lonely == {"mask": [], "image": []}
+    assert coarse.unpaired == {"mask": [], "image": []}
     assert len(Cityscapes(root=root, train_set="coarse").source("val")) == 2
 
 

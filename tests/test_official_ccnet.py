@@ -47,6 +47,7 @@ def written_out(plain, stage3, stage4, loops=2):
     for _ in range(loops):
         x = attention(plain, x)
     x = plain.block("head.refine", x, 0.01)
+    plain.turn("head.fuse.0.weight", x.shape[1], stage4.shape[1])
     x = plain.block("head.fuse", torch.cat([stage4, x], dim=1), 0.01)
     return plain.conv("head.classifier", x), aux
 

@@ -141,7 +141,7 @@ def test_convolutions_start_small():
 
 @pytest.mark.parametrize("settings", [{"modules": "ccm"}, {"modules": "scm"}, {"wiring": "parallel"}])
 def test_the_released_options_go_with_the_variants(settings):
-    options = ("conv_bias", "class_norm", "attention_scale", "residual", "context_first")
+    options = ("conv_bias", "class_norm", "attention_scale", "residual")
     head = CTNetHead([6], K, channels=16, channel_bias=False, **dict.fromkeys(options, True), **settings).train()
     output = head([torch.randn(3, 6, 4, 5)])
     (output.logits.square().sum() + (output.extras["class_probability"] * torch.randn(3, K)).sum()).backward()

@@ -66,6 +66,7 @@ def ocr(plain, coarse, features):
     """Coarse maps and features of one size -> logits."""
     x = plain.block("head.reduce", features)
     vectors = gather(coarse.flatten(2).softmax(-1), x)
+    plain.turn("head.fuse.0.weight", x.shape[1], x.shape[1])
     z = plain.block("head.fuse", torch.cat([distribute(plain, x, vectors), x], dim=1))
     return plain.conv("head.classifier", z)
 
@@ -167,6 +168,7 @@ def test_the_ground_truth_networks(ideal):
     else:
         regions = F.normalize(onehot.mT, p=1, dim=-1)
     y = distribute(plain, x, gather(regions, x), None if ideal == "gather" else onehot)
+    plain.turn("head.fuse.0.weight", x.shape[1], x.shape[1])
     z = plain.block("head.fuse", torch.cat([y, x], dim=1))
     close(network.head([stage3, stage4], mask).logits, plain.conv("head.classifier", z))
     assert (network.aux_head is None) is (ideal == "distribute")

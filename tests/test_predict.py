@@ -13,7 +13,7 @@ from PIL import Image
 
 import contextseg
 from contextseg.classes import class_set
-from contextseg.commands.predict import inputs, regions
+from contextseg.commands.predict import reading, regions
 from contextseg.commands.predict.inputs import find, output_names
 from contextseg.data.source import read_image
 from contextseg.errors import ConfigError
@@ -137,23 +137,23 @@ def test_a_photo_is_labelled_as_one_sees_it(here, monkeypatch):
     exif = Image.Exif()
     exif[274] = 6  # the camera was held upright
     Image.fromarray(picture(40, 56)).save("turned.jpg", exif=exif)
-    small = inputs.read(here / "turned.jpg", 1)
+    small = reading.read(here / "turned.jpg", 1)
     assert small.shape == (56, 40, 3)
-    monkeypatch.setattr(inputs, "LARGE", 0)
-    monkeypatch.setattr(inputs, "BAND", 13)
-    assert np.array_equal(inputs.read(here / "turned.jpg", 1), small), "the frugal way for large ones"
+    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(reading, "BAND", 13)
+    assert np.array_equal(reading.read(here / "turned.jpg", 1), small), "the frugal way for large ones"
     Image.fromarray(picture()[..., 0]).save("grey.png")
-    assert np.array_equal(inputs.read(here / "grey.png", 1), read_image(here / "grey.png"))
+    assert np.array_equal(reading.read(here / "grey.png", 1), read_image(here / "grey.png"))
 
 
 def test_a_picture_that_is_too_large_is_not_decoded(here):
     Image.new("1", (4000, 2000)).save("large.png")
     with pytest.raises(ConfigError, match="8 megapixels, more than max_megapixels=5: raise that"):
-        inputs.read(here / "large.png", 5)
+        reading.read(here / "large.png", 5)
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = 1000
     try:
-        assert inputs.read(here / "large.png", 9).shape == (2000, 4000, 3), "our limit stands in place of PIL's"
+        assert reading.read(here / "large.png", 9).shape == (2000, 4000, 3), "our limit stands in place of PIL's"
         assert Image.MAX_IMAGE_PIXELS == 1000
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -300,7 +300,7 @@ def test_a_missing_library_is_told(monkeypatch):
 # mistakes
 
 
-def test_a_broken_file_is_skipped_and_told(here, checkpoint):
+def test_a_broken_file_is_skipped_and_named(here, checkpoint):
     photo(here / "photos/good.png")
     (here / "photos/bad.png").write_bytes(b"no picture")
     half = photo(here / "photos/half.jpg", 80, 80)
@@ -327,14 +327,14 @@ def test_nothing_is_left_half_written(here):
 @pytest.mark.parametrize(
     "says",
     [
-        "device=tpu: choose auto",
+        "device=tpu: give one of auto, cpu, cuda",
         "tile=500: give auto, none, or the side of the windows, a multiple of 128 pixels",
-        "tile=half: give auto",
+        "tile=half: give one of auto, none or a whole number",
         "batch_size=0: give a whole number",
         "frames=0.5: give a whole number",
-        "max_megapixels=0: give a number above 0",
-        "formats=[label]: choose from labels, overlays",
-        "video_formats=[]: choose from overlays, labels",
+        "max_megapixels=0: give a number, above 0",
+        "formats=[label]: give one of labels, overlays, probabilities, polygons, coco_rle or a list",
+        "video_formats=[]: give one of overlays, labels or a list",
     ],
 )
 def test_mistakes(here, checkpoint, says):

@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_archives import BUILDERS, CONTEXT, build, label_map, mask, picture, stuff, tarred, zip_bytes, zipped
-from omegaconf import OmegaConf
 from PIL import Image
 
-from contextseg.commands.prepare import archive, command, tree
+from contextseg.commands import archives
+from contextseg.commands.prepare import command, fill, tree
+from contextseg.commands.prepare.options import PrepareOptions
 from contextseg.commands.prepare.sets.camvid import split_of
 from contextseg.datamodules.ade20k import ADE20K
 from contextseg.datamodules.camvid import CamVid
@@ -26,7 +27,9 @@ from contextseg.datamodules.coco_stuff import COCOStuff
 from contextseg.datamodules.lip import LIP
 from contextseg.datamodules.pascal_context import PascalContext
 from contextseg.datamodules.voc2012 import VOC2012
+from contextseg.door import parse
 from contextseg.errors import ConfigError
+from contextseg.files import PART
 
 COMMAND = Path(__file__).parents[1] / "src/prepare.py"
 CHOICES = {"pascal_context_json": "pascal_context", "coco_stuff_164k": "coco_stuff", "camvid_official": "camvid"}
@@ -71,8 +74,8 @@ LABELS = {  # train ids of the first training image, 255 for void
 def prepare(name, source, root, **options):
     """Run the command's work in this process."""
     given = {"source": [str(path) for path in (source if isinstance(source, list) else [source])], "root": str(root)}
-    settings = {"dry_run": False, "overwrite": False, "workers": 0, "choices": {"data": CHOICES.get(name, name)}}
-    return command.prepare(OmegaConf.create({**settings, **given, **options}))
+    settings = {"workers": 0, "choices": {"data": CHOICES.get(name, name)}}
+    return command.prepare(parse(PrepareOptions, {**settings, **given, **options}))
 
 
 def files(root):
@@ -167,7 +170,7 @@ def test_matlab_masks(tmp_path):
 
 
 def test_processes_convert_to_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "FEW", 0)
+    monkeypatch.setattr(fill, "FEW", 0)
     folder = build("voc2012", tmp_path / "in")
     assert files(prepare("voc2012", folder, tmp_path / "a", workers=2)) == files(
         prepare("voc2012", folder, tmp_path / "b")
@@ -188,7 +191,7 @@ def test_the_split_of_camvid():
         split_of("cat")
 
 
-# what is recorded and told
+# what is recorded and reported
 
 
 def test_the_record(ade, tmp_path):
@@ -196,12 +199,12 @@ def test_the_record(ade, tmp_path):
     kept = record(root)["archives"]["ADEChallengeData2016.zip"]
     path = ade / "ADEChallengeData2016.zip"
     assert kept["size"] == path.stat().st_size
-    assert kept["sha256"] == archive.sha256(path)
+    assert kept["sha256"] == archives.sha256(path)
     assert kept["done"] is True
     assert kept["files"] == 14
 
 
-def test_counts_that_differ_are_told(ade, tmp_path, caplog):
+def test_counts_that_differ_are_reported(ade, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         prepare("ade20k", ade, tmp_path / "out")
     assert "train has 4 images; published: 20210" in caplog.text
@@ -226,7 +229,15 @@ def test_a_dry_run_writes_nothing(ade, tmp_path, capsys):
 
 
 class PowerCut(RuntimeError):
-    pass
+    """Stands for anything that ends a process."""
+
+
+def test_what_a_killed_run_left_goes(ade, tmp_path):
+    root = tmp_path / "out"
+    root.mkdir()
+    (root / f"{PART}1234_ADE_train_00000001.jpg").write_bytes(b"half")
+    whole = files(prepare("ade20k", ade, tmp_path / "whole"))
+    assert files(prepare("ade20k", ade, root)) == whole
 
 
 @pytest.mark.parametrize("write", [1, 3, 8, 15])
@@ -237,7 +248,7 @@ def test_a_crash_at_any_write_leaves_whole_files_and_the_next_run_goes_on(write,
 
     def cut(path, data):
         nonlocal count
-        count += path.name == ".prepare.part"
+        count += path.name.startswith(PART) and not path.name.endswith(tree.RECORD)
         if count == write:
             write_bytes(path, data[: len(data) // 2])
             raise PowerCut
@@ -265,7 +276,7 @@ def test_a_killed_process_leaves_whole_files_and_the_next_run_goes_on(tmp_path):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    left = {name: data for name, data in files(root).items() if name != ".prepare.part"}
+    left = {name: data for name, data in files(root).items() if not name.startswith(PART)}
     assert 0 < len(left) < 3000
     assert all(members[f"CamVid/{name}"] == data for name, data in left.items())
     prepare("camvid", source, root)
@@ -298,7 +309,7 @@ def test_a_root_belongs_to_one_data_set_and_one_process(ade, tmp_path):
     root = prepare("ade20k", ade, tmp_path / "out")
     refused("holds ade20k", "camvid", build("camvid", tmp_path / "camvid"), root)
     with tree.Tree(root):
-        refused("another prepare.py", "ade20k", ade, root)
+        refused("another prepare writes there", "ade20k", ade, root)
 
 
 # what is refused
@@ -337,10 +348,10 @@ def test_a_traversal_in_an_inner_zip(tmp_path):
 
 
 def test_bombs(ade, tmp_path, monkeypatch):
-    monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(fill.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     refused("GiB to write, 0.0 GiB free", "ade20k", ade, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(archive, "LARGEST", 500)
+    monkeypatch.setattr(archives, "LARGEST", 500)
     refused("claims to unpack to", "ade20k", ade / "release_test.zip", tmp_path / "out")
 
 
@@ -386,7 +397,7 @@ def test_damaged_tars_are_named(name, tmp_path):
     refused(rf"{name}.*download it again", "voc2012", folder, tmp_path / "out")  # SBD too, which may be left out
 
 
-def test_strangers_in_the_folder_are_told_and_left_out(ade, tmp_path, caplog):
+def test_strangers_in_the_folder_are_named_and_omitted(ade, tmp_path, caplog):
     (ade / "holiday.zip").write_text("no zip")
     zipped(ade / "gtFine.zip", {"gtFine/train/berlin/berlin_000000_000019_gtFine_labelIds.png": b""})
     zipped(ade / "full.zip", {"ADE20K_2021_17_01/index.pkl": b""})
@@ -466,7 +477,7 @@ def test_options_that_cannot_be_meant(option, ade, tmp_path):
 
 def test_a_source_is_needed():
     with pytest.raises(ConfigError, match="give the folder with the downloaded archives"):
-        command.sources(None)
+        parse(PrepareOptions, {"choices": {"data": "lip"}})
 
 
 def test_other_data_sets_have_nothing_to_prepare(tmp_path):

@@ -41,7 +41,7 @@ def run(tmp_path):
             "data": {"_target_": data, "batch_size": 8},
             "loss": {"term": choices["loss"]},
             "head": {"_target_": named["head"]} | {k: v for k, v in named.items() if k.startswith("head.")},
-            "neck": {"_target_": "contextseg.necks.none.NoNeck"},
+            "neck": {"_target_": "NoNeck"},
             "backbone": {"_target_": backbone, "weights": "none"},
             "trainer": {"max_steps": steps},
             "choices": choices | {"eval": "ss"},

@@ -1,9 +1,11 @@
-"""Where the configuration lies: `conf/` of a checkout, or its copy in an installed package."""
+"""Where the configuration lies: in `conf/` of a checkout; in an installed package, in the copy that setup.py made."""
 
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parents[2] / "conf"
-CONF = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).resolve().parent / "conf"
+_PACKAGE = Path(__file__).resolve().parent
+_PACKAGED = _PACKAGE / "packaged_conf"
+CHECKOUT = None if _PACKAGED.is_dir() else _PACKAGE.parents[1]  # None: an installed package
+CONF = CHECKOUT / "conf" if CHECKOUT else _PACKAGED
 
 
 def options_of(group: str) -> list[str]:

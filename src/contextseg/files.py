@@ -9,15 +9,18 @@ from typing import IO
 
 from contextseg.errors import ConfigError
 
+PART = ".part_"  # what a side file's name begins with
+
 
 @contextmanager
-def side_file(path: Path) -> Iterator[Path]:
-    """Yield a file beside `path` to write into; it takes that name at the end, and is removed after an error.
+def side_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Yield a file to write into; it takes the name `path` at the end, and is removed after an error.
 
-    The folder is made. The extension stays, because it tells many writers the format.
+    It lies beside `path`, or in `folder` on the same disk; a killed process leaves it there. The folder of `path` is
+    made. The extension stays, because it tells many writers the format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f".part_{os.getpid()}_{path.name}")
+    side = (folder or path.parent) / f"{PART}{os.getpid()}_{path.name}"
     try:
         yield side
         os.replace(side, path)
@@ -25,9 +28,12 @@ def side_file(path: Path) -> Iterator[Path]:
         side.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file: it holds either the old content or the new one, whenever the process dies."""
-    with side_file(path) as side:
+def write_atomically(path: Path, content: str | bytes, folder: Path | None = None) -> None:
+    """Replace a file: it holds either the old content or the new one, whenever the process dies.
+
+    `folder`: where the side file lies, as for `side_file`.
+    """
+    with side_file(path, folder) as side:
         side.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

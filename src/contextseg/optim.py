@@ -1,9 +1,13 @@
 """Optimizers with named parameter groups, and learning-rate schedules per optimizer step."""
 
+from typing import Annotated
+
+from annotated_types import Ge, Lt
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _NormBase
 
 from contextseg.errors import ConfigError
+from contextseg.typed import Natural, NonNegative, Positive, Share
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -11,9 +15,9 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 def parameter_groups(
     model: nn.Module,
     *,
-    lr: float,
-    weight_decay: float,
-    head_lr_mult: float = 1.0,
+    lr: Positive,
+    weight_decay: NonNegative,
+    head_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> list[dict]:
     """Up to four groups: backbone and head (all that is not backbone), each with and without weight decay.
@@ -21,8 +25,7 @@ def parameter_groups(
     `head_lr_mult` multiplies the learning rate of the head groups (released code of several papers uses 10).
     `decay_norm_and_bias=False` takes biases and the parameters of norm layers out of the decay.
     """
-    for name, value in {"lr": lr, "head_lr_mult": head_lr_mult}.items():
-        _require(f"optim.{name}", value, value > 0, "a positive number")
+    _require("optim.head_lr_mult", head_lr_mult, head_lr_mult > 0, "a positive number")
     _require("optim.weight_decay", weight_decay, weight_decay >= 0, "0 or more")
     spared = set()
     if not decay_norm_and_bias:
@@ -52,10 +55,10 @@ def parameter_groups(
 def sgd(
     model: nn.Module,
     *,
-    lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 1e-4,
-    head_lr_mult: float = 1.0,
+    lr: Positive = 0.01,
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
+    weight_decay: NonNegative = 1e-4,
+    head_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """SGD with momentum: the optimizer of all five papers."""
@@ -73,9 +76,9 @@ def sgd(
 def adamw(
     model: nn.Module,
     *,
-    lr: float = 3e-3,
-    weight_decay: float = 1e-3,
-    head_lr_mult: float = 1.0,
+    lr: Positive = 3e-3,
+    weight_decay: NonNegative = 1e-3,
+    head_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """AdamW: the optimizer of the embedded recipe."""
@@ -89,7 +92,7 @@ def adamw(
     return optim.AdamW(groups, lr=lr)
 
 
-def poly(optimizer: optim.Optimizer, max_steps: int, *, power: float = 0.9, warmup_steps: int = 0):
+def poly(optimizer: optim.Optimizer, max_steps: int, *, power: NonNegative = 0.9, warmup_steps: Natural = 0):
     """lr * (1 - step / max_steps) ** power, the schedule of all five papers; optionally a linear warm-up before it."""
     _require("schedule.power", power, power >= 0, "0 or more")
     _require("schedule.warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more")
@@ -101,9 +104,8 @@ def poly(optimizer: optim.Optimizer, max_steps: int, *, power: float = 0.9, warm
     return optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def onecycle(optimizer: optim.Optimizer, max_steps: int, *, warmup: float = 0.15):
+def onecycle(optimizer: optim.Optimizer, max_steps: int, *, warmup: Share = 0.15):
     """Rise to the full rate over the share `warmup` of the steps, then fall by a cosine; the momentum runs opposite."""
-    _require("schedule.warmup", warmup, 0 <= warmup <= 1, "a share of the steps, 0 to 1")
     rates = [group["lr"] for group in optimizer.param_groups]
     if warmup * (max_steps + 1) == 1:  # a rise of no step at all, by whose length torch would divide
         warmup = 0.0

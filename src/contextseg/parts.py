@@ -27,6 +27,7 @@ from typing import Any
 import annotated_types
 
 from contextseg import typed
+from contextseg.block_order import RETIRED
 from contextseg.errors import ConfigError
 
 HERE = Path(__file__).parent
@@ -57,10 +58,17 @@ def short(target: str) -> str:
 
 
 def upgrade_config(config: Any) -> Any:
-    """Bring a saved configuration, or a node of it, to present names: parts without their modules."""
+    """Bring a saved configuration, or a node of it, to present names: parts without their modules.
+
+    Settings that only ordered weights are gone (`block_order`).
+    """
     if isinstance(config, Mapping):
         known = {key: upgrade_config(value) for key, value in config.items()}
-        return known | ({"_target_": short(known["_target_"])} if isinstance(known.get("_target_"), str) else {})
+        if isinstance(known.get("_target_"), str):
+            known["_target_"] = short(known["_target_"])
+            if known["_target_"] in RETIRED:
+                known.pop(RETIRED[known["_target_"]].name, None)
+        return known
     return [upgrade_config(value) for value in config] if isinstance(config, list) else config
 
 

@@ -3,7 +3,8 @@
     {"format": 2, "backbone": node, "neck": node, "head": node, "aux_head": node or None,
      "align_corners": bool, "classes": {...}, "versions": {...}}
 
-A node names a part and its settings (`parts`). Format 1 named the modules of the parts too; `upgrade` reads it.
+A node names a part and its settings (`parts`). Format 1 named the modules of the parts too, and had settings for the
+order of maps in a concatenation, which is fixed now (`block_order`); `upgrade` reads it.
 """
 
 import importlib
@@ -12,8 +13,11 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from contextseg import heads, parts
 from contextseg.backbones.base import Backbone
+from contextseg.block_order import Rules, reordered, retired_rules
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck
 from contextseg.errors import ConfigError
@@ -78,10 +82,11 @@ def only_class(module: str, base: type) -> type:
     return kind
 
 
-def upgrade(checkpoint: dict[str, Any], file: str) -> dict[str, Any]:
+def upgrade(checkpoint: dict[str, Any], file: str, parameters: Sequence[str] = ()) -> dict[str, Any]:
     """Bring the contents of a checkpoint to the present format.
 
-    Raises `ConfigError` for a format newer than this code.
+    `parameters`: their names in the order of the optimizer, if its state is to be used. Raises `ConfigError` for a
+    format newer than this code.
     """
     version = checkpoint["recipe"].get("format", 1)
     if not isinstance(version, int) or version > FORMAT:
@@ -90,6 +95,27 @@ def upgrade(checkpoint: dict[str, Any], file: str) -> dict[str, Any]:
             "pip install --upgrade contextseg"
         )
     if version < 2:
+        checkpoint = in_present_order(checkpoint, parameters)
         recipe = {"format": FORMAT} | parts.upgrade_config(checkpoint["recipe"])
-        checkpoint = checkpoint | {"recipe": recipe, "config": parts.upgrade_config(checkpoint.get("config", {}))}
+        checkpoint |= {"recipe": recipe, "config": parts.upgrade_config(checkpoint.get("config", {}))}
     return checkpoint
+
+
+def in_present_order(checkpoint: dict[str, Any], parameters: Sequence[str]) -> dict[str, Any]:
+    """Return a checkpoint of format 1, its weights and the optimizer's momenta in the order that networks have now."""
+    weights, nodes = checkpoint["state_dict"], filter(None, map(checkpoint["recipe"].get, ("neck", "head")))
+    rules = [rule for node in nodes for rule in retired_rules(parts.short(node["_target_"]), node, weights)]
+    ordered = checkpoint | {"state_dict": {name: reordered(name, value, rules) for name, value in weights.items()}}
+    if parameters:
+        ordered["optimizer_states"] = [
+            one | {"state": {i: momenta(kept, parameters[i], rules) for i, kept in one["state"].items()}}
+            for one in checkpoint["optimizer_states"]
+        ]
+    return ordered
+
+
+def momenta(kept: Mapping[str, Any], parameter: str, rules: Rules) -> dict[str, Any]:
+    """Return what an optimizer keeps of a parameter, in the order of its channels."""
+    return {
+        key: reordered(parameter, value, rules) if isinstance(value, Tensor) else value for key, value in kept.items()
+    }

@@ -15,6 +15,7 @@ for segmentation are bilinear).
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import timm
 import torch
@@ -48,13 +49,13 @@ class TimmBackbone(Backbone):
         self,
         model: str,
         *,
-        output_stride: int = 8,
+        output_stride: Literal[8, 16, 32] = 8,
         weights: str = "none",
-        stages: int = 4,
+        stages: Literal[2, 3, 4] = 4,
         contract_dilation: bool = True,
         ceil_pool: bool = False,
         pool_dilated: bool = True,
-        fusion: str = "nearest",
+        fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
     ):
         check_stride(output_stride)
         if fusion not in FUSIONS:

@@ -5,11 +5,15 @@ without context stays at chance there. Batch norm in evaluation mode keeps the w
 squeeze-and-excitation would pool over the whole image and spoil it.
 """
 
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from contextseg.backbones.base import Backbone, check_stride
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
+from contextseg.typed import Positive
 
 
 class ResidualBlock(nn.Module):
@@ -38,14 +42,14 @@ class Tiny(Backbone):
     def __init__(
         self,
         *,
-        output_stride: int = 8,
-        weights: str = "none",
+        output_stride: Literal[8, 16, 32] = 8,
+        weights: Literal["none"] = "none",
         contract_dilation: bool = True,
         ceil_pool: bool = False,
         pool_dilated: bool = True,
-        fusion: str = "nearest",
-        mean: float = 118.0,
-        std: float = 50.0,
+        fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
+        mean: Annotated[float, Ge(0), Le(255)] = 118.0,
+        std: Positive = 50.0,
     ):
         check_stride(output_stride)
         if weights != "none":

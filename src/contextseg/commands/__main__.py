@@ -1,7 +1,9 @@
 """`contextseg COMMAND ...`, `python -m contextseg COMMAND ...` and `python src/COMMAND.py ...` all start here."""
 
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from contextseg.commands.help import command_help, overview
 from contextseg.commands.table import COMMANDS
@@ -12,18 +14,23 @@ def main(name: str | None = None, words: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if words is None else words)
     if name is None:
         if not words or words[0] in ("-h", "--help", "help"):
-            print(overview())
-            raise SystemExit(0)
+            show(overview())
         name = words.pop(0)
     if name not in COMMANDS:
         print(f"error: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         raise SystemExit(2)
     if {"-h", "--help"} & set(words):
-        print(command_help(name))
-        raise SystemExit(0)
+        show(command_help(name))
     from contextseg.commands.entry import run_command
 
     raise SystemExit(run_command(name, words))
+
+
+def show(text: str) -> NoReturn:
+    """Print a help page and exit; a reader that stops early, as in `--help | head`, is no error."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ BLOCKS, BLOCK = 64, 2**14  # of how many bytes, that the fingerprint of a large 
 class Source:
     """A sequence of checked (image, mask, name) samples. A subclass writes `__len__` and `load`."""
 
-    lonely: ClassVar[Mapping[str, Sequence[Path]]] = {}  # files without a partner, by what is missing: mask, image
+    unpaired: Mapping[str, Sequence[Path]] = {}  # files without a partner, by what is missing: mask, image
     labelled: ClassVar[bool] = True  # else every mask is void, because nobody has the labels
 
     def __init__(self, num_classes: int):
@@ -81,7 +81,7 @@ class Source:
 class FileSource(Source):
     """Pairs of an image file and a mask file. `labels` reads a mask: path -> uint8 (H, W) of train ids, 255 void.
 
-    `names` of the samples, by default those of the image files without ending. `lonely`: files
+    `names` of the samples, by default those of the image files without ending. `unpaired`: files
     without a partner, by what is missing.
     """
 
@@ -92,10 +92,10 @@ class FileSource(Source):
         *,
         labels: Callable[[Path], np.ndarray],
         names: Sequence[str] | None = None,
-        lonely: Mapping[str, Sequence[Path]] | None = None,
+        unpaired: Mapping[str, Sequence[Path]] | None = None,
     ):
         super().__init__(num_classes)
-        self.lonely = lonely or {}
+        self.unpaired = unpaired or {}
         self.pairs = list(pairs)
         self.labels = labels
         self.names = [image.stem for image, _ in self.pairs] if names is None else list(names)

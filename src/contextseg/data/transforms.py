@@ -4,12 +4,15 @@ import math
 import os
 import random
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le, MaxLen, MinLen
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.errors import ConfigError
+from contextseg.typed import Count, Natural, Positive, Share
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
 import albumentations as A
@@ -40,29 +43,25 @@ class TrainTransform:
     def __init__(
         self,
         *,
-        resize: Sequence[int] | None = None,
-        short_side: int | Sequence[int] | None = None,
-        long_side: Sequence[int] | None = None,
-        scale: Sequence[float] | None = None,
-        scales: Sequence[float] | None = None,
-        aspect: Sequence[float] | None = None,
-        rotate: float = 0,
-        crop_size: int | Sequence[int] | None = None,
-        brightness: float = 0,
-        contrast: float = 0,
-        saturation: float = 0,
-        hue: float = 0,
-        brightness_shift: float = 0,
-        flip: float = 0.5,
-        flip_pairs: Sequence[tuple[int, int]] = (),
-        fill: Sequence[int] = (124, 116, 104),
+        resize: tuple[Count, Count] | None = None,
+        short_side: Count | Annotated[Sequence[Count], MinLen(1)] | None = None,
+        long_side: tuple[Count, Count] | None = None,
+        scale: tuple[Positive, Positive] | None = None,
+        scales: Annotated[Sequence[Positive], MinLen(2)] | None = None,
+        aspect: tuple[Positive, Positive] | None = None,
+        rotate: Annotated[float, Ge(0), Le(180)] = 0,
+        crop_size: Count | tuple[Count, Count] | None = None,
+        brightness: Share = 0,
+        contrast: Share = 0,
+        saturation: Share = 0,
+        hue: Annotated[float, Ge(0), Le(0.5)] = 0,
+        brightness_shift: Annotated[float, Ge(0), Le(255)] = 0,
+        flip: Share = 0.5,
+        flip_pairs: Sequence[tuple[Natural, Natural]] = (),
+        fill: Annotated[Sequence[Annotated[int, Ge(0), Le(255)]], MinLen(3), MaxLen(3)] = (124, 116, 104),
     ):
         outside = {"fill": tuple(fill), "fill_mask": IGNORE_INDEX}
         colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
-        for name, value in colour.items():
-            _require(name, value, 0 <= value <= (0.5 if name == "hue" else 1), "0 to 0.5 (hue), 0 to 1 (others)")
-        _require("brightness_shift", brightness_shift, 0 <= brightness_shift <= 255, "0 to 255 grey levels")
-        _require("rotate", rotate, 0 <= rotate <= 180, "0 to 180 degrees")
         _require("flip", flip, 0 <= flip <= 1, "a probability from 0 to 1")
 
         sizes = {"resize": resize, "short_side": short_side, "long_side": long_side}
@@ -73,29 +72,24 @@ class TrainTransform:
 
         steps = []
         if resize is not None:
-            _require("resize", resize, len(resize) == 2 and min(resize) > 0, "[height, width]")
             steps.append(A.Resize(*resize, p=1))
         if short_side is not None:
-            sides = [short_side] if isinstance(short_side, int) else list(short_side)
-            _require("short_side", short_side, sides and min(sides) > 0, "pixels, or a list of them")
-            steps.append(A.SmallestMaxSize(sides, p=1))
+            steps.append(A.SmallestMaxSize([short_side] if isinstance(short_side, int) else list(short_side), p=1))
         if long_side is not None:
-            _require("long_side", long_side, len(long_side) == 2 and 0 < long_side[0] <= long_side[1], "[least, most]")
+            _require("long_side", long_side, long_side[0] <= long_side[1], "[least, most]")
             steps.append(A.LongestMaxSize(list(range(long_side[0], long_side[1] + 1)), p=1))
         if scales is not None:
-            _require("scales", scales, len(scales) > 1 and min(scales) > 0, "two factors or more")
             steps.append(A.OneOf([A.RandomScale((factor - 1, factor - 1), p=1) for factor in scales], p=1))
         if scale is not None:
-            _require("scale", scale, len(scale) == 2 and 0 < scale[0] <= scale[1], "two factors, as [0.5, 2.0]")
+            _require("scale", scale, scale[0] <= scale[1], "[least, most]")
             steps.append(A.RandomScale((scale[0] - 1, scale[1] - 1), p=1))
         if aspect is not None:
-            _require("aspect", aspect, len(aspect) == 2 and 0 < aspect[0] <= aspect[1], "two factors, as [0.9, 1.1]")
+            _require("aspect", aspect, aspect[0] <= aspect[1], "[least, most]")
             steps.append(RandomAspect(aspect))
         if rotate:
             steps.append(A.Rotate((-rotate, rotate), p=1, **outside))
         if crop_size is not None:
             size = [crop_size] * 2 if isinstance(crop_size, int) else list(crop_size)
-            _require("crop_size", crop_size, len(size) == 2 and min(size) > 0, "a side, or [height, width]")
             steps.append(A.RandomCrop(*size, pad_if_needed=True, pad_position="random", **outside))
         if any(colour.values()):
             steps.append(A.ColorJitter(**{name: _around(value, name) for name, value in colour.items()}, p=1))

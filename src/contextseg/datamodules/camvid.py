@@ -1,6 +1,6 @@
 """CamVid, 11 classes: 367 train, 101 val, 233 test images, in SegNet's copy (480x360) or as published (960x720)."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -9,6 +9,7 @@ from contextseg.data.source import FileSource
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS
 from contextseg.datamodules.published import Published, choose
+from contextseg.typed import Count, Natural
 
 VOID = 11  # as SegNet's copy stores it
 COLOURS = {  # of the official masks, by class: 31 labels become 11
@@ -46,9 +47,9 @@ class CamVid(Published):
         self,
         *,
         root: str,
-        layout: str = "segnet",
-        batch_size: int = 8,
-        num_workers: int = 0,
+        layout: Literal["segnet", "official"] = "segnet",
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         super().__init__(root=root, batch_size=batch_size, num_workers=num_workers, transform=transform)

@@ -1,6 +1,6 @@
 """Cityscapes, 19 classes, 2048x1024: 2,975 train (19,998 more with coarse masks), 500 val, 1,525 test images."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -8,6 +8,7 @@ from contextseg.data.labels import Indices
 from contextseg.data.source import FileSource
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.published import Published, choose
+from contextseg.typed import Count, Natural
 
 IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # train id -> label as stored
 RELABEL = dict.fromkeys(range(256), IGNORE_INDEX) | {label: train_id for train_id, label in enumerate(IDS)}
@@ -58,9 +59,9 @@ class Cityscapes(Published):
         self,
         *,
         root: str,
-        train_set: str = "train",
-        batch_size: int = 8,
-        num_workers: int = 0,
+        train_set: Literal["train", "trainval", "coarse", "train+coarse", "trainval+coarse"] = "train",
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         super().__init__(root=root, batch_size=batch_size, num_workers=num_workers, transform=transform)

@@ -1,11 +1,14 @@
 """COCO-Stuff, 80 things and 91 sorts of stuff: 10k (9,000 train, 1,000 val) and 164k (118,287 train, 5,000 val)."""
 
+from typing import Literal
+
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data.labels import BySuffix, Indices, Matlab
 from contextseg.data.source import FileSource
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.published import Published, choose
+from contextseg.typed import Count, Natural
 
 UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}  # labels of COCO without a mask
 IDS = tuple(label for label in range(1, 183) if label not in UNUSED)  # train id -> label, 0 is void
@@ -41,9 +44,9 @@ class COCOStuff(Published):
         self,
         *,
         root: str,
-        version: str = "10k",
-        batch_size: int = 8,
-        num_workers: int = 0,
+        version: Literal["10k", "164k"] = "10k",
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         super().__init__(root=root, batch_size=batch_size, num_workers=num_workers, transform=transform)

@@ -7,9 +7,10 @@ by a mug or a pillow. The cues stand in a strip of foliage along one border, mos
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Lt
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -39,6 +40,7 @@ from contextseg.data.scenes import SEEDS, Scenes
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.errors import ConfigError
+from contextseg.typed import Count, Natural, NonNegative
 
 CLASSES = class_set("context_scenes")
 # What is painted beside the textures. The bits turn parts into classes.
@@ -158,21 +160,21 @@ class ContextScenes(SegDataModule):
     def __init__(
         self,
         *,
-        train_size: int = 2000,
-        val_size: int = 300,
-        test_size: int = 500,
-        size: int = 128,
-        cue_radius: Sequence[int] = (8, 10),
-        strip: Sequence[int] = (24, 30),
-        noise: float = 7.0,
-        furniture_share: float = 0.27,
-        flip: Sequence[bool] = (False, False),
-        batch_size: int = 8,
-        num_workers: int = 0,
+        train_size: Count = 2000,
+        val_size: Count = 300,
+        test_size: Count = 500,
+        size: Count = 128,
+        cue_radius: tuple[Count, Count] = (8, 10),
+        strip: tuple[Count, Count] = (24, 30),
+        noise: NonNegative = 7.0,
+        furniture_share: Annotated[float, Gt(0), Lt(1)] = 0.27,
+        flip: tuple[bool, bool] = (False, False),
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
-        _require(1 <= cue_radius[0] <= cue_radius[1], "cue_radius", cue_radius, "[smallest, largest] in pixels")
+        _require(cue_radius[0] <= cue_radius[1], "cue_radius", cue_radius, "[smallest, largest] in pixels")
         lowest = 2 * cue_radius[1] + 2
         _require(lowest <= strip[0] <= strip[1], "strip", strip, f"[lowest, highest], {lowest} pixels at least")
         smallest = max(strip[1] + 48, 4 * cue_radius[1] + 4)

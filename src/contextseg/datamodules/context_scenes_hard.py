@@ -18,6 +18,7 @@ from contextseg.data.scenes import SEEDS, Scenes
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.errors import ConfigError
+from contextseg.typed import Count, Natural, NonNegative
 
 
 def draw_scene(
@@ -60,26 +61,22 @@ class ContextScenesHard(SegDataModule):
         *,
         factors: Mapping[str, Factor],
         factor: str | Sequence[str] | None = None,
-        train_size: int = 2000,
-        val_size: int = 300,
-        test_size: int = 500,
-        size: int = SMALLEST,
-        noise: float = 7.0,
+        train_size: Count = 2000,
+        val_size: Count = 300,
+        test_size: Count = 500,
+        size: Count = SMALLEST,
+        noise: NonNegative = 7.0,
         flip: bool = False,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         several = isinstance(factor, Sequence) and not isinstance(factor, str)
         chosen = list(factor) if several else list(factors) if factor is None else [factor]
         if not chosen or any(chosen.count(name) > 1 or name not in list(factors) for name in chosen):
             raise ConfigError(f"data.factor={factor}: choose one or several of {', '.join(factors)}, each once")
-        if not (isinstance(size, int) and SMALLEST <= size <= BANK):
+        if not SMALLEST <= size <= BANK:
             raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
-        if not (isinstance(noise, (int, float)) and noise >= 0):
-            raise ConfigError(f"data.noise={noise}: give 0 or more grey levels")
-        if not isinstance(flip, bool):
-            raise ConfigError(f"data.flip={flip}: give true or false")
         kinds = [factors[name] for name in chosen]
         classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
         self.classes = replace(classes, groups={name: ids for name, ids in classes.groups.items() if name in chosen})

@@ -17,6 +17,7 @@ from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, single_threaded
 from contextseg.errors import ConfigError, how_to_run
+from contextseg.typed import Count, Natural
 
 SPLITS = ("train", "val", "test")
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class SegDataModule(LightningDataModule):
     # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
     context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
 
-    def __init__(self, *, batch_size: int = 8, num_workers: int = 0, transform: TrainTransform | None = None):
+    def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -91,7 +92,7 @@ class SegDataModule(LightningDataModule):
             self._micro_batch_size()
         for split in splits:
             source, start = self.source(split), time.monotonic()
-            self.refuse_lonely(source, split)
+            self.refuse_unpaired(source, split)
             order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
             sizes = set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -108,15 +109,15 @@ class SegDataModule(LightningDataModule):
                 if self.transform.crop_size is None and together > 1:
                     one_size(sizes)
 
-    def refuse_lonely(self, source: Source, split: str) -> None:
+    def refuse_unpaired(self, source: Source, split: str) -> None:
         """Raises `ConfigError` if images of the split have no mask; masks without an image are only told."""
-        if images := source.lonely.get("mask"):
+        if images := source.unpaired.get("mask"):
             raise ConfigError(
                 f"{len(images)} of {len(source) + len(images)} images of the {split} split have no mask of the same "
                 f"name, first {images[0]}; add the masks, move the images away, or name in data.masks what differs, "
                 "such as masks/*_mask.png"
             )
-        if masks := source.lonely.get("image"):
+        if masks := source.unpaired.get("image"):
             log.warning("%d masks of the %s split have no image, first %s", len(masks), split, masks[0])
 
     def check_command(self) -> str:

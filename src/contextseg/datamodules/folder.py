@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import MinLen
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data.class_file import read_class_file
@@ -11,6 +14,7 @@ from contextseg.data.source import SUFFIXES, FileSource, digest
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError
+from contextseg.typed import Count, Natural, Positive
 
 
 class Folder(SegDataModule):
@@ -37,12 +41,12 @@ class Folder(SegDataModule):
         images: str | Mapping[str, str] = "images/{split}",
         masks: str | Mapping[str, str] = "masks/{split}",
         classes: str = "classes.yaml",
-        labels: str = "ids",
+        labels: Literal["ids", "colours"] = "ids",
         lists: str | Mapping[str, str] | None = None,
-        ratio: Sequence[float] | None = None,
-        split_seed: int = 0,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        ratio: Annotated[Sequence[Positive], MinLen(2)] | None = None,
+        split_seed: Natural = 0,
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         self.root = Path(root)
@@ -64,8 +68,7 @@ class Folder(SegDataModule):
             )
         if _by_split(masks) and not _by_split(images):
             raise ConfigError(f"data.masks={masks} goes by split, but data.images={images} does not; give one folder")
-        shares = ratio if isinstance(ratio, Sequence) and all(isinstance(x, int | float) for x in ratio) else ()
-        if ratio and not (len(shares) in (2, 3) and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6):
+        if ratio and not (len(ratio) in (2, 3) and min(ratio) > 0 and abs(sum(ratio) - 1) < 1e-6):
             raise ConfigError(f"data.ratio={ratio}: give the shares of train, val and perhaps test, such as [0.8,0.2]")
 
     def splits(self) -> tuple[str, ...]:
@@ -82,18 +85,18 @@ class Folder(SegDataModule):
         images, masks = self._find("images", split), self._find("masks", split)
         chosen = self._chosen(split, images)
         names = [name for name in chosen if name in masks]
-        lonely = {"mask": [images[name] for name in chosen if name not in masks]}
+        unpaired = {"mask": [images[name] for name in chosen if name not in masks]}
         if _by_split(self.masks):
-            lonely["image"] = [masks[name] for name in sorted(masks.keys() - images.keys())]
+            unpaired["image"] = [masks[name] for name in sorted(masks.keys() - images.keys())]
         source = FileSource(
             [(images[name], masks[name]) for name in names],
             len(self.classes),
             labels=self.labels,
             names=[name.replace("/", "_") for name in names],
-            lonely=lonely,
+            unpaired=unpaired,
         )
         if not names:
-            self.refuse_lonely(source, split)
+            self.refuse_unpaired(source, split)
         return source
 
     def _find(self, option: str, split: str) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """PASCAL-Context on the images of VOC 2010, 59 or 60 classes: 4,998 train and 5,105 val images."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -8,6 +8,7 @@ from contextseg.data.labels import BySuffix, Indices, Matlab
 from contextseg.data.source import FileSource
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.published import Published, choose
+from contextseg.typed import Count, Natural
 
 # Of the 459 labels in the .mat files, the 59 that are scored, in the order of the classes.
 IDS_459 = (2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158)
@@ -39,9 +40,9 @@ class PascalContext(Published):
         self,
         *,
         root: str,
-        protocol: int = 59,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        protocol: Literal[59, 60] = 59,
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         self.protocol = choose("protocol", protocol, (59, 60))

@@ -13,6 +13,7 @@ from contextseg.data.source import SUFFIXES, FileSource, Source, Unlabelled
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError, how_to_run
+from contextseg.typed import Count, Natural
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Published(SegDataModule):
     test: ClassVar[str | None] = None  # what is there if the test split is; None: there is no public one
 
     def __init__(
-        self, *, root: str, batch_size: int = 8, num_workers: int = 0, transform: TrainTransform | None = None
+        self, *, root: str, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None
     ):
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
         self.root = Path(root)
@@ -96,16 +97,16 @@ class Published(SegDataModule):
 
         Raises `ConfigError` if a listed key has no image.
         """
-        lonely = {"mask": [images[key] for key in (images if listed is None else listed) if key not in masks]}
+        unpaired = {"mask": [images[key] for key in (images if listed is None else listed) if key not in masks]}
         if listed is None:
-            lonely["image"] = [masks[key] for key in masks if key not in images]
+            unpaired["image"] = [masks[key] for key in masks if key not in images]
             listed = sorted(images)
         keys = [key for key in self.known(listed, images) if key in masks]
         self.compare(count, len(keys))
         pairs = [(images[key], masks[key]) for key in keys]
-        source = FileSource(pairs, len(self.classes), labels=labels, names=list(map(_last, keys)), lonely=lonely)
+        source = FileSource(pairs, len(self.classes), labels=labels, names=list(map(_last, keys)), unpaired=unpaired)
         if not keys:
-            self.refuse_lonely(source, count)
+            self.refuse_unpaired(source, count)
         return source
 
     def unlabelled(self, images: Mapping[str, Path], listed: Sequence[str] | None = None) -> Unlabelled:
@@ -130,9 +131,9 @@ class Published(SegDataModule):
             numbers = " or ".join(map(str, published))
             log.warning("%s of %s has %d images; the published split has %s", count, self.root, found, numbers)
 
-    def refuse_lonely(self, source: Source, split: str) -> None:
+    def refuse_unpaired(self, source: Source, split: str) -> None:
         """Raises `ConfigError` if an image has no mask or a mask no image."""
-        for missing, files in source.lonely.items():
+        for missing, files in source.unpaired.items():
             if files:
                 raise ConfigError(
                     f"{len(files)} files have no {missing} of the same name, first {files[0]}; add or remove them"

@@ -1,6 +1,6 @@
 """PASCAL VOC 2012 segmentation, 21 classes: 1,464 train (10,582 with SBD's masks), 1,449 val, 1,456 test images."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from contextseg.classes import class_set
 from contextseg.data.labels import BySuffix, Indices, Matlab
@@ -8,6 +8,7 @@ from contextseg.data.source import FileSource
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.published import Published, choose
 from contextseg.errors import ConfigError
+from contextseg.typed import Count, Natural
 
 LISTS = "ImageSets/Segmentation"
 AUGMENTED = ("SegmentationClassAug", "VOCaug/dataset/cls", "benchmark_RELEASE/dataset/cls", "../VOCaug/dataset/cls")
@@ -42,9 +43,9 @@ class VOC2012(Published):
         self,
         *,
         root: str,
-        train_set: str = "trainaug",
-        batch_size: int = 8,
-        num_workers: int = 0,
+        train_set: Literal["train", "trainval", "trainaug"] = "trainaug",
+        batch_size: Count = 8,
+        num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
         super().__init__(root=root, batch_size=batch_size, num_workers=num_workers, transform=transform)

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from contextseg.contract import Batch
 from contextseg.inference import Predictor
 from contextseg.losses.total import LossSum
+from contextseg.recipe import upgrade
 from contextseg.segmenter import Segmenter
 
 
@@ -111,3 +112,9 @@ class SegModule(L.LightningModule):
         checkpoint["recipe"] = self.recipe
         checkpoint["config"] = self.config
         checkpoint["train_images"] = self.train_images
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        # a run goes on that an older version began: Lightning has read the file as it is
+        names = {parameter: name for name, parameter in self.named_parameters()}
+        order = [names[p] for group in self.optimizer(self.segmenter).param_groups for p in group["params"]]
+        checkpoint.update(upgrade(checkpoint, "resume", order))

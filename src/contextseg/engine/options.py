@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Le, Lt, MinLen
 
 from contextseg.door import REQUIRED, group, option
 from contextseg.errors import ConfigError
@@ -110,7 +110,7 @@ class TrainOptions:
     )
     frozen_batch_norm: bool = option(False, "keep the batch statistics as they are")
     width: Count | None = option(None, "channels of the head; null: the paper's")
-    label_stride: Count = option(1, "losses compare with every n-th label")
+    label_stride: Annotated[int, Ge(1), Le(32)] = option(1, "losses compare with every n-th label")
     class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "of the cross-entropies, one per class")
     align_corners: bool = option(
         False, "true: logits and maps are resized with corner pixels upon each other, as in much released code"

@@ -15,6 +15,7 @@ The released code differs in the options after `lite`, in N = 64 and in value_co
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from contextseg.layers.context_fusion import ContextFusion
 from contextseg.layers.feature_pyramid import Fusion, Laterals
 from contextseg.layers.resize import resize
 from contextseg.layers.semantic_aggregation import SemanticAggregation
+from contextseg.typed import Count, Share
 
 
 class AGLNHead(Head):
@@ -48,7 +50,6 @@ class AGLNHead(Head):
     residual            B + gamma G for G in Eq. 6, with gamma learnt from 0; released code: true
     psi                 false: no E, O = Phi(A + alpha M + beta G), and A in place of E in Eq. 4; released code: false
     conv_bias           of the 3x3 convolutions in the CFBs; released code: false
-    coarse_first        order of the maps when they are concatenated: the released code's, which only orders the weights
     dropout             of single numbers before the classifier; released code: 0.1
     align_corners       of every resize; released code: true
     """
@@ -60,12 +61,12 @@ class AGLNHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        channels: int = 256,
-        finest_stride: int = 4,
-        lateral_kernel: int = 1,
-        num_descriptors: int = 128,
-        gathering: str = "attention",
+        strides: Sequence[Count] = (4, 8, 16, 32),
+        channels: Count = 256,
+        finest_stride: Count = 4,
+        lateral_kernel: Count = 1,
+        num_descriptors: Count = 128,
+        gathering: Literal["attention", "gap"] = "attention",
         value_conv: bool = False,
         channel_resampling: bool = True,
         spatial_gating: bool = True,
@@ -78,8 +79,7 @@ class AGLNHead(Head):
         residual: bool = False,
         psi: bool = True,
         conv_bias: bool = True,
-        coarse_first: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()
@@ -112,7 +112,7 @@ class AGLNHead(Head):
             )
             for stage in range(1, count)
         )
-        self.fusion = Fusion(channels, count, coarse_first=coarse_first, align_corners=align_corners)
+        self.fusion = Fusion(channels, count, align_corners=align_corners)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 

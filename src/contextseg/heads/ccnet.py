@@ -13,6 +13,7 @@ auxiliary head, and differs in what the options after `embedding_channels` say: 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from contextseg.contract import Head, SegOutput
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.criss_cross import CrissCrossAttention, compose
+from contextseg.typed import Count, Natural, Share
 
 # The chains of one variant: what its odd and its even loops attend to. The results of several chains are summed.
 CHAINS = {
@@ -42,7 +44,6 @@ class CCNetHead(Head):
 
     gate                a learnt factor, 0 at first, on the sum of the attention; released code: true
     refine              one more 3x3 conv -> BN -> ReLU on H'' before the concatenation; released code: true
-    context_first       concatenate (H'', X) and not (X, H''), which only orders the weights; released code: false
     leaky               slope of the ReLUs below zero; released code, InPlace-ABN: 0.01
     dropout             of whole channels, before the classifier; released code: 0.1
     """
@@ -54,26 +55,23 @@ class CCNetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        recurrence: int = 2,
-        attention: str = "criss_cross",
-        embedding_channels: int = 16,
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        recurrence: Count = 2,
+        attention: Literal["criss_cross", "hv", "hv_vh"] = "criss_cross",
+        embedding_channels: Natural = 16,
         gate: bool = False,
         refine: bool = False,
-        context_first: bool = True,
-        leaky: float = 0.0,
-        dropout: float = 0.0,
+        leaky: Share = 0.0,
+        dropout: Share = 0.0,
     ):
         super().__init__()
-        if attention not in CHAINS:
-            raise ConfigError(f"head.attention={attention}: choose {', '.join(CHAINS)}")
         if recurrence < 1 or (recurrence % 2 and attention != "criss_cross"):
             raise ConfigError(
                 f"head.recurrence={recurrence} with head.attention={attention}: give 1 or more for criss_cross, an "
                 "even number for hv and hv_vh (one horizontal and one vertical step each)"
             )
-        self.recurrence, self.chains, self.context_first = recurrence, CHAINS[attention], context_first
+        self.recurrence, self.chains = recurrence, CHAINS[attention]
         self.reduce = ConvNormAct(in_channels[-1], channels, 3, leaky=leaky)
         self.attention = CrissCrossAttention(channels, key_channels, gate=gate)
         self.refine = ConvNormAct(channels, channels, 3, leaky=leaky) if refine else nn.Identity()
@@ -88,8 +86,7 @@ class CCNetHead(Head):
         x = features[-1]
         h = self.reduce(x)  # (B, C', h, w)
         context = sum(self.loops(h, chain) for chain in self.chains)  # (B, C', h, w)
-        both = [self.refine(context), x]
-        fused = self.fuse(torch.cat(both if self.context_first else both[::-1], dim=1))  # (B, C', h, w)
+        fused = self.fuse(torch.cat([self.refine(context), x], dim=1))  # (B, C', h, w)
         extras = {} if self.embedding is None else {"embedding": self.embedding(context)}
         return SegOutput(self.classifier(self.dropout(fused)), extras)
 

@@ -10,6 +10,7 @@ PPM and ASPP are the heads `psp` and `deeplabv3`, whose numbers in Tables 1 and 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from contextseg.layers.aspp import ASPP
 from contextseg.layers.context_prior import ContextPrior
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.pyramid_pooling import PyramidPooling
+from contextseg.typed import Count, Share
 
 
 class CPNetHead(Head):
@@ -47,18 +49,18 @@ class CPNetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        crop_size: Sequence[int] = (480, 480),
-        stride: int = 8,
-        channels: int = 512,
-        aggregation: str = "am",
-        kernel_size: int = 11,
-        contexts: str = "both",
+        crop_size: tuple[Count, Count] = (480, 480),
+        stride: Count = 8,
+        channels: Count = 512,
+        aggregation: Literal["am", "ppm", "aspp"] = "am",
+        kernel_size: Count = 11,
+        contexts: Literal["both", "intra", "inter"] = "both",
         normalise: bool = True,
-        entry: int | None = 1,
+        entry: Count = 1,
         bias: bool = False,
         project: bool = False,
-        fuse: int | None = None,
-        dropout: float = 0.0,
+        fuse: Count | None = None,
+        dropout: Share = 0.0,
     ):
         super().__init__()
         self.window = tuple(crop_size)

@@ -21,6 +21,7 @@ The variants of Tables 5 and 6, which the paper names but does not describe, are
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.channel_context import BLOCKS, POOLINGS, make_block, pool
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import RegionAttention
+from contextseg.typed import Count, Positive, Share
 
 CHOICES = {
     "modules": ("both", "ccm", "scm"),
@@ -85,8 +87,6 @@ class CTNetHead(Head):
                        released code: true
     attention_scale    the scores of Eq. 6 times `key_channels`^-1/2; released code: true
     residual           a 3x3 conv -> BN -> ReLU of X_s + (what attends: X_c) in the place of X_s; released code: true
-    context_first      order of conv(X_c) and X_s when they are concatenated: the released code's, which only orders
-                       the weights
     init_std           convolutions start from a normal distribution of this width and without bias, null: as torch
                        has it; released code: 0.001
     """
@@ -100,23 +100,22 @@ class CTNetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        modules: str = "both",
-        wiring: str = "tandem",
-        channel_block: str = "mce",
-        kernel_sizes: Sequence[int] = (9, 17, 33, 65),
-        pooling: str = "avg",
-        class_activation: str = "softmax",
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        modules: Literal["both", "ccm", "scm"] = "both",
+        wiring: Literal["tandem", "parallel"] = "tandem",
+        channel_block: Literal["mce", "eca", "se", "gc", "encoding"] = "mce",
+        kernel_sizes: Sequence[Count] = (9, 17, 33, 65),
+        pooling: Literal["avg", "max", "mix"] = "avg",
+        class_activation: Literal["softmax", "sigmoid"] = "softmax",
         class_probability: bool = True,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         conv_bias: bool = False,
         channel_bias: bool = True,
         class_norm: bool = False,
         attention_scale: bool = False,
         residual: bool = False,
-        context_first: bool = False,
-        init_std: float | None = None,
+        init_std: Positive | None = None,
     ):
         super().__init__()
         for name, value in zip(CHOICES, (modules, wiring, channel_block, pooling, class_activation), strict=True):
@@ -125,7 +124,7 @@ class CTNetHead(Head):
         if wiring == "parallel" and modules != "both":
             raise ConfigError(f"head.wiring=parallel needs two modules, got head.modules={modules}; use modules=both")
         self.emits = frozenset({"class_probability"} if class_probability else ())
-        self.pooling, self.class_activation, self.context_first = pooling, class_activation, context_first
+        self.pooling, self.class_activation = pooling, class_activation
         class_layer = partial(NormedClasses, bias=conv_bias) if class_norm else nn.Linear
         self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=conv_bias)
         self.channel_block = self.ccm_classes = self.attention = self.scm_classes = self.refine = None
@@ -168,7 +167,6 @@ class CTNetHead(Head):
             asking = middle if self.scm_classes is None else x
             context = self.attention(asking, vectors.to(x.dtype))  # X_s
             parts.append(context if self.refine is None else self.refine(context + asking))
-            parts = parts[::-1] if self.context_first else parts
         fused = self.fuse(torch.cat(parts, dim=1))  # (B, C, h, w)
         extras = {"class_probability": found[0][0]} if self.emits else {}
         return SegOutput(self.classifier(self.dropout(fused)), extras)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.dual_attention import ChannelAttention, PositionAttention
+from contextseg.typed import Count, Share
 
 
 class DANetHead(Head):
@@ -28,10 +29,10 @@ class DANetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
+        channels: Count = 512,
+        key_channels: Count | None = None,
         slim: bool = False,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
     ):
         super().__init__()
         self.slim = slim

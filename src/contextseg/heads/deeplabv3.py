@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.aspp import ASPP
 from contextseg.layers.conv import ConvNormAct
+from contextseg.typed import Count, Share
 
 
 class DeepLabV3Head(Head):
@@ -26,11 +27,11 @@ class DeepLabV3Head(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 256,
-        rates: Sequence[int] = (12, 24, 36),
+        channels: Count = 256,
+        rates: Sequence[Count] = (12, 24, 36),
         image_pooling: bool = True,
         refine: bool = False,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
     ):
         super().__init__()
         self.pyramid = ASPP(in_channels[-1], channels, rates=rates, image_pooling=image_pooling)

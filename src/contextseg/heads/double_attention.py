@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.double_attention import DoubleAttention
+from contextseg.typed import Count, Share
 
 
 class DoubleAttentionHead(Head):
@@ -24,10 +25,10 @@ class DoubleAttentionHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        inner_channels: int | None = None,
-        regions: int = 64,
-        dropout: float = 0.0,
+        channels: Count = 512,
+        inner_channels: Count | None = None,
+        regions: Count = 64,
+        dropout: Share = 0.0,
     ):
         super().__init__()
         self.reduce = ConvNormAct(in_channels[-1], channels, 3)

@@ -5,11 +5,14 @@ form that the five papers use (one 3x3 conv -> BN -> ReLU -> dropout -> 1x1 clas
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.conv import ConvNormAct
+from contextseg.typed import Count, Natural, Share
 
 
 class FCNHead(Head):
@@ -29,12 +32,12 @@ class FCNHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        source: int = -1,
-        dropout: float = 0.1,
-        kernel_size: int = 3,
+        channels: Natural = 512,
+        source: Annotated[int, Ge(-4), Le(-1)] = -1,
+        dropout: Share = 0.1,
+        kernel_size: Count = 3,
         bias: bool = False,
-        leaky: float = 0.0,
+        leaky: Share = 0.0,
     ):
         super().__init__()
         self.source = source

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.feature_pyramid import Fusion, Laterals
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Share
 
 
 class FPNHead(Head):
@@ -23,7 +24,6 @@ class FPNHead(Head):
     finest_stride   maps finer than that are left out, the paper's 1/4 is the finest; the last four maps are used at
                     most, the last two at least. `tiny` has 2, 4 and 8: two are used, with finest_stride=2 all three
     lateral_kernel  of the convolution on each map but the last; the text's is 3
-    coarse_first    order of the maps when they are concatenated: the released code's, which only orders the weights
     dropout         of single numbers before the classifier; released code: 0.1
     align_corners   of every resize; released code: true
     """
@@ -35,12 +35,11 @@ class FPNHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        channels: int = 256,
-        finest_stride: int = 4,
-        lateral_kernel: int = 1,
-        coarse_first: bool = False,
-        dropout: float = 0.0,
+        strides: Sequence[Count] = (4, 8, 16, 32),
+        channels: Count = 256,
+        finest_stride: Count = 4,
+        lateral_kernel: Count = 1,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()
@@ -48,7 +47,7 @@ class FPNHead(Head):
         self.laterals = Laterals(
             in_channels, strides, channels, finest_stride=finest_stride, kernel_size=lateral_kernel
         )
-        self.fusion = Fusion(channels, len(self.laterals.convs), coarse_first=coarse_first, align_corners=align_corners)
+        self.fusion = Fusion(channels, len(self.laterals.convs), align_corners=align_corners)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
+from contextseg.typed import Count, Share
 
 
 class GCNHead(Head):
@@ -29,10 +30,10 @@ class GCNHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        kernel_size: int = 15,
+        channels: Count = 512,
+        kernel_size: Count = 15,
         refine: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
     ):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:

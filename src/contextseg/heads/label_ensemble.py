@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, NonNegative, Share
 
 
 class LabelEnsembleHead(Head):
@@ -25,9 +26,9 @@ class LabelEnsembleHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        coarse_weight: float = 0.4,
-        dropout: float = 0.1,
+        channels: Count = 512,
+        coarse_weight: NonNegative = 0.4,
+        dropout: Share = 0.1,
     ):
         super().__init__()
         self.coarse_weight = coarse_weight

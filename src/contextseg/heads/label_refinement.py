@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Share
 
 
 class LabelRefinementHead(Head):
@@ -26,8 +27,8 @@ class LabelRefinementHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        dropout: float = 0.1,
+        channels: Count = 512,
+        dropout: Share = 0.1,
     ):
         super().__init__()
         self.coarse = nn.Conv2d(in_channels[-2], num_classes, 1)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from contextseg.contract import Head, SegOutput
-from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.non_local import NonLocal
+from contextseg.typed import Count, Share
 
 
 class NonLocalHead(Head):
@@ -32,16 +32,14 @@ class NonLocalHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        recurrence: int = 1,
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        recurrence: Count = 1,
         concat: bool = True,
         gate: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
     ):
         super().__init__()
-        if recurrence < 1:
-            raise ConfigError(f"head.recurrence={recurrence}: give 1 or more")
         self.recurrence, self.concat = recurrence, concat
         self.reduce = ConvNormAct(in_channels[-1], channels, 3)
         self.attention = NonLocal(channels, key_channels, gate=gate)

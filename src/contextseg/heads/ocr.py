@@ -14,8 +14,10 @@ github.com/HRNet/HRNet-Semantic-Segmentation (`ocr_hrnet_official`); where they 
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from contextseg.contract import Head, SegOutput, Shown
@@ -32,6 +34,7 @@ from contextseg.layers.region_attention import (
     soft_regions,
 )
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Natural, Share
 
 
 class OCRHead(Head):
@@ -59,7 +62,6 @@ class OCRHead(Head):
     entry_bias          of the convolutions that make x and come before the coarse classifier; released: true
     bias                of those in phi, psi, delta, rho, g and ASPP; released: true, HRNet's own code false
     leaky               slope of all ReLUs below zero; 0.01 for weights that were trained with InPlace-ABN
-    context_first       concatenate (y, x) and not (x, y), which only orders the weights; released: true
     dropout             of whole channels, before the classifier; released: 0.05, 0.1 for ASPP-OCR
     align_corners       how coarse maps of another size are resized
     """
@@ -71,39 +73,36 @@ class OCRHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        region_source: int = -2,
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        region_source: Annotated[int, Ge(-4), Le(-1)] = -2,
         region_supervision: bool = True,
-        regions: int | None = None,
-        relation: str = "ocr",
-        aspp_rates: Sequence[int] = (),
+        regions: Count | None = None,
+        relation: Literal["ocr", "double_attention", "acf"] = "ocr",
+        aspp_rates: Sequence[Count] = (),
         aspp_beside: bool = False,
-        coarse_kernel: int = 0,
-        coarse_channels: int = 512,
-        coarse_dropout: float = 0.0,
-        transform_layers: int = 1,
+        coarse_kernel: Natural = 0,
+        coarse_channels: Natural = 512,
+        coarse_dropout: Share = 0.0,
+        transform_layers: Count = 1,
         scale: bool = False,
         entry_bias: bool = False,
         bias: bool = False,
-        leaky: float = 0.0,
-        context_first: bool = False,
-        dropout: float = 0.0,
+        leaky: Share = 0.0,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()
         if aspp_beside and not aspp_rates:
             raise ConfigError("head.aspp_beside=true without ASPP: give head.aspp_rates, such as [12,24,36]")
-        if regions is not None and not (isinstance(regions, int) and regions >= 1):
-            raise ConfigError(f"head.regions={regions}: give a whole number from 1, or null for one per class")
         if regions is not None and region_supervision:
             raise ConfigError(f"head.regions={regions} have no labels: give head.region_supervision=false")
-        regions = regions or num_classes
+        regions = num_classes if regions is None else regions
         key_channels = key_channels or channels // 2
         graph = {"bias": bias, "leaky": leaky}
         entry = {"bias": entry_bias, "leaky": leaky}
         aspp = partial(ASPP, in_channels[-1], rates=aspp_rates, branch_channels=key_channels, image_pooling=False)
-        self.aspp_beside, self.context_first, self.align_corners = aspp_beside, context_first, align_corners
+        self.aspp_beside, self.align_corners = aspp_beside, align_corners
         self.emits = frozenset({"aux_logits"} if region_supervision else ())
         self.region_source = max(region_source, -len(in_channels))
         self.coarse = pixel_classifier(
@@ -148,10 +147,7 @@ class OCRHead(Head):
         maps = resize(coarse, x.shape[-2:], self.align_corners)  # (B, M, h, w)
         vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, M)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
-        if self.aspp_beside:
-            z = self.fuse(features[-1], y)
-        else:
-            z = self.fuse(torch.cat([y, x] if self.context_first else [x, y], dim=1))
+        z = self.fuse(features[-1], y) if self.aspp_beside else self.fuse(torch.cat([x, y], dim=1))
         logits = self.classifier(self.dropout(z))
         return SegOutput(logits, {"aux_logits": coarse} if self.emits else {})
 

@@ -12,6 +12,7 @@ for phi and psi, which it computes also where nothing reads them.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.region_attention import GivenRelation, RegionAttention, gather_regions, soft_regions
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Natural, Share
 
 
 class OCRGroundTruthHead(Head):
@@ -47,19 +49,18 @@ class OCRGroundTruthHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        key_channels: int | None = None,
-        ideal: str = "both",
+        channels: Count = 512,
+        key_channels: Count | None = None,
+        ideal: Literal["both", "gather", "distribute"] = "both",
         void_region: bool = False,
-        label_mode: str = "nearest-exact",
-        coarse_kernel: int = 0,
-        coarse_channels: int = 512,
-        coarse_dropout: float = 0.0,
-        transform_layers: int = 1,
+        label_mode: Literal["nearest", "nearest-exact"] = "nearest-exact",
+        coarse_kernel: Natural = 0,
+        coarse_channels: Natural = 512,
+        coarse_dropout: Share = 0.0,
+        transform_layers: Count = 1,
         scale: bool = False,
         bias: bool = False,
-        context_first: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         align_corners: bool = False,
     ):
         super().__init__()
@@ -70,7 +71,7 @@ class OCRGroundTruthHead(Head):
         key_channels = key_channels or channels // 2
         self.num_classes, self.label_mode, self.void_region = num_classes, label_mode, void_region
         self.count = num_classes + (void_region and ideal != "distribute")  # regions
-        self.context_first, self.align_corners = context_first, align_corners
+        self.align_corners = align_corners
         self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=bias)
         self.coarse = None
         if ideal == "distribute":
@@ -109,7 +110,7 @@ class OCRGroundTruthHead(Head):
             regions = soft_regions(resize(extras["aux_logits"], x.shape[-2:], self.align_corners))
         vectors = gather_regions(self.regions(regions.to(x.dtype)), x)  # (B, C, N)
         y = self.attention(x, vectors, maps)  # (B, C, h, w)
-        z = self.fuse(torch.cat([y, x] if self.context_first else [x, y], dim=1))
+        z = self.fuse(torch.cat([x, y], dim=1))
         return SegOutput(self.classifier(self.dropout(z)), extras)
 
     def membership(self, mask: Tensor, size: Sequence[int]) -> Tensor:

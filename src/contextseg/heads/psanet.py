@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from contextseg.contract import Head, SegOutput
-from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Share
 
 
 class PSANetHead(Head):
@@ -35,13 +35,11 @@ class PSANetHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        grid: int = 30,
-        dropout: float = 0.1,
+        channels: Count = 512,
+        grid: Count = 30,
+        dropout: Share = 0.1,
     ):
         super().__init__()
-        if grid < 1:
-            raise ConfigError(f"head.grid={grid}: give 1 or more")
         self.grid = grid
         self.collect = PointwiseAttention(in_channels[-1], channels, grid, distribute=False)
         self.distribute = PointwiseAttention(in_channels[-1], channels, grid, distribute=True)

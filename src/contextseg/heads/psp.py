@@ -5,11 +5,14 @@ count: grids of a quarter of the input channels each, a 3x3 conv to `channels`, 
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from contextseg.contract import Head, SegOutput
 from contextseg.layers.pyramid_pooling import PyramidPooling
+from contextseg.typed import Count, Share
 
 
 class PSPHead(Head):
@@ -20,9 +23,9 @@ class PSPHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        bins: Sequence[int] = (1, 2, 3, 6),
-        dropout: float = 0.1,
+        channels: Count = 512,
+        bins: Annotated[Sequence[Count], MinLen(1)] = (1, 2, 3, 6),
+        dropout: Share = 0.1,
     ):
         super().__init__()
         self.pool = PyramidPooling(in_channels[-1], channels, bins=bins)

@@ -20,6 +20,7 @@ Made for docs/diagnostic.md: where the two differ, the data ask for that mechani
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
+from contextseg.typed import Count
 
 EMITS = {"presence": "class_probability", "affinity": "prior_logits"}
 MECHANISMS = ("mean", "descriptors", "relation", "presence", "affinity", "detail")
@@ -48,7 +50,7 @@ class ReferenceHead(Head):
     affinity         "learnt", "ideal" or "uniform" ("affinity")
     detail           "gated", "added" or "none" ("detail")
 
-    Raises `ConfigError` for an unknown mechanism, affinity or detail, or no descriptor.
+    Raises `ConfigError` for an unknown mechanism, affinity or detail.
     """
 
     can_emit = frozenset(EMITS.values())
@@ -58,19 +60,17 @@ class ReferenceHead(Head):
         in_channels: Sequence[int],
         num_classes: int,
         *,
-        mechanism: str = "relation",
-        channels: int = 64,
-        key_channels: int = 32,
-        num_descriptors: int = 16,
+        mechanism: Literal["mean", "descriptors", "relation", "presence", "affinity", "detail"] = "relation",
+        channels: Count = 64,
+        key_channels: Count = 32,
+        num_descriptors: Count = 16,
         queries: bool = True,
-        affinity: str = "learnt",
-        detail: str = "gated",
+        affinity: Literal["learnt", "ideal", "uniform"] = "learnt",
+        detail: Literal["gated", "added", "none"] = "gated",
     ):
         super().__init__()
         if mechanism not in MECHANISMS:
             raise ConfigError(f"head.mechanism={mechanism}: choose {', '.join(MECHANISMS)}")
-        if not (isinstance(num_descriptors, int) and num_descriptors >= 1):
-            raise ConfigError(f"head.num_descriptors={num_descriptors}: give a whole number, 1 or more")
         if affinity not in AFFINITIES:
             raise ConfigError(f"head.affinity={affinity}: choose {', '.join(AFFINITIES)}")
         if detail not in DETAILS:

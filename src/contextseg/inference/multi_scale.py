@@ -4,9 +4,11 @@ import copy
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 
 from contextseg.errors import ConfigError
@@ -14,6 +16,7 @@ from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WholeView, WindowView
 from contextseg.inference.whole import WholeImage
 from contextseg.layers.resize import resize
+from contextseg.typed import Count, Natural, Positive
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 Size = tuple[int, int]  # height, width
@@ -39,16 +42,14 @@ class MultiScale(Predictor):
     def __init__(
         self,
         inner: Predictor | None = None,
-        scales: Sequence[float] = SCALES,
+        scales: Annotated[Sequence[Positive], MinLen(1)] = SCALES,
         flip: bool = False,
-        base_size: int | None = None,
-        base_side: str = "long",
-        scores: str = "softmax",
+        base_size: Count | None = None,
+        base_side: Literal["long", "short", "both"] = "long",
+        scores: Literal["softmax", "exp", "logits"] = "softmax",
     ):
         if not scales or min(scales) <= 0:
             raise ConfigError(f"eval.predictor.scales={list(scales)}: give factors above 0, such as [0.5,1]")
-        if base_size is not None and base_size < 1:
-            raise ConfigError(f"eval.predictor.base_size={base_size}: give pixels, 1 or more, or null")
         if base_side not in ("long", "short", "both"):
             raise ConfigError(f"eval.predictor.base_side={base_side}: choose long, short or both")
         if scores not in ("softmax", "exp", "logits"):
@@ -122,14 +123,12 @@ class RandomScales(MultiScale):
     def __init__(
         self,
         inner: Predictor | None = None,
-        draws: int = 6,
-        scale: Sequence[float] = (0.5, 2.0),
+        draws: Count = 6,
+        scale: tuple[Positive, Positive] = (0.5, 2.0),
         flip: bool = True,
-        seed: int = 0,
+        seed: Natural = 0,
     ):
-        if draws < 1:
-            raise ConfigError(f"eval.predictor.draws={draws}: give 1 or more")
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        if not 0 < scale[0] <= scale[1]:
             raise ConfigError(f"eval.predictor.scale={list(scale)}: give [from, to], above 0 and in order")
         super().__init__(inner, flip=flip)
         self.draws, self.scale, self.seed = draws, tuple(scale), seed

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from contextseg.errors import ConfigError
 from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WindowView
+from contextseg.typed import Count
 
 PAD_COLOUR = (124, 116, 104)  # RGB; what training pads with
 
@@ -27,15 +30,15 @@ class SlidingWindow(Predictor):
     """
 
     def __init__(
-        self, crop: int | Sequence[int], stride: float = 2 / 3, window_batch: int = 4, pad: bool | str = False
+        self,
+        crop: Count | tuple[Count, Count],
+        stride: Annotated[float, Gt(0), Le(1)] = 2 / 3,
+        window_batch: Count = 4,
+        pad: bool | Literal["grid"] = False,
     ):
         crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
-        if len(crop) != 2 or min(crop) < 1:
-            raise ConfigError(f"eval.predictor.crop={list(crop)}: give [height, width] in pixels, each 1 or more")
         if not 0 < stride <= 1:
             raise ConfigError(f"eval.predictor.stride={stride}: give a fraction of the crop, above 0 and at most 1")
-        if window_batch < 1:
-            raise ConfigError(f"eval.predictor.window_batch={window_batch}: give 1 or more")
         if pad not in (False, True, "grid"):
             raise ConfigError(f"eval.predictor.pad={pad}: choose false, true or grid")
         self.crop, self.stride, self.window_batch, self.pad = crop, stride, window_batch, pad

@@ -23,11 +23,9 @@ def make_block(
 ) -> nn.Module:
     """The block of `BLOCKS` called `name`; `kernel_sizes` and `channel_bias` are those of "mce", for "eca" one kernel.
 
-    Raises `ConfigError` for kernels that are no list of whole numbers, another number of them, and for a pooling other
-    than "avg" with "gc" and "encoding", which have their own way to sum up an image.
+    Raises `ConfigError` for another number of kernels, and for a pooling other than "avg" with "gc" and "encoding",
+    which have their own way to sum up an image.
     """
-    if not isinstance(kernel_sizes, Sequence) or not all(isinstance(kernel, int) for kernel in kernel_sizes):
-        raise ConfigError(f"head.kernel_sizes={kernel_sizes}: give a list of whole numbers, such as [9]")
     if name == "mce":
         return MCE(channels, kernel_sizes, pooling, channel_bias=channel_bias)
     if name == "eca":
@@ -55,12 +53,10 @@ class ChannelConv(nn.Conv1d):
     """1-D convolution along the channels of a vector, without bias, padded with zeros to the same length.
 
     Channel c sees those from c - (k - 1) // 2 to c + k // 2: an even kernel reaches one further up than down, and k may
-    be larger than the number of channels. Raises `ConfigError` for a kernel below 1.
+    be larger than the number of channels.
     """
 
     def __init__(self, kernel_size: int):
-        if kernel_size < 1:
-            raise ConfigError(f"head.kernel_sizes: {kernel_size} is no kernel of a convolution; give 1 or more")
         super().__init__(1, 1, kernel_size, bias=False)
 
     def forward(self, vector: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ Sections III-A.2 and III-C, Eq. 3 and 6; "AGLN-Lite", Section IV-D.
 import torch
 from torch import Tensor, nn
 
-from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct, SeparableConvNormAct
 from contextseg.layers.local_refinement import LocalRefinement
@@ -49,8 +48,8 @@ class ContextFusion(nn.Module):
             spatial_gating=spatial_gating,
             residual=residual,
         )
-        self.alpha = factor("alpha", alpha, start=0.0)
-        self.beta = factor("beta", beta, start=1.0)
+        self.alpha = factor(alpha, start=0.0)
+        self.beta = factor(beta, start=1.0)
         self.psi = block(channels, channels, 3, bias=conv_bias) if psi else None
         self.phi = block(channels, channels, 3, bias=conv_bias)
         self.before, self.after = AttentionTap(), AttentionTap()  # (B, C, h, w), the decoder map A and E (Figure 3)
@@ -68,13 +67,11 @@ class ContextFusion(nn.Module):
         return self.phi(enhanced + self.beta * refined)
 
 
-def factor(name: str, value: float | None, *, start: float) -> nn.Parameter | float:
+def factor(value: float | None, *, start: float) -> nn.Parameter | float:
     """The number given, or else a learnable scalar.
 
-    It has no dimension, so that it does not turn half-precision maps into float32. Raises `ConfigError` for a word.
+    It has no dimension, so that it does not turn half-precision maps into float32.
     """
     if value is None:
         return nn.Parameter(torch.tensor(start))
-    if not isinstance(value, int | float):
-        raise ConfigError(f"head.{name}={value}: give a number, or null to learn it from {start:g}")
     return float(value)

@@ -55,14 +55,11 @@ class Laterals(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A 3x3 conv -> BN -> ReLU on each map but the coarsest, then all at the finest size through one more, to 2 C.
+    """A 3x3 conv -> BN -> ReLU on each map but the coarsest, then all at the finest size through one more, to 2 C."""
 
-    `coarse_first`: the order in which the maps are concatenated, the released code's; it only orders the weights.
-    """
-
-    def __init__(self, channels: int, count: int, *, coarse_first: bool = False, align_corners: bool = False):
+    def __init__(self, channels: int, count: int, *, align_corners: bool = False):
         super().__init__()
-        self.coarse_first, self.align_corners = coarse_first, align_corners
+        self.align_corners = align_corners
         self.outputs = nn.ModuleList(ConvNormAct(channels, channels, 3) for _ in range(count - 1))
         self.fuse = ConvNormAct(count * channels, 2 * channels, 3)
 
@@ -71,4 +68,4 @@ class Fusion(nn.Module):
         *finer, coarsest = maps
         maps = [*(conv(x) for conv, x in zip(self.outputs, finer, strict=True)), coarsest]
         maps = [resize(x, maps[0].shape[-2:], self.align_corners) for x in maps]
-        return self.fuse(torch.cat(maps[::-1] if self.coarse_first else maps, dim=1))
+        return self.fuse(torch.cat(maps, dim=1))

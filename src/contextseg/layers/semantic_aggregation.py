@@ -28,8 +28,6 @@ class SemanticAggregation(nn.Module):
         super().__init__()
         if gathering not in ("attention", "gap"):
             raise ConfigError(f"head.gathering={gathering}: choose attention or gap")
-        if num_descriptors < 1:
-            raise ConfigError(f"head.num_descriptors={num_descriptors}: give 1 or more")
         self.num_descriptors = 1 if gathering == "gap" else num_descriptors
         self.scores = nn.Conv2d(channels, num_descriptors, 1) if gathering == "attention" else None
         self.value = nn.Conv2d(channels, channels, 1) if value_conv else nn.Identity()

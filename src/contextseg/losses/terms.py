@@ -1,9 +1,10 @@
 """The configured loss terms: what each reads, its settings and its weight. Maths: `losses.functional`."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Annotated, Literal, get_args
 
 import torch
+from annotated_types import Ge, Gt, Le, MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +14,7 @@ from contextseg.losses import functional
 from contextseg.losses.affinity import affinity_losses
 from contextseg.losses.category_consistent import Distance, category_consistency
 from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, TARGETS, class_probability_loss
+from contextseg.typed import Natural, NonNegative, Positive
 
 
 class CrossEntropy(LossTerm):
@@ -26,16 +28,14 @@ class CrossEntropy(LossTerm):
     def __init__(
         self,
         *,
-        reads: str = "logits",
-        weight: float = 1.0,
-        class_weights: Sequence[float] | None = None,
-        label_stride: int = 1,
+        reads: Literal["logits", "aux_logits"] = "logits",
+        weight: NonNegative = 1.0,
+        class_weights: Annotated[Sequence[Positive], MinLen(1)] | None = None,
+        label_stride: Annotated[int, Ge(1), Le(32)] = 1,
         align_corners: bool = False,
-        mean_over: str = "valid",
+        mean_over: Literal["valid", "all"] = "valid",
     ):
         super().__init__(weight)
-        if label_stride < 1:
-            raise ConfigError(f"label_stride={label_stride}: give 1 (every label) or a larger step")
         if mean_over not in ("valid", "all"):
             raise ConfigError(f"cross-entropy mean_over={mean_over}: choose valid or all")
         self.reads, self.mean_over = reads, mean_over
@@ -69,13 +69,13 @@ class OHEM(CrossEntropy):
     def __init__(
         self,
         *,
-        reads: str = "logits",
-        weight: float = 1.0,
-        class_weights: Sequence[float] | None = None,
-        label_stride: int = 1,
+        reads: Literal["logits", "aux_logits"] = "logits",
+        weight: NonNegative = 1.0,
+        class_weights: Annotated[Sequence[Positive], MinLen(1)] | None = None,
+        label_stride: Annotated[int, Ge(1), Le(32)] = 1,
         align_corners: bool = False,
-        threshold: float = 0.7,
-        min_kept: int = 100_000,
+        threshold: Annotated[float, Gt(0), Le(1)] = 0.7,
+        min_kept: Natural = 100_000,
     ):
         super().__init__(
             reads=reads,
@@ -107,14 +107,14 @@ class Affinity(LossTerm):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
-        unary_weight: float = 1.0,
-        global_weight: float = 1.0,
-        sums: str = "row",
+        weight: NonNegative = 1.0,
+        unary_weight: NonNegative = 1.0,
+        global_weight: NonNegative = 1.0,
+        sums: Literal["row", "column"] = "row",
         exclude_self: bool = False,
         ignored_class: bool = False,
-        empty: str = "one",
-        labels: str = "centre",
+        empty: Literal["one", "zero"] = "one",
+        labels: Literal["centre", "corner"] = "centre",
     ):
         super().__init__(weight)
         if min(unary_weight, global_weight) < 0:
@@ -149,13 +149,13 @@ class CategoryConsistent(LossTerm):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        gamma: float = 0.001,
-        delta_var: float = 0.5,
-        delta_dis: float = 1.5,
-        distance: Distance = "piecewise",
+        weight: NonNegative = 1.0,
+        alpha: NonNegative = 1.0,
+        beta: NonNegative = 1.0,
+        gamma: NonNegative = 0.001,
+        delta_var: NonNegative = 0.5,
+        delta_dis: NonNegative = 1.5,
+        distance: Literal["piecewise", "quadratic"] = "piecewise",
     ):
         super().__init__(weight)
         if distance not in get_args(Distance):
@@ -196,10 +196,10 @@ class ClassProbability(LossTerm):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
-        activation: str = "softmax",
-        batch_weight: str = "none",
-        target: str = "share",
+        weight: NonNegative = 1.0,
+        activation: Literal["softmax", "sigmoid"] = "softmax",
+        batch_weight: Literal["none", "valid"] = "none",
+        target: Literal["share", "rescaled", "presence"] = "share",
     ):
         super().__init__(weight)
         if activation not in ACTIVATIONS:

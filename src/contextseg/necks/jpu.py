@@ -14,6 +14,7 @@ from contextseg.contract import Neck
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
+from contextseg.typed import Count
 
 DILATIONS = (1, 2, 4, 8)
 
@@ -29,8 +30,7 @@ class JPU(Neck):
     a head's context is worth on `context_scenes` take `neck=none` (the dilated alternative on any backbone:
     `neck=none backbone.output_stride=8`).
 
-    `coarse_first`: the order in which the maps are stacked, FastFCN's and CTNet's released one; it only orders the
-    weights. `align_corners`: of the resize to one size (true in FastFCN's code, false in CTNet's).
+    `align_corners`: of the resize to one size (true in FastFCN's code, false in CTNet's).
 
     On ResNets the last map is then finer than the one before it. Raises `ConfigError` if there are fewer than two maps,
     or if `stride` neither divides nor is divided by the strides of those it takes.
@@ -41,9 +41,8 @@ class JPU(Neck):
         in_channels: Sequence[int],
         strides: Sequence[int],
         *,
-        channels: int = 512,
-        stride: int = 8,
-        coarse_first: bool = False,
+        channels: Count = 512,
+        stride: Count = 8,
         align_corners: bool = False,
     ):
         super().__init__()
@@ -53,7 +52,7 @@ class JPU(Neck):
         if stride < 1 or any(max(s, stride) % min(s, stride) for s in strides[-count:]):
             raise ConfigError(f"neck.stride={stride} does not fit maps of stride {list(strides)}; give 8")
         self.taken, self.stride = tuple(strides[-count:]), stride
-        self.coarse_first, self.align_corners = coarse_first, align_corners
+        self.align_corners = align_corners
         self.lateral = nn.ModuleList(ConvNormAct(width, channels, 3) for width in in_channels[-count:])
         self.dilated = nn.ModuleList(
             nn.Sequential(
@@ -74,6 +73,5 @@ class JPU(Neck):
             maps.append(conv(x))
         finest = max(self.taken[0], self.stride)
         size = [-(-length * finest // self.stride) for length in maps[0].shape[-2:]]  # (h, w)
-        maps = [resize(x, size, self.align_corners) for x in (reversed(maps) if self.coarse_first else maps)]
-        stacked = torch.cat(maps, dim=1)  # (B, 2 C or 3 C, h, w)
+        stacked = torch.cat([resize(x, size, self.align_corners) for x in maps], dim=1)  # (B, 2 C or 3 C, h, w)
         return [*features[:-1], torch.cat([conv(stacked) for conv in self.dilated], dim=1)]

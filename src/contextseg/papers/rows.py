@@ -14,11 +14,16 @@ from contextseg.errors import ConfigError
 
 INTRODUCTION = """# The papers' rows
 
-Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as overrides
-of `python src/train.py`. Numbers are the papers', not ours. Data sets that are not here yet are named, not set; rows of
-one table that differ only in how they are evaluated or trained share their overrides. By default they run the embedded
-recipe on `context_scenes` at width 64; `experiment=none` gives the papers' widths, with SGD and poly. Written by
-`python -m contextseg.papers.rows`.
+Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as options
+of `contextseg train`. Numbers are the papers', accuracies in percent, with the digits printed there, of the data set
+that is named above each table; none is ours. *Not printed*: shown in a figure only. *Waiting*: needs something that
+this project does not have.
+
+The options do not set the data set. Rows of one table that differ only in how they are evaluated or trained share their
+options. By default they run the embedded recipe on `context_scenes` at width 64; `experiment=none` gives the papers'
+widths, with SGD and poly. [ablations.md](ablations.md) runs a whole table.
+
+Written by `python -m contextseg.papers.rows`.
 """
 
 
@@ -66,7 +71,7 @@ def page() -> str:
         parts.append(f"## {table['source']}: {table['about']}\n\n{table['data']} · `{table['table']}`\n")
         lines = ["| row | published | overrides |", "|---|---|---|"]
         for row in table["rows"]:
-            published = ", ".join(f"{name} {value}" for name, value in row["published"].items()) or "not recoverable"
+            published = ", ".join(f"{name} {value}" for name, value in row["published"].items()) or "not printed"
             how = f"`{' '.join(row['overrides'])}`" if "overrides" in row else f"waiting: {row['waiting']}"
             note = f" ({row['note']})" if "note" in row else ""
             lines.append(f"| {row['row']} | {published}{note} | {how} |")

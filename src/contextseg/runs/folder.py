@@ -1,5 +1,5 @@
 """The folder of a run: created exclusively, described in docs/architecture.md, never named with a character that a
-command line would have to quote."""
+command line would have to quote. Which folder a run gets: `runs.opening`."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -24,7 +24,26 @@ from contextseg.parts import upgrade_config
 ENVIRONMENT = "CONTEXTSEG_RUN_FOLDER"  # how rank 0 tells the others
 LOGGED = "the traceback is in"  # the note on an error that needs no traceback on the terminal
 
+SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
+
 log = logging.getLogger(__name__)
+
+
+class Unreadable(ConfigError):
+    """A record of a run that cannot be read; the message names the file."""
+
+
+def read_record(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the mapping in a file; {} if there is no such file. Raises `Unreadable` if it holds anything else."""
+    try:
+        found = parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Unreadable(f"{file} cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(found, dict):
+        raise Unreadable(f"{file} holds no mapping")
+    return found
 
 
 def rank() -> int:
@@ -62,11 +81,16 @@ class RunFolder:
         with suppress(OSError):  # the usual case: another run lies there
             self.path.parent.rmdir()
 
-    def read_metrics(self) -> dict[str, Any]:
-        """The contents of `metrics.json`; {} if there is none or it is broken."""
+    def read_metrics(self, *, strict: bool = False) -> dict[str, Any]:
+        """Return the contents of `metrics.json`; {} if there is none.
+
+        A broken one is {} too, or if `strict` raises `Unreadable`.
+        """
         try:
-            return json.loads((self.path / "metrics.json").read_text())
-        except (OSError, json.JSONDecodeError):
+            return read_record(self.path / "metrics.json", json.loads)
+        except Unreadable:
+            if strict:
+                raise
             return {}
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
@@ -78,11 +102,11 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def read_config(self) -> dict[str, Any]:
-        """The contents of `config.yaml`, by present names. Raises `ConfigError` if there is none."""
+        """Return the contents of `config.yaml`, by present names. Raises `ConfigError` if there is none."""
         file = self.path / "config.yaml"
         if not file.is_file():
             raise ConfigError(f"{self.path} is not a run folder: it has no config.yaml")
-        return upgrade_config(yaml.safe_load(file.read_text()))
+        return upgrade_config(read_record(file, lambda text: yaml.load(text, SAFE)))
 
     def log_to_file(self) -> logging.Handler:
         """Send the log to `train.log`, from ranks other than 0 errors only; the caller removes the handler."""
@@ -117,37 +141,6 @@ def new_folder(parent: Path, suffix: str = "") -> Path:
         except FileExistsError:
             continue
     raise ConfigError(f"cannot create a run folder in {parent}")
-
-
-def newest_unfinished(parent: Path) -> RunFolder | None:
-    """The newest run below `parent` that has a checkpoint and is not finished."""
-    folders = [RunFolder(path.resolve()) for path in parent.glob("*") if path.is_dir()]
-    unfinished = [folder for folder in folders if folder.resumed and folder.read_metrics().get("status") != "finished"]
-    return max(unfinished, key=lambda folder: folder.last_checkpoint.stat().st_mtime, default=None)
-
-
-def open_folder(parent: Path, *, given: str | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
-    """The folder of this run: `given`, or that of an unfinished run (`resume`: "auto" or its folder), or a new one.
-
-    Rank 0 chooses and tells the processes that it starts. Raises `ConfigError` if `resume` names no such run.
-    """
-    if rank():
-        if ENVIRONMENT not in os.environ:
-            raise ConfigError("LOCAL_RANK is set: start one process without torchrun, it starts the others itself")
-        return RunFolder(Path(os.environ[ENVIRONMENT]))
-    folder = None
-    if given:
-        folder = RunFolder(Path(given).resolve())
-    elif resume == "auto":
-        folder = newest_unfinished(parent)
-        log.info("resume=auto: %s", f"going on in {folder.path}" if folder else "no unfinished run; starting a new one")
-    elif resume:
-        folder = RunFolder(Path(resume).resolve())
-        if not folder.resumed:
-            raise ConfigError(f"resume={resume}: there is no checkpoints/last.ckpt in it; give a run folder, or auto")
-    folder = folder or RunFolder(new_folder(parent, suffix), fresh=True)
-    os.environ[ENVIRONMENT] = str(folder.path)
-    return folder
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 import importlib.metadata
 import subprocess
-from pathlib import Path
 
 from contextseg import __version__
+from contextseg.conf import CHECKOUT
 
 LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "hydra-core")
 
@@ -15,12 +15,16 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the source tree, with "+" if it has changes; None outside a git checkout."""
-    root = Path(__file__).resolve().parents[3]
+    """Return the commit of the source tree, with "+" if it has changes; None outside a git checkout.
+
+    An installed package has none, although its environment may lie in the checkout of something else.
+    """
+    if CHECKOUT is None:
+        return None
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            cwd=root,
+            cwd=CHECKOUT,
             capture_output=True,
             text=True,
             timeout=10,

@@ -1,41 +1,96 @@
-"""The training runs below a folder, and which of them are one configuration but for the seed."""
+"""The runs on disk: read, each broken one named and skipped; which of them are one configuration but for the seed."""
 
+import logging
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contextseg.runs.configuration import FREE, flatten
-from contextseg.runs.folder import RunFolder
+from contextseg.runs.configuration import FREE, differences, flatten
+from contextseg.runs.folder import RunFolder, Unreadable
 
 # What may differ within a group; unlike in a restart, the number of steps may not.
 IGNORED = ("seed", "name", "row", *(option for option in FREE if option != "trainer.max_steps"))
 
+log = logging.getLogger(__name__)
 
-@dataclass
+
+@dataclass(frozen=True)
 class Run:
-    """A training run; `row`: what it stands for in the papers' tables, "<table>/<key>"; `config`: {} if it failed
-    before there was one."""
+    """What ran: a run folder with what it says.
 
-    row: str | None
+    folder   its path
+    config   its configuration; {} if it failed before there was one
+    metrics  its `metrics.json`; {} while it runs, or if it was killed
+    """
+
+    folder: Path
     config: dict[str, Any]
     metrics: dict[str, Any]
 
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """Read a run folder. Raises `Unreadable` naming the file that is broken, or no training's configuration."""
+        place = RunFolder(folder)
+        metrics = place.read_metrics(strict=True)
+        config = place.read_config() if (folder / "config.yaml").is_file() else {}
+        run = cls(folder, config, metrics)
+        if config and metrics and run.training and (run.steps is None or not {"seed", "choices"} <= config.keys()):
+            raise Unreadable(f"{folder / 'config.yaml'} is not the configuration of a training")
+        return run
+
+    @property
+    def row(self) -> str | None:
+        """What it stands for in the papers' tables, "<table>/<key>"."""
+        return self.config.get("row") if self.config else row_of(self.folder)
+
+    @property
+    def steps(self) -> int | None:
+        """How many optimizer steps it was to take; None if its configuration does not say so."""
+        trainer = self.config.get("trainer")
+        return trainer.get("max_steps") if isinstance(trainer, dict) else None
+
+    @property
+    def training(self) -> bool:
+        """Whether it is no scored checkpoint."""
+        return "ckpt" not in self.metrics
+
     @property
     def finished(self) -> bool:
-        return self.metrics.get("status") == "finished" and "parameters" in self.metrics
+        """Whether it has done all it had to do."""
+        return self.metrics.get("status") == "finished"
 
     @property
     def failed(self) -> bool:
+        """Whether it ended with an error."""
         return self.metrics.get("status") == "failed"
+
+    @property
+    def saved_at(self) -> float:
+        """When its last checkpoint was written, in seconds since 1970; 0 if it has none."""
+        place = RunFolder(self.folder)
+        return place.last_checkpoint.stat().st_mtime if place.has_checkpoint() else 0
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """How long a step took; None if the run did not finish."""
+        steps, seconds = self.metrics.get("steps"), self.metrics.get("seconds")
+        return seconds / steps if self.finished and steps and seconds is not None else None
+
+    def stands_for(self, config: dict[str, Any]) -> bool:
+        """Tell whether this is the run of a configuration: for as many steps, too."""
+        return self.steps == config["trainer"]["max_steps"] and not differences(self.config, config)
 
 
 @dataclass
 class Group:
-    """The runs of one configuration. `finished`: metrics by seed, of the newest run of each; `failed`: the seeds that
-    never finished."""
+    """The runs of one configuration.
+
+    finished  metrics by seed, of the newest run of each
+    failed    the seeds that never finished
+    """
 
     config: dict[str, Any]
     finished: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -55,35 +110,42 @@ class Group:
         return f"{self.choices['data']}, {self.choices['backbone']}, {self.steps:,} steps"
 
     def values(self, metric: str) -> list[float]:
-        """A metric of the finished runs, by seed; those that lack it are left out."""
+        """Return a metric of the finished runs, by seed; those that lack it are omitted."""
         found = (self.finished[seed].get(metric) for seed in sorted(self.finished))
         return [value for value in found if value is not None]
 
 
 def find(folder: Path) -> list[Run]:
-    """The training runs below a folder, the oldest first; scored checkpoints are none."""
-    runs = []
-    for file in sorted(folder.glob("**/metrics.json"), key=lambda file: file.parent.name):
-        place = RunFolder(file.parent)
-        metrics = place.read_metrics()
-        if "ckpt" in metrics:
-            continue
-        if (place.path / "config.yaml").is_file():
-            config = place.read_config()
-            runs.append(Run(config.get("row"), config, metrics))
-        else:
-            runs.append(Run(row_of(place.path), {}, metrics))
-    return runs
+    """Return the trainings below a folder, the oldest first.
+
+    One that cannot be read is skipped, with a warning that names the file.
+    """
+    return [run for run in readable(places(folder)) if run.training]
+
+
+def places(folder: Path) -> list[Path]:
+    """List the run folders below a folder by their name, which is a date: the oldest first."""
+    found = {file.parent for name in ("config.yaml", "metrics.json") for file in folder.glob(f"**/{name}")}
+    return sorted(found, key=lambda path: (path.name, path))
+
+
+def readable(folders: Iterable[Path]) -> Iterator[Run]:
+    """Yield the runs in these folders; one that cannot be read is skipped, with a warning that names the file."""
+    for folder in folders:
+        try:
+            yield Run.read(folder)
+        except Unreadable as error:
+            log.warning("skipped a run: %s", error)
 
 
 def row_of(folder: Path) -> str | None:
-    """The row that a sweep made a run folder for, from `<table>/<key>_s<seed>/<date>_<time>`."""
+    """Read off the row that a sweep made a run folder for: `<table>/<key>_s<seed>/<date>_<time>`."""
     name = re.fullmatch(r"(.+)_s\d+", folder.parent.name)
     return f"{folder.parent.parent.name}/{name[1]}" if name else None
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Runs with a configuration, by all of it but the seed and what changes no number."""
+    """Group the runs that have a configuration by all of it but the seed and what changes no number."""
     groups: dict[tuple, Group] = {}
     for run in runs:
         if not run.config:
@@ -99,7 +161,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def settings(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The settings of a configuration that change its numbers, the seed left out; null is as good as not there."""
+    """List the settings of a configuration that change its numbers, without the seed; null is as good as not there."""
     kept = (
         (key, str(value))
         for key, value in flatten(config).items()
@@ -109,5 +171,5 @@ def settings(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def mean_sd(values: list[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation; None if there is one value."""
+    """Return mean and sample standard deviation, which is None if there is one value."""
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None

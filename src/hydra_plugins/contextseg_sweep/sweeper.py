@@ -1,4 +1,4 @@
-"""`-m`: plan the runs, print the plan, and hand what is left to do to the launcher."""
+"""`-m`: plan the jobs, print the plan, and hand what is left to do to the launcher."""
 
 import json
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ class PlannedSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.loader)
         plan = Plan(parser.parse_overrides(arguments), self.compose, lambda: Path(self.config.hydra.sweep.dir))
         self.show(plan)
-        folders = {run.name: str(run.folder) for run in plan.runs}
+        folders = {job.name: str(job.folder) for job in plan.jobs}
         (Path(self.config.hydra.sweep.dir) / "jobs.json").write_text(json.dumps(folders, indent=2) + "\n")
-        jobs = [run.overrides for run in plan.to_do()]
+        jobs = [job.overrides for job in plan.to_do()]
         return self.launcher.launch(jobs, initial_job_idx=0) if jobs else []
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -49,12 +49,12 @@ class PlannedSweeper(Sweeper):
         return cfg
 
     def show(self, plan: Plan) -> None:
-        """Print the rows, the numbers of runs, and an estimate of the time."""
+        """Print the rows, the numbers of jobs, and an estimate of the time."""
         for picture in plan.pictures():
             console.print(picture)
         at_once, seconds = self.config.hydra.launcher.get("jobs", 1), plan.seconds()
         time = "time unknown, no finished run with this backbone and data yet"
         if seconds is not None:
             time = f"about {duration(seconds / at_once)}, {at_once} at a time"
-        total = f"{len(plan.runs)} runs: {counts(plan.runs) or 'none'}"
+        total = f"{len(plan.jobs)} jobs: {counts(plan.jobs) or 'none'}"
         console.print(f"{total}; {time}" if plan.to_do() else total, soft_wrap=True, highlight=False)

@@ -1,16 +1,22 @@
-"""Networks that the papers' tables count and that no head here is: other wirings, or sums written out as printed.
+"""Networks that the papers' tables count and that no option of head= is: other wirings, sums written out as printed.
 
-Each takes maps [(B, C_i, h, w)], fine to coarse, as heads do, and returns features (B, 512, h, w) without a classifier.
+Each takes maps [(B, C_i, h, w)], fine to coarse, as heads do. The classes here return features (B, 512, h, w) without a
+classifier.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from contextseg.heads.ccnet import CCNetHead
+from contextseg.heads.danet import DANetHead
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.criss_cross import CrissCrossAttention
+from contextseg.layers.non_local import NonLocal
 from contextseg.layers.region_attention import gather_regions, soft_regions
+
+MAPS = (256, 512, 1024, 2048)  # channels of a ResNet's maps
 
 
 class Loops(nn.Module):
@@ -116,3 +122,26 @@ class SlimCrissCross(nn.Module):
         for _ in range(self.recurrence):
             context = self.attention(context)
         return self.fuse(torch.cat([self.out(context), x], dim=1))
+
+
+def released_ccnet(recurrence: int, classes: int) -> CCNetHead:
+    """Build the head of CCNet's released code."""
+    return CCNetHead(MAPS, classes, recurrence=recurrence, gate=True, refine=True, embedding_channels=0)
+
+
+# What `network` in papers/costs.yaml names: number of classes -> network.
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "danet": lambda classes: DANetHead(MAPS, classes),
+    "danet_slim": lambda classes: DANetHead(MAPS, classes, slim=True),
+    "ccnet_released_r1": lambda classes: released_ccnet(1, classes),
+    "ccnet_released_r2": lambda classes: released_ccnet(2, classes),
+    "ccnet_slim": lambda _: SlimCrissCross(MAPS[-1]),
+    "self_attention": lambda _: SelfAttention(MAPS[-1]),
+    "double_attention": lambda _: DoubleAttention(MAPS[-1]),
+    "object_context": lambda classes: ObjectContext(MAPS, classes),
+    "criss_cross_r1": lambda _: Loops(CrissCrossAttention(512), 1),
+    "criss_cross_r2": lambda _: Loops(CrissCrossAttention(512), 2),
+    "criss_cross_r3": lambda _: Loops(CrissCrossAttention(512), 3),
+    "non_local_r1": lambda _: Loops(NonLocal(512), 1),
+    "non_local_r2": lambda _: Loops(NonLocal(512), 2),
+}

@@ -112,12 +112,12 @@ def cells(cfg: DictConfig) -> list[str]:
         f"{need.fixed / GIB:.2f}",
         f"{need.image / GIB:.2f}",
         f"{need.of(batch) / GIB:.1f}",
-        "as it is" if most == batch else form,
+        "no change" if most == batch else form,
         f"{need.of(most) / GIB:.1f}" if most else "",
     ]
 
 
-HEADER = ["recipes", "crop", "batch", "fixed", "per image", "whole batch", "on 24 GB", "then"]
+HEADER = ["recipes", "crop", "batch", "fixed, GiB", "per image, GiB", "whole batch, GiB", "to fit 24 GB", "then, GiB"]
 
 
 def generated(chosen: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ base        another graph, whose keys are those not given here; `without`, regul
             `spelled`, [regular expression, replacement] from the base's names to those in this file
 ignore      regular expressions, matched from the start: tensors of theirs that ours does not have
 transposed  regular expressions: matrices that Paddle stores the other way round
+reversed    [regular expression, blocks]: weights of ours that follow a concatenation, which theirs makes in the reverse
+            order; `blocks` of their input channels: how many of one size, or their sizes in the order of theirs
 mean, std   of the input on the 0-255 scale, in the order of their channels, if they are not our backbone's
 channels    bgr, if the first convolution was trained for blue first
 """
@@ -28,11 +30,12 @@ import torch
 import yaml
 from torch import Tensor
 
+from contextseg.block_order import Blocks, reordered
 from contextseg.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "graphs"
 KEYS = {"source", "overrides", "classes", "names", "rename", "map", "ignore", "transposed", "mean", "std", "channels"}
-KEYS |= {"base", "without", "spelled"}
+KEYS |= {"base", "without", "spelled", "reversed"}
 COUNTER = ".num_batches_tracked"  # of a norm: old files have none, and no network of ours uses it
 PREFIXES = ("module.", "model.", "network.")
 
@@ -51,6 +54,7 @@ class Graph:
     rules: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
+    reversed: tuple[tuple[str, Blocks], ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channels: str = "rgb"
@@ -103,12 +107,12 @@ class Graph:
         return any(re.search(pattern, name) for pattern in self.transposed)
 
     def tensor(self, name: str, value: Tensor) -> Tensor:
-        """A tensor of theirs as ours would have it: matrices turned round, the first convolution for red first."""
+        """A tensor of theirs as ours would have it: matrices turned round, channels in the order of ours."""
         if self.is_transposed(name):
             value = value.T
         if self.channels == "bgr" and value.ndim == 4 and value.shape[1] == 3 and name == self.first_convolution():
             value = value.flip(1)
-        return value.contiguous()
+        return reordered(self.ours(name), value, self.reversed).contiguous()
 
     def first_convolution(self) -> str:
         """The one tensor that takes an image: its second size is 3."""
@@ -220,6 +224,7 @@ def read_graph(path: Path) -> Graph:
         rules=pairs(facts["map"]),
         ignore=tuple(facts.get("ignore") or ()),
         transposed=tuple(facts.get("transposed") or ()),
+        reversed=pairs(facts.get("reversed")),
         mean=tuple(facts["mean"]) if facts.get("mean") else None,
         std=tuple(facts["std"]) if facts.get("std") else None,
         channels=facts.get("channels", "rgb"),
@@ -243,8 +248,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     return read_facts(path.with_stem(facts["base"])) | facts if "base" in facts else facts
 
 
-def pairs(rules: list[list[str]] | None) -> tuple[tuple[str, str], ...]:
-    return tuple((pattern, replacement) for pattern, replacement in rules or ())
+def pairs(rules: list[list] | None) -> tuple[tuple[str, Any], ...]:
+    return tuple((pattern, other) for pattern, other in rules or ())
 
 
 def expand(pattern: str) -> Iterator[str]:

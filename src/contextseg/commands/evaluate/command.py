@@ -7,7 +7,8 @@ from contextseg.commands.evaluate.options import checked
 from contextseg.engine import evaluate as engine
 from contextseg.engine.fit import Result
 from contextseg.engine.options import EvaluateOptions
-from contextseg.runs.folder import open_folder, plain_name
+from contextseg.runs.folder import plain_name
+from contextseg.runs.opening import open_folder
 
 
 def main(cfg: DictConfig) -> None:

@@ -11,11 +11,11 @@ import torch
 from rich.progress import Progress
 
 from contextseg.checkpoint import load_checkpoint
-from contextseg.commands.predict import inputs, video
+from contextseg.commands.predict import inputs, reading, video
 from contextseg.commands.predict.options import PredictOptions
 from contextseg.commands.predict.outputs import ImageWriter, paint, save_labels
+from contextseg.console import print_error, progress
 from contextseg.engine import build
-from contextseg.engine.callbacks.progress import progress
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
 from contextseg.inference.labeller import Labeller
@@ -34,7 +34,7 @@ def main(options: PredictOptions) -> int:
     """Label the inputs; returns exit code 1 if some were skipped."""
     skipped = predict(options).skipped
     if skipped:
-        log.error("%d of the inputs skipped: %s", len(skipped), "; ".join(skipped))
+        print_error(f"{len(skipped)} of the inputs skipped: {'; '.join(skipped)}")
     return int(bool(skipped))
 
 
@@ -88,7 +88,7 @@ def label_images(
     def images() -> Iterator[tuple[str, np.ndarray]]:
         for file in files:
             try:
-                image = inputs.read(file, max_megapixels)
+                image = reading.read(file, max_megapixels)
                 labeller.check(str(file), image)
             except ConfigError as error:
                 skip(outcome, error)
@@ -135,6 +135,6 @@ def label_video(
 
 
 def skip(outcome: Outcome, error: ConfigError) -> None:
-    """Tell at once, and remember."""
+    """Report at once, and remember."""
     log.warning("skipped: %s", error)
     outcome.skipped.append(str(error))

@@ -1,4 +1,4 @@
-"""What `input=` may name: images, folders, glob patterns, videos, a webcam, or a list of those."""
+"""What `input=` may name: images, folders, glob patterns, videos, a webcam, or a list of those. Nothing is read."""
 
 import glob
 import re
@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps
-
-from contextseg.data.source import UNREADABLE, read_image
 from contextseg.errors import ConfigError
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
-LARGE = 2**22  # pixels; a larger image is read with care for the memory
-BAND = 256  # rows at a time
 
 
 class Inputs(NamedTuple):
@@ -26,7 +20,7 @@ class Inputs(NamedTuple):
 
 
 def find(given: str | Sequence[str]) -> Inputs:
-    """What `input=` names. A folder stands for the images in it, a glob pattern for images and videos.
+    """Find what `input=` names. A folder stands for the images in it, a glob pattern for images and videos.
 
     Raises `ConfigError` for a name behind which there is nothing.
     """
@@ -57,8 +51,10 @@ def _named(name: str) -> list[Path | int]:
 
 
 def output_names(inputs: Sequence[Path | int]) -> dict[Path | int, str]:
-    """A different name for each input: its stem, its whole name where two share a stem, its folders where that is
-    shared too, and at last a number."""
+    """Return a different name for each input.
+
+    That is its stem, its whole name where two share a stem, its folders where that is shared too, and at last a number.
+    """
     ways = (
         lambda path: path.stem,
         lambda path: path.name.replace(".", "_"),
@@ -72,39 +68,3 @@ def output_names(inputs: Sequence[Path | int]) -> dict[Path | int, str]:
         names |= {one: name for one, name in wanted.items() if folded.count(name.casefold()) == 1}
     rest = [one for one in inputs if one not in names]
     return names | {one: f"{ways[-1](paths[one])}_{i}" for i, one in enumerate(rest, 1)}
-
-
-def read(path: Path, max_megapixels: float) -> np.ndarray:
-    """The picture in a file as one sees it (EXIF orientation applied), uint8 (H, W, 3) RGB.
-
-    Raises `ConfigError` if it cannot be decoded, or has more pixels than `max_megapixels` million.
-    """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit takes the place of PIL's
-    try:
-        try:
-            with Image.open(path) as file:
-                pixels = file.width * file.height
-                if pixels > 1e6 * max_megapixels:
-                    raise ConfigError(
-                        f"{path} has {pixels / 1e6:.0f} megapixels, more than max_megapixels={max_megapixels:g}: "
-                        "raise that if the file can be trusted; the memory needed is about 10 bytes per pixel"
-                    )
-                if pixels > LARGE and file.mode in ("RGB", "L") and "transparency" not in file.info:
-                    return _in_bands(file)
-        except UNREADABLE as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error
-        return read_image(path, upright=True)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def _in_bands(file: Image.Image) -> np.ndarray:
-    """What `read_image` gives, in 7 bytes per pixel instead of 14: PIL's copy and the result, no third."""
-    ImageOps.exif_transpose(file, in_place=True)
-    image = np.empty((file.height, file.width, 3), np.uint8)
-    for top in range(0, file.height, BAND):
-        band = file.crop((0, top, file.width, min(top + BAND, file.height)))
-        image[top : top + BAND] = np.asarray(band.convert("RGB"))
-    return image

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from contextseg.commands.prepare.layout import data_sets
 from contextseg.door import group, option
 from contextseg.engine.options import Node
 from contextseg.errors import ConfigError
@@ -29,12 +30,16 @@ class PrepareOptions:
     choices: dict[str, str] = option({}, "filled in")
 
     def __post_init__(self) -> None:
-        """Refuse a source that is missing and a root that is no folder."""
-        paths = self.source if isinstance(self.source, list) else [self.source]
-        if self.source is None or not paths:
+        """Refuse a data set without archives, a source that is missing and a root that is no folder."""
+        if (name := self.choices.get("data")) not in (known := data_sets()):
+            raise ConfigError(f"data={name}: has no archives to prepare; choose one of {', '.join(known)}")
+        self.source = [self.source] if isinstance(self.source, Path) else self.source
+        if not self.source:
             raise ConfigError("source: give the folder with the downloaded archives, or source=[ARCHIVE,ARCHIVE]")
-        for path in paths:
-            if path is not None and not path.exists():
+        for path in self.source:
+            if not path.exists():
                 raise ConfigError(f"source={path}: no such file or folder")
-        if self.root is not None and self.root.exists() and not self.root.is_dir():
+        if self.root is None:
+            raise ConfigError("root=null: give the folder for the ready tree")
+        if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"root={self.root}: this is a file; give the folder for the ready tree")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contextseg.errors import ConfigError
-from contextseg.files import lock
+from contextseg.files import PART, lock, write_atomically
 
 RECORD = ".prepare.json"
 
@@ -28,18 +28,15 @@ class Tree:
             os.close(self.lock)
             raise ConfigError(f"root={self.root}: another prepare writes there; wait for its end")
         self.record = read_record(self.root)
+        for left in self.root.glob(f"{PART}*"):  # of a killed run
+            left.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._partial.unlink(missing_ok=True)
         os.close(self.lock)
 
-    @property
-    def _partial(self) -> Path:
-        return self.root / ".prepare.part"  # one name, so that a killed run leaves at most this file
-
     def has(self, target: str) -> bool:
-        """Whether there is a file, not an empty one."""
+        """Tell whether there is a file, not an empty one."""
         path = self.root / target
         return path.is_file() and path.stat().st_size > 0
 
@@ -55,9 +52,7 @@ class Tree:
                     f"{path}: exists, with other content than the archives give; take another root=, or replace such "
                     "files with overwrite=true"
                 )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial.write_bytes(data)
-        os.replace(self._partial, path)
+        write_atomically(path, data, self.root)  # where no half of a picture is taken for one
         return True
 
     def put_lines(self, target: str, lines: list[str]) -> bool:
@@ -65,17 +60,16 @@ class Tree:
         return self.put(target, "".join(f"{line}\n" for line in lines).encode())
 
     def lines(self, target: str) -> list[str]:
-        """The names in a list."""
+        """Read the names in a list."""
         return read_lines(self.root / target)
 
     def save(self) -> None:
         """Write the record."""
-        self._partial.write_text(json.dumps(self.record, indent=2) + "\n")
-        os.replace(self._partial, self.root / RECORD)
+        write_atomically(self.root / RECORD, json.dumps(self.record, indent=2) + "\n")
 
 
 def read_record(root: Path) -> dict[str, Any]:
-    """What an earlier run recorded; empty if there was none."""
+    """Return what an earlier run recorded; {} if there was none."""
     try:
         return json.loads((root / RECORD).read_text())
     except FileNotFoundError:
@@ -85,5 +79,5 @@ def read_record(root: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The first word of each line that has one; [] if there is no such file."""
+    """Return the first word of each line that has one; [] if there is no such file."""
     return [line.split()[0] for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []

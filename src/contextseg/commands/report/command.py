@@ -30,7 +30,7 @@ def report(cfg: ReportOptions) -> Path:
     Raises `ConfigError` if there is no training run, or none that was asked for.
     """
     choice = Choice(cfg.least_steps or 0, cfg.steps, cfg.choices.get("data"))
-    runs = find(cfg.runs)
+    runs = [run for run in find(cfg.runs) if run.metrics]
     if not any(run.finished or (run.row and run.failed) for run in runs):
         raise ConfigError(f"runs={cfg.runs}: no finished training run below this folder")
     tables = paper_rows.tables()

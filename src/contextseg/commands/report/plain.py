@@ -4,28 +4,30 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from contextseg.parts import short
 from contextseg.runs.store import Run
 
 Metrics = dict[str, Any]
 
 
 def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, float]) -> str:
-    """Markdown of the finished runs, "" if there is none. Runs that differ in the seed alone are one row.
+    """Write the finished runs in markdown, "" if there is none. Runs that differ in the seed alone are one row.
 
-    `learnt`: a run counts as unlearnt when one of these metrics is below its number.
+    `learnt`: a run missed a fact when one of these metrics is below its number.
     """
-    groups = named([run for run in runs if run.finished])
+    groups = named([run for run in runs if run.finished and run.config])
     if not groups:
         return ""
-    header = ["configuration", "seeds", *columns, "unlearnt", "parameters", "images/s"]
+    header = ["configuration", "seeds", *columns, "missed a fact", "parameters", "images/s"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for name, found in groups.items():
         cells = [spread([metrics.get(column) for metrics in found]) for column in columns]
         judged = [metrics for metrics in found if learnt.keys() <= metrics.keys()]
-        failed = sum(any(metrics[key] < least for key, least in learnt.items()) for metrics in judged)
+        missed = sum(any(metrics[key] < least for key, least in learnt.items()) for metrics in judged)
         speed = statistics.median(metrics.get("images_per_second", 0) for metrics in found)
-        size = f"{found[0]['parameters'] / 1e3:,.0f} k"
-        cells = [name, str(len(found)), *cells, str(failed) if judged else "", size, f"{speed:.0f}"]
+        parameters = found[0].get("parameters")
+        size = "" if parameters is None else f"{parameters / 1e3:,.0f} k"
+        cells = [name, str(len(found)), *cells, str(missed) if judged else "", size, f"{speed:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -43,8 +45,8 @@ def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
 
 
 def flatten_choices(config: dict) -> dict[str, Any]:
-    """What names a configuration: the chosen options, the neck's file, and the settings of head and backbone."""
-    settings: dict[str, Any] = config["choices"] | {"neck": config["neck"]["_target_"].split(".")[-2]}
+    """Return what names a configuration: the chosen options, the neck, and the settings of head and backbone."""
+    settings: dict[str, Any] = config["choices"] | {"neck": short(config["neck"]["_target_"])}
     for part in ("head", "backbone"):
         settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
     settings["trainer.max_steps"] = config["trainer"]["max_steps"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from contextseg.commands.prepare.archive import open_archive
+from contextseg.commands.archives import open_archive
 from contextseg.commands.submit.formats import Format
 from contextseg.errors import ConfigError
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from contextseg.checkpoint import read_checkpoint, restore
+from contextseg.commands.archives import sha256
 from contextseg.commands.evaluate.options import checked
-from contextseg.commands.prepare.archive import sha256
 from contextseg.commands.submit.archive import pack, verify
 from contextseg.commands.submit.formats import Format, format_of
 from contextseg.commands.submit.options import SubmitOptions

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from contextseg.classes import voc_colours
-from contextseg.commands.prepare.masks import InMemory
+from contextseg.commands.archives import InMemory
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data.labels import Indices
 from contextseg.data.source import UNREADABLE

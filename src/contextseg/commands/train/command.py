@@ -8,7 +8,8 @@ from contextseg.engine.fit import Result, fit
 from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.runs.configuration import differences
-from contextseg.runs.folder import RunFolder, open_folder, plain_name
+from contextseg.runs.folder import RunFolder, plain_name
+from contextseg.runs.opening import open_folder
 
 
 def main(cfg: DictConfig) -> None:

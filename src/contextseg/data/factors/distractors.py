@@ -6,10 +6,14 @@ its shape is of the class of that shape; where the sign is empty it is a `decoy`
 cross-entropy of the pixels says little about the signs; which classes the image holds says it at once.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Le
 
 from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, grid, inner, patch, square
+from contextseg.typed import Count
 
 PITCH = 24, 19  # rows, columns from one place of an object to the next, in pixels
 
@@ -27,11 +31,13 @@ class Distractors(Factor):
 
     paints = ("foliage", "ground", "sign", "decoy", *SHAPES)
 
-    def __init__(self, *, copies: int = 1, radius: int = 7, strip: int = 24):
+    def __init__(
+        self, *, copies: Annotated[int, Ge(1), Le(3)] = 1, radius: Annotated[int, Ge(4), Le(7)] = 7, strip: Count = 24
+    ):
         self.copies, self.radius, self.strip = copies, radius, strip
-        self.require(lambda: 1 <= copies <= 3, "1 to 3 copies")
-        self.require(lambda: 4 <= radius <= 7 and strip >= 2 * radius + 4, "4 <= radius <= 7 and strip >= 2 radius + 4")
-        self.require(lambda: strip + PITCH[0] * copies <= SMALLEST, f"strip + {PITCH[0]} copies <= {SMALLEST}")
+        self.require(1 <= copies <= 3, "1 to 3 copies")
+        self.require(4 <= radius <= 7 and strip >= 2 * radius + 4, "4 <= radius <= 7 and strip >= 2 radius + 4")
+        self.require(strip + PITCH[0] * copies <= SMALLEST, f"strip + {PITCH[0]} copies <= {SMALLEST}")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -1,6 +1,5 @@
 """What a factor of `context_scenes_hard` is."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,6 @@ class Factor:
 
     paints: ClassVar[tuple[str, ...]]
     thin: ClassVar[tuple[str, ...]] = ()
-    real: ClassVar[tuple[str, ...]] = ()  # settings that need not be whole numbers
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """Image float32 (size, size, 3) RGB, mask uint8 (size, size) of positions in `paints`.
@@ -29,14 +27,10 @@ class Factor:
         """
         raise NotImplementedError
 
-    def require(self, holds: Callable[[], bool], wanted: str) -> None:
-        """Raises `ConfigError` with the settings and what is wanted, unless all are numbers and it `holds`."""
-        option = f"data.factors.{type(self).__module__.rpartition('.')[2]}"  # the name of its file
-        for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float) if name in self.real else int):
-                kind = "number" if name in self.real else "whole number"
-                raise ConfigError(f"{option}.{name}={value}: give a {kind}")
-        if not holds():
+    def require(self, holds: bool, wanted: str) -> None:
+        """Raise `ConfigError` with the settings and what is wanted, unless it holds."""
+        if not holds:
+            option = f"data.factors.{type(self).__module__.rpartition('.')[2]}"  # the name of its file
             settings = ", ".join(f"{name}={value}" for name, value in sorted(vars(self).items()))
             raise ConfigError(f"{option} ({settings}) makes no scene; give {wanted}")
 

@@ -6,10 +6,14 @@ darker than the material itself, and by it all tiles of the material are of clas
 the others are. A single vector may hold every pair of hue and brightness, but each pixel must then look its own up.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge
 
 from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, dealt, grained, inner, mosaic, patch, square
+from contextseg.typed import Count
 
 
 class Facts(Factor):
@@ -17,13 +21,18 @@ class Facts(Factor):
 
     paints = ("foliage", "light_tile", "dark_tile")
 
-    def __init__(self, *, materials: int = 8, cells: int = 10, radius: int = 6, strip: int = 24):
+    def __init__(
+        self,
+        *,
+        materials: Annotated[int, Ge(2)] = 8,
+        cells: Annotated[int, Ge(2)] = 10,
+        radius: Annotated[int, Ge(2)] = 6,
+        strip: Count = 24,
+    ):
         self.materials, self.cells, self.radius, self.strip = materials, cells, radius, strip
-        self.require(lambda: materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
-        self.require(lambda: 2 <= radius <= strip // 2 <= SMALLEST // 4, f"2 <= radius <= strip / 2 <= {SMALLEST // 4}")
-        self.require(
-            lambda: 2 * radius * materials <= SMALLEST, f"2 radius materials <= {SMALLEST}, so that the cards fit"
-        )
+        self.require(materials >= 2 and cells >= materials, "materials >= 2 and at least as many cells")
+        self.require(2 <= radius <= strip // 2 <= SMALLEST // 4, f"2 <= radius <= strip / 2 <= {SMALLEST // 4}")
+        self.require(2 * radius * materials <= SMALLEST, f"2 radius materials <= {SMALLEST}, so that the cards fit")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

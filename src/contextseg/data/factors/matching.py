@@ -6,10 +6,14 @@ foliage, in a light or a dark frame, and by it the fields of that colour are of 
 Who does not look for the card of one's own colour knows only how many frames are light.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, apart, dealt, grained, inner, mosaic, patch, square
+from contextseg.typed import Count
 
 
 class Matching(Factor):
@@ -19,14 +23,21 @@ class Matching(Factor):
     """
 
     paints = ("foliage", "light_field", "dark_field")
-    real = ("distance",)
 
-    def __init__(self, *, colours: int = 5, distance: float = 90, cells: int = 8, radius: int = 8, strip: int = 26):
+    def __init__(
+        self,
+        *,
+        colours: Annotated[int, Ge(2)] = 5,
+        distance: Annotated[float, Gt(0), Le(120)] = 90,
+        cells: Annotated[int, Ge(2)] = 8,
+        radius: Annotated[int, Ge(5)] = 8,
+        strip: Count = 26,
+    ):
         self.colours, self.distance, self.cells, self.radius, self.strip = colours, distance, cells, radius, strip
-        self.require(lambda: colours >= 2 and cells >= colours, "colours >= 2 and at least as many cells")
-        self.require(lambda: 0 < distance <= 120, "0 < distance <= 120")
-        self.require(lambda: 5 <= radius <= strip // 2 <= SMALLEST // 4, f"5 <= radius <= strip / 2 <= {SMALLEST // 4}")
-        self.require(lambda: 2 * radius * colours <= SMALLEST, f"2 radius colours <= {SMALLEST}, so that the cards fit")
+        self.require(colours >= 2 and cells >= colours, "colours >= 2 and at least as many cells")
+        self.require(0 < distance <= 120, "0 < distance <= 120")
+        self.require(5 <= radius <= strip // 2 <= SMALLEST // 4, f"5 <= radius <= strip / 2 <= {SMALLEST // 4}")
+        self.require(2 * radius * colours <= SMALLEST, f"2 radius colours <= {SMALLEST}, so that the cards fit")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -8,7 +8,10 @@ same mean tint with the light as with the dark ones: the tints lie on a circle, 
 which, only who separates the groups knows.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import circle, grained, grid, nearest
@@ -21,15 +24,21 @@ class Neighbours(Factor):
     """
 
     paints = ("light_area", "dark_area")
-    real = ("tint",)
 
-    def __init__(self, *, groups: int = 4, cells: int = 10, tint: float = 40, radius: int = 7):
+    def __init__(
+        self,
+        *,
+        groups: Annotated[int, Ge(4)] = 4,
+        cells: Annotated[int, Ge(5)] = 10,
+        tint: Annotated[float, Gt(0), Le(60)] = 40,
+        radius: Annotated[int, Ge(5), Le(12)] = 7,
+    ):
         self.groups, self.cells, self.tint, self.radius = groups, cells, tint, radius
         many = "an even number of groups from 4, and more cells"
-        self.require(lambda: groups >= 4 and groups % 2 == 0 and cells > groups, many)
-        self.require(lambda: 0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
+        self.require(groups >= 4 and groups % 2 == 0 and cells > groups, many)
+        self.require(0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
         fits = f"radius groups < {2 * SMALLEST / 5:g}, so that no rings meet"
-        self.require(lambda: 5 * radius * groups < 2 * SMALLEST, fits)
+        self.require(5 * radius * groups < 2 * SMALLEST, fits)
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

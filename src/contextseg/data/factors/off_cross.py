@@ -5,7 +5,10 @@ decides the ground opposite, sand and sea or road and glass. One criss-cross ste
 row and column, which is foliage: only that near the cue has seen it by convolution. A second step brings the rest.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Le
 
 from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, paint_cue, parasol, patch, wavy_line
@@ -15,12 +18,13 @@ class OffCross(Factor):
     """A cue of `radius` pixels; `angle`, the width of the foliage, as a share of the image's."""
 
     paints = ("foliage", "sand", "road", "sea", "glass", "parasol", "car")
-    real = ("angle",)
 
-    def __init__(self, *, angle: float = 0.42, radius: int = 9):
+    def __init__(
+        self, *, angle: Annotated[float, Ge(0.25), Le(0.75)] = 0.42, radius: Annotated[int, Ge(5), Le(12)] = 9
+    ):
         self.angle, self.radius = angle, radius
-        self.require(lambda: 0.25 <= angle <= 0.75 and 5 <= radius <= 12, "0.25 <= angle <= 0.75 and 5 <= radius <= 12")
-        self.require(lambda: 2 * radius + 5 <= round(angle * SMALLEST), f"2 radius + 5 <= {SMALLEST} angle")
+        self.require(0.25 <= angle <= 0.75 and 5 <= radius <= 12, "0.25 <= angle <= 0.75 and 5 <= radius <= 12")
+        self.require(2 * radius + 5 <= round(angle * SMALLEST), f"2 radius + 5 <= {SMALLEST} angle")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -7,10 +7,14 @@ way round. Pebbles of a few pixels lie between. Global context without detail lo
 cannot name them; nor can a sum of the two, for what a dark line says is turned over by the cue.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Le
 
 from contextseg.data.factors.factor import SMALLEST, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, grid, paint_cue, parasol, patch, turned, wavy_line
+from contextseg.typed import Count, Natural
 
 
 class Scales(Factor):
@@ -22,12 +26,20 @@ class Scales(Factor):
     paints = ("foliage", "sand", "road", "sea", "glass", "parasol", "car", "pole", "rail", "pebble")
     thin = ("pole", "rail", "pebble")
 
-    def __init__(self, *, lines: int = 4, gap: int = 3, pebbles: int = 6, radius: int = 9, strip: int = 26):
+    def __init__(
+        self,
+        *,
+        lines: Count = 4,
+        gap: Annotated[int, Ge(2), Le(8)] = 3,
+        pebbles: Natural = 6,
+        radius: Annotated[int, Ge(5), Le(12)] = 9,
+        strip: Count = 26,
+    ):
         self.lines, self.gap, self.pebbles, self.radius, self.strip = lines, gap, pebbles, radius, strip
-        self.require(lambda: lines >= 1 and pebbles >= 0, "one pair of lines or more, and no fewer than 0 pebbles")
-        self.require(lambda: 2 <= gap <= 8, "2 <= gap <= 8, so that a coarse map does not part the lines of a pair")
+        self.require(lines >= 1 and pebbles >= 0, "one pair of lines or more, and no fewer than 0 pebbles")
+        self.require(2 <= gap <= 8, "2 <= gap <= 8, so that a coarse map does not part the lines of a pair")
         fits = f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {SMALLEST // 2}"
-        self.require(lambda: 5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2, fits)
+        self.require(5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2, fits)
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `Factor`."""

@@ -11,6 +11,7 @@ from contextseg import viz
 from contextseg.engine.callbacks.loggers import send_pictures
 from contextseg.errors import ConfigError
 from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
+from contextseg.typed import Count, Natural
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ class ContextPictures(L.Callback):
     time: `<folder>/<name>.png` and `<name>_inside.png` show the final weights.
     """
 
-    def __init__(self, folder: str, index: int = 0, point: tuple[int, int] | None = None, side: int = 512):
+    def __init__(
+        self, folder: str, index: Natural = 0, point: tuple[Natural, Natural] | None = None, side: Count = 512
+    ):
         self.folder, self.index, self.point, self.side = Path(folder), index, point, side
 
     def on_fit_start(self, trainer, module):

@@ -3,6 +3,8 @@
 import lightning as L
 import torch
 
+from contextseg.typed import Count
+
 
 class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite."""
@@ -11,7 +13,7 @@ class NonFiniteLoss(RuntimeError):
 class FiniteLoss(L.Callback):
     """Looks at the loss every `every_steps` batches (each look waits for the device); raises `NonFiniteLoss`."""
 
-    def __init__(self, every_steps: int = 10):
+    def __init__(self, every_steps: Count = 10):
         self.every_steps = every_steps
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):

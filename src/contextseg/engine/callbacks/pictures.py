@@ -10,6 +10,7 @@ from PIL import Image
 from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
 from contextseg.engine.callbacks.loggers import send_masks, send_pictures
+from contextseg.typed import Natural
 from contextseg.viz import panel
 
 
@@ -20,7 +21,7 @@ class Pictures(L.Callback):
     `val/predictions`, and those that take masks the bare images with both masks, their classes by name, as `val/masks`.
     """
 
-    def __init__(self, folder: str, count: int = 6):
+    def __init__(self, folder: str, count: Natural = 6):
         self.folder, self.count = Path(folder), count
 
     def on_validation_end(self, trainer, module):

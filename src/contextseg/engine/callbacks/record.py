@@ -9,6 +9,7 @@ import lightning as L
 import torch
 
 from contextseg.engine.callbacks.loggers import send_numbers
+from contextseg.typed import Count
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class Record(L.Callback):
     that of the parts before a restart.
     """
 
-    def __init__(self, every_steps: int = 10):
+    def __init__(self, every_steps: Count = 10):
         self.every_steps = every_steps
         self.images, self.seconds, self.waited = 0, 0.0, 0.0
         self.window = (0, 0.0, 0.0)  # the three above when the last row was written

@@ -6,6 +6,8 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from contextseg.typed import Count
+
 
 class SaveLast(Checkpoint):
     """Saves every `every_steps` optimizer steps and at the end, atomically: the file is either the old or the new one.
@@ -14,7 +16,7 @@ class SaveLast(Checkpoint):
     curves are written to disk first: they reach at least as far as the checkpoint.
     """
 
-    def __init__(self, folder: str, every_steps: int = 100):
+    def __init__(self, folder: str, every_steps: Count = 100):
         self.path = Path(folder) / "last.ckpt"
         self.every_steps = every_steps
         self.saved_step = -1

@@ -1,1 +1,1 @@
-"""A file for each data set: its `RECIPES`."""
+"""A file for each data set: its `LAYOUTS`."""

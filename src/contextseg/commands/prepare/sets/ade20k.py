@@ -1,13 +1,13 @@
 """ADE20K as the scene parsing benchmark has it: 150 classes, 20,210 training and 2,000 validation images."""
 
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split, Wrong
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split, Wrong
 from contextseg.datamodules.ade20k import ADE20K
 
 PAGE = "sceneparsing.csail.mit.edu"
 GET = f"get ADEChallengeData2016.zip from {PAGE}"
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images and masks",

@@ -2,7 +2,7 @@
 
 import re
 
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split
 from contextseg.commands.prepare.tree import Tree
 from contextseg.datamodules.camvid import CamVid
 from contextseg.errors import ConfigError
@@ -29,8 +29,8 @@ def lists(tree: Tree) -> None:
         tree.put_lines(f"{split}.txt", [still for still in stills if split_of(still) == split])
 
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images and masks",
@@ -48,7 +48,7 @@ RECIPES = (
         ),
         options=("data.layout=segnet",),
     ),
-    Recipe(
+    Layout(
         archives=(
             Archive(
                 "images",

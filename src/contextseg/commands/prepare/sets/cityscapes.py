@@ -1,6 +1,6 @@
 """Cityscapes: fine labels of train and val, coarse labels, all as labelIds; no polygons, no colour pictures."""
 
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split, Wrong
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split, Wrong
 from contextseg.datamodules.cityscapes import BROKEN, Cityscapes
 
 PAGE = "www.cityscapes-dataset.com/downloads (needs an account)"
@@ -15,8 +15,8 @@ def _split(name: str, masks: str | None, count: str, optional: bool = False) -> 
     return Split(name, f"leftImg8bit/{name}/*/*_leftImg8bit.png", labels, Cityscapes.counts[count], optional=optional)
 
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images",

@@ -7,8 +7,8 @@ from io import BytesIO
 import numpy as np
 from scipy.io import loadmat
 
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split, Wrong
 from contextseg.commands.prepare.masks import to_png
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split, Wrong
 from contextseg.data.labels import Matlab
 from contextseg.datamodules.coco_stuff import IDS, LISTS, UNUSED, WANTED_10K, COCOStuff
 
@@ -37,8 +37,8 @@ def _images(split: str) -> Archive:
     )
 
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images and masks",
@@ -68,7 +68,7 @@ RECIPES = (
         ),
         options=("data.version=10k",),
     ),
-    Recipe(
+    Layout(
         archives=(
             _images("train"),
             _images("val"),

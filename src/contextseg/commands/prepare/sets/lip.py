@@ -1,6 +1,6 @@
 """LIP, single persons: 30,462 training, 10,000 validation and 10,000 test images; the zips lie in zips."""
 
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split, Wrong
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split, Wrong
 from contextseg.commands.prepare.tree import Tree
 from contextseg.datamodules.lip import LIP
 
@@ -19,8 +19,8 @@ def _split(name: str, masks: tuple[str, ...], optional: bool = False) -> Split:
     return Split(name, f"{name}_images/*.jpg", masks, LIP.counts[name], f"{name}_id.txt", optional)
 
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images",

@@ -3,8 +3,8 @@
 import json
 from functools import partial
 
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split, Wrong
 from contextseg.commands.prepare.masks import to_png
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split, Wrong
 from contextseg.commands.prepare.tree import Tree
 from contextseg.data.labels import Matlab
 from contextseg.datamodules.pascal_context import IDS_459, WANTED, PascalContext
@@ -34,8 +34,8 @@ def lists(tree: Tree) -> None:
             tree.put_lines(f"{LISTS}/{split}.txt", masked)
 
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images",

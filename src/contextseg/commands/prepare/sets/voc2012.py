@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from contextseg.commands.prepare.layout import Archive, Layout, Rule, Split, Wrong
 from contextseg.commands.prepare.masks import to_png
-from contextseg.commands.prepare.recipe import Archive, Recipe, Rule, Split, Wrong
 from contextseg.commands.prepare.tree import Tree
 from contextseg.data.labels import Matlab
 from contextseg.datamodules.voc2012 import LISTS, SAME, VOC2012, WANTED
@@ -28,8 +28,8 @@ def _split(name: str, masks: tuple[str, ...] = (VOC_MASK,), optional: bool = Fal
     return Split(name, "JPEGImages/*.jpg", masks, VOC2012.counts[name], f"{LISTS}/{name}.txt", optional)
 
 
-RECIPES = (
-    Recipe(
+LAYOUTS = (
+    Layout(
         archives=(
             Archive(
                 "images and masks",

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from contextseg.errors import ConfigError
@@ -36,6 +37,13 @@ class Member:
     size: int
 
 
+class InMemory(BytesIO):
+    """The content of a member as a file without a name, which messages call "it"."""
+
+    def __str__(self) -> str:
+        return "it"
+
+
 class Reader:
     """An archive, or the loose files of a folder. Raises `Damaged` for what cannot be read or is not safe."""
 
@@ -43,7 +51,7 @@ class Reader:
     members: Sequence[Member]
 
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """The members of these names, in the order in which they lie."""
+        """Yield name and content of the members of these names, in the order in which they lie."""
         raise NotImplementedError
 
     @property
@@ -113,7 +121,7 @@ class Loose(Reader):
 
 @contextmanager
 def reading(path: Path, member: str = "") -> Iterator[None]:
-    """Turns the errors of a damaged archive into `Damaged`, which names it."""
+    """Turn the errors of a damaged archive into `Damaged`, which names it."""
     try:
         yield
     except ConfigError:
@@ -125,11 +133,15 @@ def reading(path: Path, member: str = "") -> Iterator[None]:
 
 
 def is_archive(path: Path) -> bool:
+    """Tell by its name whether a file is an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def open_archive(path: Path) -> Reader:
-    """Raises `Damaged` for a file that is no archive at all, such as the page that asks for a password."""
+    """Open a zip or tar, its contents listed.
+
+    Raises `Damaged` for a file that is no archive at all, such as the page that asks for a password.
+    """
     with reading(path):
         if zipfile.is_zipfile(path):
             return Zip(path)
@@ -142,7 +154,7 @@ def open_archive(path: Path) -> Reader:
 
 
 def walk(folder: Path, leave_out: Path) -> tuple[list[Path], list[Path]]:
-    """The archives and the loose files below a folder, sorted; hidden ones and what is below `leave_out` are not."""
+    """List the archives and the loose files below a folder, without hidden ones and what is below `leave_out`."""
     archives, loose = [], []
     for where, folders, files in os.walk(folder, followlinks=True):
         here = Path(where)
@@ -154,7 +166,7 @@ def walk(folder: Path, leave_out: Path) -> tuple[list[Path], list[Path]]:
 
 
 def sha256(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
-    """The checksum of a file; `advance` hears of every piece's bytes."""
+    """Compute the checksum of a file; `advance` is called with the bytes of every piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
@@ -164,7 +176,7 @@ def sha256(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
 
 
 def _zipped(file: zipfile.ZipFile, depth: int = 3) -> Iterator[tuple[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]]]:
-    """Name -> where it is, for all members, in the order in which they lie."""
+    """Yield name and place of all members, in the order in which they lie."""
     for info in sorted(file.infolist(), key=lambda info: info.header_offset):
         kind = info.external_attr >> 28  # of a Unix mode; 0 where the packing system had none
         _check(file.filename, info.orig_filename, info.file_size, regular=kind in (0, 0o04, 0o10))
@@ -183,7 +195,7 @@ def _plain(name: str) -> str:
 
 
 def _check(path: object, name: str, size: int, regular: bool) -> None:
-    """Raises `Damaged` for a member that no published archive has."""
+    """Raise `Damaged` for a member that no published archive has."""
     fault = ""
     if not regular:
         fault = "is a link or a device"

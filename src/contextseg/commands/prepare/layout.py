@@ -12,7 +12,6 @@ from pkgutil import iter_modules
 
 from contextseg.commands.prepare import sets
 from contextseg.commands.prepare.tree import Tree
-from contextseg.errors import ConfigError
 
 
 @cache
@@ -29,7 +28,7 @@ class Rule:
     convert: Callable[[bytes], bytes] | None = None  # at the top of a module: it runs in other processes
 
     def place(self, member: str) -> str | None:
-        """Where a member goes, below the root; None if the rule is not for it."""
+        """Return where a member goes, below the root; None if the rule is not for it."""
         match = _expression(self.pattern).fullmatch(member)
         return match and match.expand(self.target)
 
@@ -47,6 +46,7 @@ class Archive:
     suspect: Callable[[Sequence[bytes]], str] | None = None  # what is wrong with some of the members that `holds` fits
 
     def known_by(self, members: Sequence[str]) -> bool:
+        """Tell whether it holds one of these members."""
         return any(map(_expression(self.holds).fullmatch, members))
 
 
@@ -73,7 +73,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Layout:
     """One way to a ready tree; a data set with two published forms has two."""
 
     archives: tuple[Archive, ...]
@@ -84,13 +84,10 @@ class Recipe:
 
 
 def data_sets() -> list[str]:
-    """The data sets that have recipes."""
+    """List the data sets that have layouts."""
     return sorted(found.name for found in iter_modules(sets.__path__))
 
 
-def recipes(name: str) -> tuple[Recipe, ...]:
-    """The recipes of a data set. Raises `ConfigError` listing those that have one."""
-    known = data_sets()
-    if name not in known:
-        raise ConfigError(f"data={name}: has no archives to prepare; choose one of {', '.join(known)}")
-    return import_module(f"{sets.__name__}.{name}").RECIPES
+def layouts(name: str) -> tuple[Layout, ...]:
+    """Return the layouts of one of these data sets."""
+    return import_module(f"{sets.__name__}.{name}").LAYOUTS

@@ -1,0 +1,39 @@
+"""A mistake in a command line is refused before anything heavy is imported."""
+
+import subprocess
+import sys
+
+import pytest
+from harness import subprocess_environment
+
+HEAVY = {"torch", "torchvision", "lightning", "timm", "matplotlib", "PIL", "cv2", "scipy", "albumentations", "gradio"}
+MISTAKES = {
+    "predict": [["ckpt=nope.ckpt", "input=nope", "output=x"], ["ckpt=x.ckpt", "input=nope", "output=x"]],
+    "attend": [["ckpt=x.ckpt", "image=x.ckpt"]],
+    "convert": [["from=nope", "input=x.ckpt", "output=y.ckpt"]],
+    "prepare": [["data=lip"], ["data=folder", "source=."]],
+    "check_data": [["splits=[nope]"]],
+    "samples": [["count=0"]],
+    "report": [["runs=nope"]],
+}
+SCRIPT = """
+import sys
+from contextseg.commands.__main__ import main
+for words in {lines}:
+    try:
+        main({name!r}, words)
+    except SystemExit as end:
+        assert end.code == 2, (words, end.code)
+print(*sorted({heavy} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_refused_without_heavy_imports(tmp_path, name):
+    (tmp_path / "x.ckpt").touch()
+    script = SCRIPT.format(name=name, lines=MISTAKES[name], heavy=HEAVY)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=subprocess_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+    assert done.stderr.count("error: ") == len(MISTAKES[name]), done.stderr

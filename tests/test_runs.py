@@ -1,0 +1,133 @@
+"""Runs on disk: which is taken up, and that a broken neighbour is named once and stands in nobody's way."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from contextseg.commands.compose import compose, options
+from contextseg.commands.report.command import report
+from contextseg.commands.sweep.plan import DONE, Plan
+from contextseg.errors import ConfigError
+from contextseg.runs.folder import ENVIRONMENT, RunFolder
+from contextseg.runs.opening import newest_unfinished, open_folder
+from contextseg.runs.store import Run, find
+
+WORDS = ("head=fcn", "seed=3")
+BROKEN = [
+    (name, content)
+    for name, contents in {
+        "metrics.json": (b"[1]", b"null", b"", b'{"status": "finished"', b'{"status": "\xff"}'),
+        "config.yaml": (b"[1]", b"null", b"", b"a: [", b"name: \xff\xfe", b"seed: 1"),
+    }.items()
+    for content in contents
+]
+broken = pytest.mark.parametrize(("name", "content"), BROKEN)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    return tmp_path
+
+
+def leave(folder, status="finished", *, saved_at=None):
+    """A run folder as a training leaves it; `saved_at`: the time of its checkpoint, if it has one."""
+    folder.mkdir(parents=True)
+    config = OmegaConf.to_container(compose(WORDS), resolve=True)
+    metrics = {"status": status, "seed": 3, "choices": config["choices"], "steps": 1500, "seconds": 150.0}
+    metrics |= {"parameters": 1000, "miou": 50.0, "images_per_second": 10.0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    if saved_at is not None:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints/last.ckpt").touch()
+        os.utime(folder / "checkpoints/last.ckpt", (saved_at, saved_at))
+    return folder
+
+
+def warned(caplog):
+    """The warnings so far."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_run_says_what_it_is(here):
+    run = Run.read(leave(here / "ablations/ctnet_t5/ctnet_s3/now", saved_at=7))
+    assert (run.finished, run.failed, run.training, run.row, run.steps) == (True, False, True, None, 1500)
+    assert (run.saved_at, run.seconds_per_step) == (7, 0.1)
+    (run.folder / "config.yaml").unlink()
+    assert Run.read(run.folder).row == "ctnet_t5/ctnet"
+    killed = Run.read(here / "nothing")
+    assert (killed.finished, killed.failed, killed.saved_at, killed.config) == (False, False, 0, {})
+
+
+def test_the_newest_unfinished_run_goes_on(here):
+    leave(here / "name/a", "stopped", saved_at=100)
+    newest = leave(here / "name/b", "failed", saved_at=200)
+    leave(here / "name/c", "finished", saved_at=300)
+    leave(here / "name/d", "stopped")  # without a checkpoint
+    assert newest_unfinished(here / "name").path == newest
+    assert open_folder(here / "name", resume="auto").path == newest
+    assert newest_unfinished(here / "other") is None
+
+
+def test_a_folder_that_cannot_be_resumed_is_refused(here):
+    leave(here / "name/a", "stopped")
+    with pytest.raises(ConfigError, match=r"resume=name/a: there is no checkpoints/last\.ckpt"):
+        open_folder(here / "name", resume="name/a")
+
+
+@broken
+def test_resuming_skips_a_broken_neighbour(here, caplog, name, content):
+    good = leave(here / "name/good", "stopped", saved_at=100)
+    bad = leave(here / "name/bad", "stopped", saved_at=200)
+    (bad / name).write_bytes(content)
+    assert newest_unfinished(here / "name").path == good
+    (said,) = warned(caplog)
+    assert said.startswith(f"skipped a run: {bad / name} ")
+    assert "\n" not in said
+
+
+@broken
+def test_a_plan_skips_a_broken_neighbour(here, caplog, name, content):
+    good, bad = leave(here / "runs/sweeps/sweep/before/000_fcn_tiny_s3"), leave(here / "runs/sweeps/sweep/before/bad")
+    (bad / name).write_bytes(content)
+    command_line = OverridesParser.create().parse_overrides([*WORDS, "width=64,32", "resume=auto"])
+    plan = Plan(command_line, compose, lambda: Path("runs/sweeps/sweep/now").absolute())
+    assert (plan.jobs[0].folder, plan.jobs[0].state) == (good, DONE)
+    assert plan.seconds() == pytest.approx(1500 * 0.1)
+    (said,) = warned(caplog)
+    assert str(bad / name) in said
+
+
+@broken
+def test_a_report_skips_a_broken_neighbour(here, caplog, name, content):
+    leave(here / "runs/other/good")
+    bad = leave(here / "runs/other/bad")
+    (bad / name).write_bytes(content)
+    folder = report(options(["runs=runs"], "report"))
+    assert "| all | 1 | 50.0 |" in (folder / "runs.md").read_text()
+    (said,) = warned(caplog)
+    assert str(bad.relative_to(here) / name) in said
+
+
+def test_a_scored_checkpoint_is_no_training(here, caplog):
+    scored = leave(here / "runs/name/now_evaluate")
+    (scored / "metrics.json").write_text('{"status": "finished", "ckpt": "last.ckpt"}')
+    (scored / "config.yaml").write_text("ckpt: last.ckpt")
+    assert find(here / "runs") == []
+    assert warned(caplog) == []
+
+
+def test_a_broken_record_of_ones_own_is_none(here):
+    folder = RunFolder(leave(here / "mine"))
+    (folder.path / "metrics.json").write_text("[1]")
+    assert folder.read_metrics() == {}
+    (folder.path / "config.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"mine/config\.yaml cannot be read"):
+        folder.read_config()
