@@ -1,16 +1,20 @@
 """Fixtures for all tests: very small runs in a folder of their own, on the CPU."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import numpy as np
 import pytest
 import quick_hydra
 import torch
+from harness import train
 from PIL import Image
 
+from contextseg import viz
 from contextseg.commands.compose import compose
 from contextseg.commands.train.command import train as fit
 from contextseg.commands.train.options import checked
-from contextseg.engine import build
+from contextseg.engine import build, results
 from contextseg.engine.trainer import trainer as make_trainer
 
 torch.set_num_threads(1)  # the tests run in two processes
@@ -35,6 +39,26 @@ SMALL = (
     "width=16",
 )
 SCENES = ("data.train_size=16", "data.val_size=4", "data.test_size=4", "data.size=96")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """The tables of a run are files as before, but matplotlib, half of the time of a short run, does not draw them.
+
+    The session's run, `trained`, is drawn; so are those in processes of their own.
+    """
+
+    def blank(_, classes, path):
+        Image.new("RGB", (1, 1)).save(path)
+
+    undrawn = SimpleNamespace(**vars(viz) | {"confusion_picture": blank, "per_class_picture": blank})
+    monkeypatch.setattr(results, "viz", undrawn)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The `Result` of a short run of FCN, for all tests that need some run or checkpoint; not to be changed."""
+    return train(tmp_path_factory.mktemp("trained"), "trainer.max_steps=4", "data.test_size=6")
 
 
 @pytest.fixture
@@ -77,7 +101,7 @@ def camvid_root(tmp_path):
 def train_with(small):
     """train_with(overrides, *callbacks) -> (module, trainer) after a training without a run folder."""
 
-    def train(overrides, *callbacks):
+    def trained_with(overrides, *callbacks):
         cfg = small(*overrides)
         L.seed_everything(cfg.seed, verbose=False)
         options, _ = checked(cfg)
@@ -92,4 +116,4 @@ def train_with(small):
         trainer.fit(module, datamodule=data)
         return module, trainer
 
-    return train
+    return trained_with

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,13 +20,7 @@ from contextseg.runs import opening
 SHORT = (*SMALL, "trainer.max_steps=2", "trainer.save_every_steps=2")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The result of a short run, for all tests of this file."""
-    return train(tmp_path_factory.mktemp("trained"), "trainer.max_steps=2", "data.test_size=6")
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def checkpoint(trained):
     return trained.folder / "checkpoints/last.ckpt"
 
@@ -44,11 +37,9 @@ def status(folder):
 
 
 def refused(command, *arguments):
-    """What a command says in refusing its arguments: one line, quickly, with exit code 2."""
-    start = time.monotonic()
+    """What a command says in refusing its arguments: one line, with exit code 2."""
     code, said = call(command, *arguments)
     assert code == 2, said
-    assert time.monotonic() - start < 30
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, said
     assert "Traceback" not in said
@@ -67,9 +58,11 @@ def test_a_finished_run(trained):
     tables |= {"per_class.png", "confusion.png"}
     pictures = {"predictions/scene_2_00000.png", "context/scene_2_00000.png"}
     assert written == tables | best | pictures | {"checkpoints/last.ckpt"}
+    for drawn in ("per_class.png", "confusion.png"):
+        assert min(Image.open(trained.folder / drawn).size) > 300
     metrics = json.loads((trained.folder / "metrics.json").read_text())
     assert metrics["status"] == "finished"
-    assert metrics["best"] == {"step": 2, "miou": metrics["miou"]}
+    assert metrics["best"] == {"step": 4, "miou": metrics["miou"]}
     assert metrics.keys() > {"pix_acc", "mean_acc", "iou", "protocol", "split", "steps", "seconds", "seed", "versions"}
     assert (trained.folder / "per_class.csv").read_text().startswith("class,iou,acc,pixels\nfoliage,")
     assert not set("=, []") & set(str(trained.folder.relative_to(trained.folder.parents[1])))
@@ -84,23 +77,29 @@ def test_the_final_weights_may_be_the_best(tmp_path):
     assert run.metrics["best"]["miou"] >= run.metrics["miou"]
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_stopped_run_says_so(here, name, code):
-    command = [sys.executable, str(COMMANDS / "train.py"), *SMALL, disturb(7, name)]
-    done = subprocess.run(
-        command,
-        env=subprocess_environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code
-    assert "resume=auto" in done.stderr
-    assert "Traceback" not in done.stderr
+def assert_stopped(here, code, said, expected):
+    """The command ended with the code of the signal, said how to go on, and its run recorded it."""
+    assert code == expected, said
+    assert "resume=auto" in said
+    assert "Traceback" not in said
     (folder,) = folders(here)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["status"], metrics["steps"]) == ("stopped", 7)
+
+
+def test_a_terminated_run_says_so(here):
+    command = [sys.executable, str(COMMANDS / "train.py"), *SMALL, disturb(7, "SIGTERM")]
+    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=300)
+    assert_stopped(here, done.returncode, done.stderr, 128 + signal.SIGTERM)
+
+
+def test_an_interrupted_run_says_so(here):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        code, said = call("train", *SMALL, disturb(7, "SIGINT"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert_stopped(here, code, said, 128 + signal.SIGINT)
 
 
 def test_a_failed_run_says_so(here):
@@ -299,15 +298,15 @@ def test_a_picture_of_attention(here, checkpoint):
         assert "give a list of 2" in refused("attend", *given, f"point={point}")
 
 
-def test_help_lists_the_groups_at_once(here):
-    start = time.process_time(), os.times().children_user
+def test_help_lists_the_groups_without_heavy_imports(here):
     command = [sys.executable, "-X", "importtime", str(COMMANDS / "train.py"), "--help"]
-    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0
     for line in ("head: ", "backbone: ", "loss: ", "data: ", "trainer: auto, cpu, ddp, ddp_cpu, gpu"):
         assert f"\n  {line}" in done.stdout
-    assert os.times().children_user - start[1] < 3
-    assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "contextseg" in imported
+    assert imported.isdisjoint({"torch", "lightning", "matplotlib"})
 
 
 # sweeps

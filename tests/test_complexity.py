@@ -19,7 +19,6 @@ from contextseg.commands.complexity.network import parameters
 from contextseg.commands.compose import compose
 from contextseg.errors import ConfigError
 from contextseg.layers.non_local import NonLocal
-from contextseg.library import create_model
 from contextseg.papers import rows as paper_rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "complexity.md"

@@ -12,12 +12,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from contextseg import parts
-from contextseg import recipe as recipes
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
 from contextseg.commands.table import COMMANDS as TABLE
 from contextseg.conf import CONF
-from contextseg.contract import Head
 from contextseg.door import REQUIRED, defaults, groups
 from contextseg.engine import build
 from contextseg.engine.build import plain
@@ -122,7 +120,9 @@ def test_every_head_learns_with_its_loss_on_tiny(option):
     squares = torch.randint(0, len(model.classes), (4, 8, 8), dtype=torch.uint8)
     squares[:, 0] = 255
     mask = squares.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    total, _ = build.loss(composed(f"head={option}"))(model(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8), mask), mask)
+    total, _ = build.loss(composed(f"head={option}"))(
+        model(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8), mask), mask
+    )
     total.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

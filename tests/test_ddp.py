@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
-import time
-from functools import cache
 
 import numpy as np
 import pytest
 from harness import COMMANDS, SMALL, call, curve, disturb, folders, last_checkpoint, subprocess_environment, train
 
-FROZEN = ("frozen_batch_norm=true", "+head.dropout=0", "trainer.max_steps=20", "data.batch_size=12")
-SIZES = {2: 299, 3: 301}  # validation images for so many processes: neither divides
+from contextseg.commands.compose import compose
+from contextseg.engine import build
+
+# No batch statistics and no dropout, which go by process; SGD, which passes rounding on as it is: AdamW divides a
+# gradient by its own size, and makes of a rounded zero a whole step.
+ALIKE = ("frozen_batch_norm=true", "+head.dropout=0", "optim=sgd", "optim.lr=0.1", "schedule=constant")
+ALIKE += ("trainer.max_steps=5", "data.batch_size=12", "callbacks.pictures.count=0")
 PROCESSES = [2, pytest.param(3, marks=pytest.mark.slow)]
 
 
@@ -31,10 +34,10 @@ def void_pixels(datamodule):
 
 @pytest.mark.parametrize("processes", PROCESSES)
 def test_training_follows_one_process(tmp_path, processes):
-    overrides = [*FROZEN, f"data.val_size={SIZES[processes]}"]
-    one = train(tmp_path / "one", *overrides)
+    """Gradients are means over the valid pixels of all processes, whose numbers differ."""
+    one = train(tmp_path / "one", *ALIKE)
     # quotes and a relative folder, as they reach the other processes through Lightning and Hydra
-    several = [*SMALL, *overrides, "trainer=ddp_cpu", f"trainer.devices={processes}", "name='of_several'"]
+    several = [*SMALL, *ALIKE, "trainer=ddp_cpu", f"trainer.devices={processes}", "name='of_several'"]
     done = run("train", *several, f"paths.runs='{tmp_path}/of several'")
     assert done.returncode == 0, done.stderr
     (folder,) = folders(tmp_path / "of several")
@@ -42,61 +45,41 @@ def test_training_follows_one_process(tmp_path, processes):
 
     before, after = last_checkpoint(one.folder)["state_dict"], last_checkpoint(folder)["state_dict"]
     for name, value in before.items():
-        np.testing.assert_allclose(after[name].float(), value.float(), atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(after[name].float(), value.float(), rtol=1e-4, atol=1e-5, err_msg=name)
         assert not name.endswith("num_batches_tracked") or value == 0, "the batch statistics are frozen"
     losses = [[float(row["train/loss"]) for row in curve(place)] for place in (one.folder, folder)]
-    np.testing.assert_allclose(*losses, atol=1e-4)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
     assert confusion(folder).sum(1).tolist() == confusion(one.folder).sum(1).tolist(), "each image is counted once"
     assert json.loads((folder / "metrics.json").read_text())["status"] == "finished"
     assert done.stderr.count("results: ") == 1, "one process speaks"
 
 
-@cache
-def checkpoint(folder):
-    return train(folder, "trainer.max_steps=20").folder / "checkpoints/last.ckpt"
-
-
 @pytest.mark.parametrize("processes", PROCESSES)
-@pytest.mark.parametrize("size", [301, pytest.param(299, marks=pytest.mark.slow)])
-def test_evaluation_counts_every_image_once(tmp_path_factory, tmp_path, processes, size):
-    settings = [
-        f"ckpt={checkpoint(tmp_path_factory.getbasetemp() / 'trained')}",
-        f"data.val_size={size}",
-        "eval.batch_size=1",
-    ]
-    code, _ = call("evaluate", *settings, f"paths.runs={tmp_path}/one")
-    assert code == 0
-    done = run("evaluate", *settings, f"paths.runs={tmp_path}/several", f"trainer.devices={processes}")
-    assert done.returncode == 0, done.stderr
-    one, several = (confusion(folders(tmp_path / name)[0]) for name in ("one", "several"))
-    assert one.sum() > size * 0.8 * 80 * 80
-    assert (one == several).all()
-
-
-@pytest.mark.parametrize("protocol", ["ms_flip", "slide"])
-def test_protocols_do_not_depend_on_processes_workers_or_batch(tmp_path_factory, tmp_path, protocol):
-    extra = "eval.extra_metrics=[boundary_iou,miou_per_image]"
-    settings = [f"ckpt={checkpoint(tmp_path_factory.getbasetemp() / 'trained')}", f"eval={protocol}", extra]
-    settings += ["data.val_size=9", "callbacks.pictures.count=0"]
-    settings += ["eval.predictor.crop=[48,64]"] if protocol == "slide" else []
-    code, said = call("evaluate", *settings, f"paths.runs={tmp_path}/one")
+def test_evaluation_does_not_depend_on_processes_workers_or_batch(tmp_path, trained, processes):
+    """Seven images, which neither 2 nor 3 divides: each is counted once."""
+    settings = [f"ckpt={trained.folder}/checkpoints/last.ckpt", "eval=slide_ms_flip", "eval.predictor.scales=[0.75,1]"]
+    settings += ["eval.predictor.inner.crop=[48,64]", "eval.extra_metrics=[boundary_iou,miou_per_image]"]
+    settings += ["data.val_size=7", "callbacks.pictures.count=0"]
+    code, said = call("evaluate", *settings, f"paths.runs={tmp_path}/one", "eval.batch_size=1")
     assert code == 0, said
-    other = ["eval.batch_size=3", "data.num_workers=1", "trainer.devices=2", f"paths.runs={tmp_path}/several"]
-    done = run("evaluate", *settings, *other)
+    other = ["eval.batch_size=3", "data.num_workers=1", f"trainer.devices={processes}"]
+    done = run("evaluate", *settings, *other, f"paths.runs={tmp_path}/several")
     assert done.returncode == 0, done.stderr
     one, several = (folders(tmp_path / name)[0] for name in ("one", "several"))
     assert (confusion(one) == confusion(several)).all()
+    data = build.datamodule(compose([*SMALL, "data.val_size=7"]))
+    masks = [data.source("val").read(index)[1] for index in range(7)]
+    assert confusion(one).sum() == sum(int((mask != 255).sum()) for mask in masks)
     one, several = (json.loads((folder / "metrics.json").read_text()) for folder in (one, several))
     for name in ("miou", "boundary_iou", "miou_per_image"):
         assert one[name] == several[name] > 0
 
 
 def test_one_failing_process_stops_all(tmp_path):
-    start = time.monotonic()
+    """No process waits for the one that is gone; `run` would give up after five minutes."""
     done = run("train", *SMALL, "trainer=ddp_cpu", f"paths.runs={tmp_path}", disturb(3, rank=1))
     assert done.returncode != 0
-    assert time.monotonic() - start < 120, "no process waits for the one that is gone"
     assert "error in process 1: PowerCut: at step 3" in done.stderr
     assert "Traceback" not in done.stderr
     (folder,) = folders(tmp_path)

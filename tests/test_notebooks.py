@@ -3,8 +3,10 @@
 import ast
 import base64
 import shutil
+import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -12,15 +14,16 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RENDERED = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
-QUICK = ("01_quickstart",)
 
 
-def marked(path):
-    return pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+def code_of(path):
+    """The code cells of a notebook."""
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
+@pytest.mark.slow
 @pytest.mark.notebooks
-@pytest.mark.parametrize("path", [marked(path) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("STEPS", "20")
     for variable in ("RUNS", "RESULTS"):
@@ -33,12 +36,31 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     client.execute()
 
 
+def test_the_cells_of_the_quick_start_run(tmp_path, monkeypatch):
+    """In this process and with two steps; the slow test runs all notebooks as Jupyter does."""
+    monkeypatch.setenv("STEPS", "2")
+    monkeypatch.delenv("RUNS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "notebooks")
+    monkeypatch.delitem(sys.modules, "networks", raising=False)
+    found = {}
+    for source in code_of(ROOT / "notebooks/01_quickstart.ipynb"):
+        exec(compile(source, "01_quickstart", "exec"), found)
+    del sys.modules["networks"]  # which knows the two steps
+    plt.close("all")
+    assert found["metrics"]["steps"] == 2
+    assert found["prediction"].shape == found["mask"].shape
+    assert found["maps"].keys() >= {"context", "gradient"}
+    assert [step for step, _ in found["curve"]] == [1, 2]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_a_notebook_imports_of_the_project_is_there(path, monkeypatch):
     """Without a run, which takes minutes."""
     monkeypatch.syspath_prepend(path.parent)
-    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    lines = [node for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    lines = [
+        node for source in code_of(path) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)
+    ]
     ours = [line for line in lines if line.module.split(".")[0] in ("contextseg", "networks")]
     assert ours
     for line in ours:

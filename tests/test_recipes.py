@@ -11,7 +11,6 @@ import torch
 from omegaconf import OmegaConf
 from torch._subclasses import FakeTensorMode
 
-from contextseg import viz
 from contextseg.commands.complexity.recipes import MARK, Memory, cells, memory
 from contextseg.commands.compose import compose
 from contextseg.commands.train.command import train as fit
@@ -59,10 +58,8 @@ def shrunk(name: str) -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path):
     """run(name, ...) -> the `Result` of two steps of a recipe on a tiny tree of its data set."""
-    for picture in ("per_class_picture", "confusion_picture"):  # seconds, with many classes
-        monkeypatch.setattr(viz, picture, lambda *_: None)
 
     def start(name, *more):
         root = tmp_path / recipe(name).choices.data

@@ -268,24 +268,39 @@ def test_a_job_knows_of_no_other_process(monkeypatch):
     assert {one["CUDA_VISIBLE_DEVICES"], two["CUDA_VISIBLE_DEVICES"]} == {"4,6", "5,7"}
 
 
+MEET = """
+import time
+from pathlib import Path
+here = Path("..").absolute()
+mine = here / (Path.cwd().name + ".up")
+mine.touch()
+while len([*here.glob("*.up"), *here.glob("*.down")]) < 2:
+    time.sleep(0.01)
+Path("together").write_text(str(len([*here.glob("*.up")])))
+mine.rename(mine.with_suffix(".down"))
+"""  # a job waits for the start of a second one, then counts those at work
+
+
 def test_so_many_jobs_at_a_time():
-    begin, end = (f"import time; open({name!r}, 'w').write(str(time.time()));" for name in ("start", "end"))
-    pool.run([job(str(number), f"{begin}time.sleep(0.5);{end}{FINISH}") for number in range(4)], at_once=2)
-    spans = [tuple(float(Path(str(number), name).read_text()) for name in ("start", "end")) for number in range(4)]
-    assert max(sum(begin <= start < end for begin, end in spans) for start, _ in spans) == 2
+    pool.run([job(str(number), MEET + FINISH) for number in range(4)], at_once=2)
+    assert max(int(Path(str(number), "together").read_text()) for number in range(4)) == 2
+
+
+WAIT = "import time\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
 
 
 def test_no_second_process_works_in_a_folder():
-    first, second = job("same", "import time; time.sleep(2);" + FINISH), job("same", "os.remove('metrics.json')")
+    first, second = job("same", WAIT + FINISH), job("same", "os.remove('metrics.json')")
     assert first.start(1)
     assert not second.start(1)
+    Path("same/go").touch()
     pool.run([second])
     assert second.process is None, "the other one finished meanwhile: nothing is left to do"
     assert second.outcome()["status"] == "finished"
 
 
 def test_whatever_ends_a_sweep_ends_its_jobs(monkeypatch):
-    jobs = [job("one", "import time; time.sleep(100)"), job("two", "import time; time.sleep(100)")]
+    jobs = [job("one", WAIT), job("two", WAIT)]
     calls = []
 
     def interrupted(*_):
@@ -309,28 +324,32 @@ from omegaconf import OmegaConf
 from contextseg.commands.sweep import job, pool
 cfg = OmegaConf.create({"run": {"dir": str(pathlib.Path("orphan").absolute())}, "row": None, "trainer": {"devices": 1}})
 orphan = job.Job(cfg, [], 0, pathlib.Path())
-wait = "import time; from contextseg.commands.sweep.job import follow_parent; follow_parent(); open('orphan/up', 'w')"
-wait += "; time.sleep(99)"
+wait = "import os, time; from contextseg.commands.sweep.job import follow_parent; follow_parent()"
+wait += "; open('orphan/up', 'w').write(str(os.getpid())); time.sleep(3600)"
 orphan.command = [sys.executable, "-c", wait]
 pool.run([orphan])
 """
     sweep = subprocess.Popen([sys.executable, "-c", script], env=subprocess_environment())
-    until(lambda: Path("orphan/up").exists())
+    until(lambda: Path("orphan/up").exists() and Path("orphan/up").read_text())
     waiting = job("orphan", FINISH)
     assert not waiting.start(1)
     sweep.kill()
     sweep.wait()
-    until(lambda: waiting.start(1), seconds=10)
+    try:
+        until(lambda: waiting.start(1))
+    except AssertionError:
+        os.kill(int(Path("orphan/up").read_text()), signal.SIGKILL)
+        raise
     waiting.clear()
     assert waiting.outcome()["status"] == "finished"
 
 
-def until(condition, seconds=60):
-    """Wait for something to become true."""
+def until(condition, seconds=300):
+    """Wait for something to become true, on a busy machine too."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 # whole sweeps
@@ -354,7 +373,7 @@ def test_a_killed_sweep_loses_nothing_and_repeats_nothing(here):
     assert [last_checkpoint(folder)["global_step"] for folder in before] == [4] * 3
 
     second = sweep(*words)
-    until(lambda: any(json_status(folder) == "finished" for folder in before), seconds=200)
+    until(lambda: any(json_status(folder) == "finished" for folder in before))
     second.kill()
     second.communicate()
     times = {
@@ -405,7 +424,7 @@ def test_a_table_through_submitit(here):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_stopping_a_sweep_stops_its_jobs(here, name):
     stopped = sweep("head=fcn,ocr", *TINY, "trainer.max_steps=100000", "hydra.launcher.jobs=2")
-    until(lambda: len(list(here.rglob("last.ckpt"))) == 2, seconds=200)
+    until(lambda: len(list(here.rglob("last.ckpt"))) == 2)
     stopped.send_signal(getattr(signal, name))
     stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + getattr(signal, name)

@@ -101,11 +101,24 @@ def test_legend_shows_every_colour(rows):
     assert {tuple(colour) for colour in CLASSES.palette} <= colours
 
 
-def test_confusion_picture_is_written(tmp_path):
+def test_confusion_picture_shows_where_the_true_pixels_went(tmp_path):
+    """All pixels of class 3 are taken for class 4, the others are right."""
     confusion = count(torch.tensor(PREDICTION), torch.tensor(MASK), K)
+    axes = viz.confusion_figure(confusion, CLASSES).axes[0]
+    taken_for = {k: 4 if k == 3 else k for k in range(K)}
+    assert [axes.get_xlabel(), axes.get_ylabel()] == ["prediction", "truth"]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == list(CLASSES.names)
+    shares = np.zeros((K, K))
+    shares[list(taken_for), list(taken_for.values())] = 100
+    np.testing.assert_array_equal(axes.images[0].get_array(), shares)
+    written = {text.get_position()[::-1]: text.get_text() for text in axes.texts}
+    assert written == dict.fromkeys(taken_for.items(), "100")
     viz.confusion_picture(confusion, CLASSES, tmp_path / "confusion.png")
     with Image.open(tmp_path / "confusion.png") as picture:
-        assert min(picture.size) > 500
+        colours = {colour: count for count, colour in picture.convert("RGB").getcolors(2**20)}
+    full, none = (tuple(axes.images[0].cmap(value, bytes=True)[:3].tolist()) for value in (1.0, 0.0))
+    assert colours[none] > 5 * colours[full] > 5 * K * 100
 
 
 def test_per_class_picture_shows_every_class_in_its_colour(tmp_path):
