@@ -42,7 +42,7 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     for key in facts:
         require(key in KEYS, "unknown key", key, f"some of {', '.join(KEYS)}")
     facts = {key: value for key, value in facts.items() if value is not None}
-    names = facts.get("names")
+    names = facts.get("names", [])
     require(isinstance(names, list) and 2 <= len(names) <= 255, "names", names, "a list of 2 to 255 classes")
     for text in names:
         require(isinstance(text, str) and names.count(text) == 1, "names", text, "each a text of its own, quoted")
@@ -69,7 +69,7 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     require(isinstance(groups, dict), "groups", groups, "group: [names]")
     for group, members in groups.items():
         require(
-            isinstance(members, list) and members and all(name in names for name in members),
+            isinstance(members, list) and len(members) > 0 and all(name in names for name in members),
             f"groups {group}",
             members,
             "names",

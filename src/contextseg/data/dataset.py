@@ -35,8 +35,8 @@ class KeyedDataset(Dataset):
         image, mask, name = self.source.read(index)
         if self.transform is not None:
             image, mask = self.transform(image, mask, (self.seed, epoch, index))
-        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return image, torch.from_numpy(np.ascontiguousarray(mask)), name
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+        return torch.from_numpy(planes), torch.from_numpy(np.ascontiguousarray(mask)), name
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
@@ -48,9 +48,9 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
 
 def one_size(sizes: Iterable[tuple[int, ...]]) -> None:
     """Raises `ConfigError` if there are different sizes (height, width)."""
-    sizes = sorted(sizes)
-    if len(sizes) > 1:
+    found = sorted(sizes)
+    if len(found) > 1:
         raise ConfigError(
-            f"images of {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]} (height, width), cannot share a batch; "
+            f"images of {len(found)} sizes, such as {found[0]} and {found[-1]} (height, width), cannot share a batch; "
             "set eval.batch_size=1 for evaluation, data.transform.crop_size for training"
         )

@@ -123,7 +123,8 @@ def square(rng: np.random.Generator, slot: int, slots: int, strip: int, width: i
 
 def inner(window: tuple[slice, slice], frame: int) -> tuple[slice, slice]:
     """What is left of a window without its frame."""
-    return tuple(slice(side.start + frame, side.stop - frame) for side in window)
+    rows, columns = window
+    return slice(rows.start + frame, rows.stop - frame), slice(columns.start + frame, columns.stop - frame)
 
 
 def borders(parts: np.ndarray) -> np.ndarray:

@@ -46,6 +46,8 @@ def _expression(part: str) -> str:
 
 def _key(match: re.Match) -> str:
     """What the wildcards stand for; without the ending where the last one covers it, as in * and *.*"""
+    if match.lastindex is None:
+        return Path(match[0]).stem
     *parts, last = match.groups()
     if match.end(match.lastindex) == match.end():
         suffix = Path(match[0]).suffix

@@ -175,7 +175,7 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
 
 def as_rgb(image: Image.Image, name: object) -> np.ndarray:
     """Bring a PIL image to uint8 (H, W, 3) RGB, as `read_image` does; `name` is for the error message."""
-    if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] >= 2**16):
+    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() >= 2**16):
         raise ConfigError(f"{name} has mode {image.mode}, values beyond 16 bits; save it with 8 bits per channel")
     if image.mode.startswith("I"):
         grey = (np.array(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)

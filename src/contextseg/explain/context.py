@@ -1,6 +1,6 @@
 """Where the context of one pixel came from: one question that every head answers."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -49,11 +49,11 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
 
 def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[str, Tensor]:
     """Find the maps of a batch uint8 (1, 3, H, W) of a size that the head takes, for its pixel (row, column)."""
-    with torch.no_grad(), record_attention(network.head) if taps(network.head) else nullcontext({}) as heard:
-        logits = network.logits(batch)
-    size = tuple(logits.shape[-2:])
-    place = tuple(at * side // full for at, side, full in zip(pixel, size, batch.shape[-2:], strict=True))
-    maps = network.head.context(heard, place, size)
+    nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
+    with torch.no_grad(), record_attention(network.head) if taps(network.head) else nothing as heard:
+        height, width = network.logits(batch).shape[-2:]
+    place = pixel[0] * height // batch.shape[-2], pixel[1] * width // batch.shape[-1]
+    maps = network.head.context(heard, place, (height, width))
     return {name: values.float() for name, values in maps.items()} | {"gradient": gradient_map(network, batch, place)}
 
 

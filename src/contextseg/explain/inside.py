@@ -18,5 +18,6 @@ def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Shown]:
     if head.needs_mask or head.window or not taps(head):
         return {}
     with torch.no_grad(), record_attention(head) as heard:
-        size = tuple(network.logits(image[None].to(network.backbone.mean.device)).shape[-2:])
-    return {name: shown._replace(values=shown.values.float()) for name, shown in head.inside(heard, size).items()}
+        height, width = network.logits(image[None].to(network.backbone.mean.device)).shape[-2:]
+    shown = head.inside(heard, (height, width))
+    return {name: one._replace(values=one.values.float()) for name, one in shown.items()}

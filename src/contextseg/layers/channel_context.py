@@ -45,8 +45,10 @@ def make_block(
 
 def pool(x: Tensor, pooling: str) -> Tensor:
     """Global pooling (B, C, h, w) -> (B, C): "avg", "max" or "mix", the sum of both (Table 2)."""
-    average = x.mean((2, 3)) if pooling != "max" else 0
-    return average + x.amax((2, 3)) if pooling != "avg" else average
+    if pooling == "max":
+        return x.amax((2, 3))
+    average = x.mean((2, 3))
+    return average if pooling == "avg" else average + x.amax((2, 3))
 
 
 class ChannelConv(nn.Conv1d):

@@ -31,8 +31,8 @@ class PositionAttention(nn.Module):
             attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
             context = self.position(attention) @ value  # (B, hw, C)
         else:
-            one_head = (x.unsqueeze(1) for x in (query, key, value))  # (B, 1, hw, C' or C)
-            context = F.scaled_dot_product_attention(*one_head, scale=1.0).squeeze(1)  # (B, hw, C)
+            q, k, v = (x.unsqueeze(1) for x in (query, key, value))  # (B, 1, hw, C' or C): one head
+            context = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)  # (B, hw, C)
         return x + self.gamma * context.mT.unflatten(-1, x.shape[-2:])  # (B, C, h, w)
 
 

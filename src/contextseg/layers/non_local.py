@@ -37,7 +37,7 @@ class NonLocal(nn.Module):
             weights = (query @ key.mT).softmax(-1, dtype=precision).to(query.dtype)
             context = self.non_local(weights) @ values  # (B, hw, C)
         else:
-            one_head = (x.unsqueeze(1) for x in (query, key, values))  # (B, 1, hw, C' or C)
-            context = F.scaled_dot_product_attention(*one_head, scale=1.0).squeeze(1)  # (B, hw, C)
+            q, k, v = (x.unsqueeze(1) for x in (query, key, values))  # (B, 1, hw, C' or C): one head
+            context = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)  # (B, hw, C)
         context = self.value(context.mT.unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
         return x + (context if self.gate is None else self.gate * context)

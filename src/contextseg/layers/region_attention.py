@@ -45,6 +45,7 @@ class RegionContext(nn.Module):
         """Features (B, C, h, w), region vectors (B, C, K) [and maps (B, K, h, w)] -> context (B, C, h, w)."""
         relation = self.pixel_region(self.relation(features, vectors, maps))  # (B, hw, K)
         convolution, *norm_act = self.rho
+        assert isinstance(convolution, nn.Conv2d)
         value = F.conv2d(self.delta(vectors.unsqueeze(-1)), convolution.weight).flatten(2)  # (B, C, K)
         context = (value @ relation.mT).unflatten(-1, features.shape[-2:])  # (B, C, h, w)
         if convolution.bias is not None:
@@ -73,8 +74,8 @@ class RegionAttention(RegionContext):
         leaky: float = 0.0,
     ):
         super().__init__(channels, key_channels, bias=bias, leaky=leaky)
-        self.phi = ConvNormAct(channels, key_channels, phi_kernel, bias=bias, leaky=leaky)
-        self.psi = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
+        self.phi: nn.Sequential = ConvNormAct(channels, key_channels, phi_kernel, bias=bias, leaky=leaky)
+        self.psi: nn.Sequential = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
         for _ in range(1, transform_layers):
             self.phi = nn.Sequential(self.phi, ConvNormAct(key_channels, key_channels, bias=bias, leaky=leaky))
             self.psi = nn.Sequential(self.psi, ConvNormAct(key_channels, key_channels, bias=bias, leaky=leaky))
@@ -104,14 +105,16 @@ class PixelRelation(RegionContext):
 class CoarseRelation(RegionContext):
     """The relation of ACFNet ("ACF scheme"): the class probabilities of the coarse map itself."""
 
-    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor) -> Tensor:
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Coarse maps (B, K, h, w), raw -> w (B, hw, K), rows sum to 1."""
+        assert maps is not None
         return maps.flatten(2).mT.softmax(-1, dtype=torch.float32).to(features.dtype)  # (B, hw, K)
 
 
 class GivenRelation(RegionContext):
     """The maps are the relation as they stand (ground truth)."""
 
-    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor) -> Tensor:
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Maps (B, K, h, w) -> the same numbers as w (B, hw, K)."""
+        assert maps is not None
         return maps.flatten(2).mT.to(features.dtype)  # (B, hw, K)
