@@ -16,7 +16,7 @@ Transform = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray
 
 
 class KeyedDataset(Dataset):
-    """A source seen through (epoch, index) keys: the same key and seed give the same pixels in any process.
+    """Read a source by keys (epoch, index): the same key and seed give the same pixels in any process.
 
     Without a transform the epoch has no effect.
     """
@@ -30,7 +30,7 @@ class KeyedDataset(Dataset):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, str]:
-        """Key (epoch, index) -> image uint8 (3, H, W), mask uint8 (H, W), name."""
+        """Return the sample of a key (epoch, index): image uint8 (3, H, W), mask uint8 (H, W), name."""
         epoch, index = key
         image, mask, name = self.source.read(index)
         if self.transform is not None:
@@ -47,7 +47,7 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
 
 
 def one_size(sizes: Iterable[tuple[int, ...]]) -> None:
-    """Raises `ConfigError` if there are different sizes (height, width)."""
+    """Raise `ConfigError` if there are different sizes (height, width)."""
     found = sorted(sizes)
     if len(found) > 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Where the context of one pixel came from: one question that every head answers."""
+"""The context of one pixel: where it came from, a question that every head answers."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -13,13 +13,13 @@ from contextseg.segmenter import Segmenter
 
 
 def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> dict[str, Tensor]:
-    """Ask where the context of the pixel `point` (x, y) of an image uint8 (3, H, W) came from.
+    """Find where the context of the pixel `point` (x, y) of an image uint8 (3, H, W) came from.
 
     Returns named maps (h, w) on the CPU, not negative, large where the context came from. The head's own attention
-    comes first (`Head.context`), a map for each kind; then "gradient": how much the score of the class predicted at
-    that pixel depends on each place of the backbone's last map, which exists for every head and shows pooling and
-    large kernels too. A head that takes one image size only (`Head.window`) is shown the window around the pixel; its
-    maps are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
+    comes first (`Head.context`), a map for each kind. Then comes "gradient": how much the score of the class predicted
+    at that pixel depends on each place of the backbone's last map. It exists for every head, and shows pooling and
+    large kernels too. A head that takes one image size only (`Head.window`) gets the window around the pixel; its maps
+    are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
     truth.
     """
     x, y = point
@@ -58,9 +58,9 @@ def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[s
 
 
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
-    """Find the gradient (h, w) of the best score at `place` (row, column) of the logits, for a batch (1, 3, H, W).
+    """Compute the gradient (h, w) of the best score at `place` (row, column) of the logits, for a batch (1, 3, H, W).
 
-    It is the norm over the channels, and its square root, without which the pixel itself would outshine all others.
+    It is the square root of the norm over the channels: without the root, the pixel itself would outshine all others.
     """
     row, column = place
     with torch.no_grad():
