@@ -12,7 +12,9 @@ from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.default_element import ResultDefault
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
 
@@ -25,6 +27,8 @@ class Chosen(list[ResultDefault]):
 def remember() -> None:
     """Keep, for this process, what choices of options lead to."""
     create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+    load = FileConfigSource.load_config
+    files: dict[str, bytes] = {}
     lists: dict[tuple, Any] = {}
     merged: dict[tuple, bytes] = {}
 
@@ -49,5 +53,12 @@ def remember() -> None:
             merged[defaults.key] = pickle.dumps(merge(self, defaults, repo), pickle.HIGHEST_PROTOCOL)
         return pickle.loads(merged[defaults.key])
 
+    def load_config(self: FileConfigSource, config_path: str) -> ConfigResult:
+        key = f"{self.path}/{config_path}"
+        if key not in files:
+            files[key] = pickle.dumps(load(self, config_path), pickle.HIGHEST_PROTOCOL)
+        return pickle.loads(files[key])
+
+    FileConfigSource.load_config = load_config
     config_loader_impl.create_defaults_list = create_defaults_list
     ConfigLoaderImpl._compose_config_from_defaults_list = compose
