@@ -146,6 +146,7 @@ def test_the_key_is_what_the_wildcards_stand_for(tmp_path):
     assert keys(tmp_path, "*/*_rgb.JPG") == ["sub/c"]
     assert keys(tmp_path, "[!b]_???.png") == ["a/r/g/b"]
     assert keys(tmp_path, str(tmp_path / "sub/*")) == ["c_rgb"]
+    assert keys(tmp_path, "sub/c_rgb.JPG") == ["c_rgb"]
     assert keys(tmp_path, "*.tif") == keys(tmp_path, "nowhere") == []
     save(tmp_path / "a_rgb.jpg", np.zeros((2, 2)))
     with pytest.raises(ConfigError, match=r"a_rgb\.jpg and .*a_rgb\.png both answer to the name 'a_rgb'"):

@@ -45,7 +45,7 @@ def start_from(network: Segmenter, checkpoint: dict[str, Any], path: str | Path)
 
     Raises `ConfigError` if classes, or names or shapes of the weights, are not the same.
     """
-    there, here = ClassSet.from_dict(checkpoint["recipe"]["classes"]), network.classes
+    there, here = ClassSet.from_dict(checkpoint["recipe"]["classes"]), network.named_classes
     if there.names != here.names:
         raise ConfigError(
             f"init_from={path}: it was trained for the {len(there)} classes of {there.name}, not for the {len(here)} "

@@ -115,7 +115,7 @@ class LossTerm(nn.Module):
     ignored pixels gives a finite loss, and zero gradient unless an option that stands for released code counts them.
     """
 
-    reads: ClassVar[str] = "logits"
+    reads: str = "logits"  # set per instance by a term with a choice
 
     def __init__(self, weight: float = 1.0):
         super().__init__()

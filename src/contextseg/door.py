@@ -14,10 +14,15 @@ import typing
 from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from contextseg import typed
 from contextseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 REQUIRED = "???"  # Hydra's word for a value that must be given
 
@@ -41,7 +46,7 @@ def group(default: str | None, meaning: str, **settings: Any) -> Any:
     return field(default=None, metadata=metadata)
 
 
-def parse(kind: type, values: Mapping[str, Any], above: str = "") -> Any:
+def parse(kind: type[Options], values: Mapping[str, Any], above: str = "") -> Options:
     """Check plain values against a dataclass of options and return its instance.
 
     `above`: the option that holds them, "trainer." say. Raises `ConfigError` for the first option that is unknown,
@@ -61,7 +66,7 @@ def parse(kind: type, values: Mapping[str, Any], above: str = "") -> Any:
         value, hint, field_name = values[name], hints[declared.name], declared.name
         if value == REQUIRED:
             raise ConfigError(f"{above}{name} is missing: give {above}{name}=..., {declared.metadata['meaning']}")
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise ConfigError(
                     f"{above}{name}={typed.shown(value)}: give its options one by one, {name}.OPTION=VALUE"
@@ -72,17 +77,18 @@ def parse(kind: type, values: Mapping[str, Any], above: str = "") -> Any:
     return kind(**found)
 
 
-def defaults(kind: type) -> dict[str, Any]:
+def defaults(kind: "type[DataclassInstance]") -> dict[str, Any]:
     """Return the plain values that a dataclass of options declares, groups left out."""
-    return {
-        declared.metadata.get("name", declared.name): defaults(declared.metadata["default"])
-        if is_dataclass(declared.metadata["default"])
-        else declared.metadata["default"]
-        for declared in fields(kind)
-        if "default" in declared.metadata
-    }
+    found = {}
+    for declared in fields(kind):
+        if "default" in declared.metadata:
+            value = declared.metadata["default"]
+            if isinstance(value, type) and is_dataclass(value):
+                value = defaults(value)
+            found[declared.metadata.get("name", declared.name)] = value
+    return found
 
 
-def groups(kind: type) -> dict[str, dataclasses.Field]:
+def groups(kind: "type[DataclassInstance]") -> dict[str, dataclasses.Field]:
     """Return the config groups that a dataclass of options declares, in their order."""
     return {declared.name: declared for declared in fields(kind) if declared.metadata.get("group")}

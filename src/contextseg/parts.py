@@ -189,7 +189,10 @@ def within(value: Any, option: str, build: bool) -> Any:
     """Return a value with the parts in it built, or only checked."""
     if isinstance(value, Mapping):
         if "_target_" in value:
-            return make(value, option) if build else (check(value, option), value)[1]
+            if build:
+                return make(value, option)
+            check(value, option)
+            return value
         return {key: within(child, f"{option}.{key}", build) for key, child in value.items()}
     return [within(child, option, build) for child in value] if isinstance(value, list | tuple) else value
 
@@ -209,8 +212,9 @@ def signature(target: Any, option: str, imported: bool = True) -> Signature:
     if not imported and isinstance(target, str) and "." in target:
         return Signature(target, {}, open_ended=True)
     kind = find(target, option)
+    constructor = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]  # only read, never called
     try:
-        hints = typing.get_type_hints(kind.__init__ if isinstance(kind, type) else kind, include_extras=True)
+        hints = typing.get_type_hints(constructor, include_extras=True)
     except Exception:  # a library's annotation that cannot be resolved
         hints = {}
     parameters = inspect.signature(kind).parameters.values()

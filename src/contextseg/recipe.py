@@ -10,7 +10,7 @@ order of maps in a concatenation, which is fixed now (`block_order`); `upgrade` 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -59,7 +59,7 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
     return Segmenter(backbone, neck, head, aux_head, classes=classes, align_corners=align_corners)
 
 
-def maps_known(kind: type[Head], neck: Neck) -> dict[str, Sequence[int]]:
+def maps_known(kind: Callable[..., Head], neck: Neck) -> dict[str, Sequence[int]]:
     """Return what a head is given of the maps of its neck: channels, and strides if its constructor asks."""
     facts = {"in_channels": neck.channels}
     return facts | ({"strides": neck.strides} if "strides" in inspect.signature(kind).parameters else {})

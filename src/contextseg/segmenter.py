@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck, SegOutput
+from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, WholeImage
 from contextseg.inference.images import Images, as_tensors, is_batch
 
@@ -33,6 +34,13 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone, self.neck, self.head, self.aux_head = backbone, neck, head, aux_head
         self.classes, self.align_corners = classes, align_corners
+
+    @property
+    def named_classes(self) -> ClassSet:
+        """Return `classes`. Raises `ConfigError` for a network that was built without them."""
+        if self.classes is None:
+            raise ConfigError(f"a {type(self.head).__name__} without class names: give Segmenter(..., classes=)")
+        return self.classes
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> SegOutput:
         """Image uint8 (B, 3, H, W) [and mask uint8 (B, H, W) for an oracle] -> logits (B, K, h, w) and all extras."""

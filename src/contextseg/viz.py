@@ -58,8 +58,8 @@ def error_map(prediction: Tensor | NDArray, mask: Tensor | NDArray) -> Picture:
 def heat(attention: Tensor | NDArray, image: Tensor | NDArray) -> Picture:
     """Attention (h, w), non-negative, and image -> the dimmed image, lit where the attention is near its maximum."""
     image = _picture(image)
-    level = torch.as_tensor(attention).detach().cpu().float()
-    level = resize(level[None, None], image.shape[:2])[0, 0].numpy()
+    small = torch.as_tensor(attention).detach().cpu().float()
+    level = resize(small[None, None], image.shape[:2])[0, 0].numpy()
     level = level / max(level.max(), np.finfo(np.float32).tiny)
     colours = 255 * matplotlib.colormaps["inferno"](level)[..., :3]
     grey = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1)
@@ -221,6 +221,6 @@ def _picture(image: Tensor | NDArray) -> Picture:
     return _array(image.permute(1, 2, 0) if isinstance(image, Tensor) else image)
 
 
-def _mix(below: NDArray, above: NDArray, part: NDArray) -> Picture:
+def _mix(below: NDArray, above: NDArray, part: NDArray | float) -> Picture:
     """`part` of `above` and the rest of `below`, rounded."""
     return (below * (1 - part) + above * part).round().astype(np.uint8)

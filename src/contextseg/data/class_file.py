@@ -1,4 +1,4 @@
-"""The yaml file in which somebody writes down the classes of a data set; described in docs/own_data.md."""
+"""The yaml file in which a user writes down the classes of a data set; described in docs/own_data.md."""
 
 import colorsys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ KEYS = ("names", "palette", "ids", "ignore", "groups", "flip_pairs")
 
 @dataclass(frozen=True)
 class ClassFile:
-    """What such a file says."""
+    """The contents of such a file."""
 
     path: Path
     classes: ClassSet
@@ -25,7 +25,7 @@ class ClassFile:
 
 
 def read_class_file(path: Path, name: str) -> ClassFile:
-    """The contents of a file for the data set `name`. Raises `ConfigError` naming the file, the key and the value."""
+    """Read the file of the data set `name`. Raises `ConfigError` naming the file, the key and the value."""
     try:
         facts = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -42,7 +42,7 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     for key in facts:
         require(key in KEYS, "unknown key", key, f"some of {', '.join(KEYS)}")
     facts = {key: value for key, value in facts.items() if value is not None}
-    names = facts.get("names")
+    names = facts.get("names", [])
     require(isinstance(names, list) and 2 <= len(names) <= 255, "names", names, "a list of 2 to 255 classes")
     for text in names:
         require(isinstance(text, str) and names.count(text) == 1, "names", text, "each a text of its own, quoted")
@@ -69,7 +69,7 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     require(isinstance(groups, dict), "groups", groups, "group: [names]")
     for group, members in groups.items():
         require(
-            isinstance(members, list) and members and all(name in names for name in members),
+            isinstance(members, list) and len(members) > 0 and all(name in names for name in members),
             f"groups {group}",
             members,
             "names",
@@ -101,7 +101,7 @@ def read_class_file(path: Path, name: str) -> ClassFile:
 
 
 def made_up(count: int) -> list[list[int]]:
-    """That many different colours, RGB 0-255, neighbours far apart."""
+    """Return `count` different colours, RGB 0-255, neighbours far apart."""
     shades = ((0.9, 0.9), (0.5, 0.95), (0.95, 0.55))  # saturation, value
     colours = (colorsys.hsv_to_rgb(i * 0.618 % 1, *shades[i % len(shades)]) for i in range(count))
     return [[round(255 * part) for part in colour] for colour in colours]

@@ -16,7 +16,7 @@ Transform = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray
 
 
 class KeyedDataset(Dataset):
-    """A source seen through (epoch, index) keys: the same key and seed give the same pixels in any process.
+    """Read a source by keys (epoch, index): the same key and seed give the same pixels in any process.
 
     Without a transform the epoch has no effect.
     """
@@ -30,13 +30,13 @@ class KeyedDataset(Dataset):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, str]:
-        """Key (epoch, index) -> image uint8 (3, H, W), mask uint8 (H, W), name."""
+        """Return the sample of a key (epoch, index): image uint8 (3, H, W), mask uint8 (H, W), name."""
         epoch, index = key
         image, mask, name = self.source.read(index)
         if self.transform is not None:
             image, mask = self.transform(image, mask, (self.seed, epoch, index))
-        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return image, torch.from_numpy(np.ascontiguousarray(mask)), name
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+        return torch.from_numpy(planes), torch.from_numpy(np.ascontiguousarray(mask)), name
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
@@ -47,10 +47,10 @@ def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
 
 
 def one_size(sizes: Iterable[tuple[int, ...]]) -> None:
-    """Raises `ConfigError` if there are different sizes (height, width)."""
-    sizes = sorted(sizes)
-    if len(sizes) > 1:
+    """Raise `ConfigError` if there are different sizes (height, width)."""
+    found = sorted(sizes)
+    if len(found) > 1:
         raise ConfigError(
-            f"images of {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]} (height, width), cannot share a batch; "
+            f"images of {len(found)} sizes, such as {found[0]} and {found[-1]} (height, width), cannot share a batch; "
             "set eval.batch_size=1 for evaluation, data.transform.crop_size for training"
         )

@@ -1,4 +1,4 @@
-"""From a mask file to train ids: a picture of indices or colours, or a label map in a .mat file."""
+"""Readers of mask files: a picture of indices or colours, or a label map in a .mat file, becomes train ids."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from contextseg.errors import ConfigError
 
 
 class Indices:
-    """Reads masks of one index per pixel (mode 1, L or P; what colours a palette has does not matter).
+    """Read masks of one index per pixel (mode 1, L or P; the colours of a palette do not matter).
 
     `relabel` maps raw labels to train ids (11 -> 255 for CamVid). A label that it does not name stays as it is; with
-    `strict` it is an error, unless it is 255. `wanted` tells an error message what the right masks are.
+    `strict` it is an error, unless it is 255. `wanted` says in error messages what the right masks are.
     """
 
     def __init__(self, relabel: Mapping[int, int] | None = None, *, strict: bool = False, wanted: str | None = None):
@@ -26,7 +26,7 @@ class Indices:
         self.known = np.isin(np.arange(256), [*relabel, IGNORE_INDEX]) if strict else np.ones(256, bool)
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Train ids, uint8 (H, W). Raises `ConfigError` if the file is damaged, or holds colours or unknown labels."""
+        """Read train ids, uint8 (H, W). Raises `ConfigError` for a damaged file, for colours and unknown labels."""
         mask = decoded(path)
         if mask.mode not in ("1", "L", "P"):
             way_out = "convert it, or use data=folder data.labels=colours for masks in the colours of the classes"
@@ -44,7 +44,7 @@ class Indices:
 
 
 class Matlab:
-    """Reads label maps in .mat files: the variable `field`, or the part of one, as in "GTcls.Segmentation".
+    """Read label maps in .mat files: the variable `field`, or a part of one, as in "GTcls.Segmentation".
 
     `relabel` maps raw labels, of any size, to train ids; others are errors. `wanted` as in `Indices`.
     """
@@ -57,7 +57,7 @@ class Matlab:
         self.known[list(relabel)] = True
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Train ids, uint8 (H, W). Raises `ConfigError` if the field cannot be read or holds unknown labels."""
+        """Read train ids, uint8 (H, W). Raises `ConfigError` if the field cannot be read or holds unknown labels."""
         variable, *parts = self.field.split(".")
         try:
             raw = loadmat(path, variable_names=[variable], simplify_cells=True)
@@ -74,20 +74,20 @@ class Matlab:
 
 
 class BySuffix:
-    """Reads a .mat file with `mat`, any other mask with `picture`."""
+    """Read a .mat file with `mat`, any other mask with `picture`."""
 
     def __init__(self, picture: Callable[[Path], np.ndarray], mat: Callable[[Path], np.ndarray]):
         self.picture, self.mat = picture, mat
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Train ids, uint8 (H, W)."""
+        """Read train ids, uint8 (H, W). Raises `ConfigError` as the reader does."""
         return (self.mat if path.suffix == ".mat" else self.picture)(path)
 
 
 class Colours:
-    """Reads masks that show every class in its colour; `table` maps RGB to train ids, 255 for void.
+    """Read masks that show every class in its colour; `table` maps RGB to train ids, 255 for void.
 
-    Other colours are errors, or with `strict` false void.
+    Other colours are errors; if `strict` is false, they are void.
     """
 
     def __init__(self, table: Mapping[tuple[int, int, int], int], *, strict: bool = True):
@@ -97,7 +97,7 @@ class Colours:
         self.codes, self.ids = codes[order], np.array(list(table.values()), np.uint8)[order]
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Train ids, uint8 (H, W). Raises `ConfigError` if the file is damaged or holds a colour of no class."""
+        """Read train ids, uint8 (H, W). Raises `ConfigError` if the file is damaged or holds a colour of no class."""
         colours = np.array(decoded(path).convert("RGB"))
         codes = _codes(colours)
         place = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
@@ -111,6 +111,6 @@ class Colours:
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
-    """RGB (..., 3) -> one number per colour (...)."""
+    """Turn RGB (..., 3) into one number per colour (...)."""
     red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
     return (red << 16) + (green << 8) + blue

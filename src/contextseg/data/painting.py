@@ -1,4 +1,4 @@
-"""What generated scenes are painted with: textures, coordinates, cues, and the light on the finished image."""
+"""The means to paint generated scenes: textures, coordinates, cues, and the light on the finished image."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ BANK = 512  # side of the texture bank in pixels
 
 @cache
 def bank() -> np.ndarray:
-    """Zero-mean patterns float32 (5, 512, 512): foliage, grain, ripple, wood, and white noise."""
+    """Return zero-mean patterns float32 (5, 512, 512): foliage, grain, ripple, wood, and white noise."""
     rng = np.random.default_rng(0)
 
     def noise(coarseness: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def bank() -> np.ndarray:
 
 
 def crop(rng: np.random.Generator, texture: np.ndarray, size: int) -> np.ndarray:
-    """A square of a texture at random: (BANK, BANK) -> (size, size)."""
+    """Cut a square out of a texture at random: (BANK, BANK) -> (size, size)."""
     top, left = rng.integers(0, BANK - size + 1, 2)
     return texture[top : top + size, left : left + size]
 
@@ -39,12 +39,12 @@ def crop(rng: np.random.Generator, texture: np.ndarray, size: int) -> np.ndarray
 
 @cache
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates y (H, 1) and x (1, W)."""
+    """Return coordinates y (H, 1) and x (1, W)."""
     return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
 
 
 def turned(rng: np.random.Generator, shape: tuple[int, int], y0: float, x0: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (along, across) an axis of random angle through (y0, x0), each (H, W)."""
+    """Return coordinates (along, across) an axis of random angle through (y0, x0), each (H, W)."""
     y, x = grid(*shape)
     angle = rng.uniform(0, 2 * np.pi)
     sin, cos = np.float32(np.sin(angle)), np.float32(np.cos(angle))
@@ -53,42 +53,42 @@ def turned(rng: np.random.Generator, shape: tuple[int, int], y0: float, x0: floa
 
 
 def gains(rng: np.random.Generator, *shape: int, spread: float = 0.12) -> np.ndarray:
-    """Factors float32 around 1, such as one for each channel."""
+    """Draw factors float32 around 1, such as one for each channel."""
     return 1 + rng.uniform(-spread, spread, shape).astype(np.float32)
 
 
 def wavy_line(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Signed distance (H, W) in pixels, about, from a wavy line of random angle through the middle part."""
+    """Return the signed distance (H, W), about in pixels, from a wavy line of random angle near the middle."""
     along, across = turned(rng, shape, *(rng.uniform(0.35, 0.65, 2) * shape))
     frequency, phase = np.float32(rng.uniform(0.08, 0.14)), np.float32(rng.uniform(0, 2 * np.pi))
     return across + 4 * np.sin(frequency * along + phase)
 
 
 def patch(rng: np.random.Generator, texture: int, shape: tuple[int, int]) -> np.ndarray:
-    """A texture of the bank in its own colours (H, W, 3), each channel with a gain of its own."""
+    """Paint a texture of the bank in its own colours (H, W, 3), each channel with its own gain."""
     height, width = shape
     pattern = crop(rng, bank()[texture], max(shape))[:height, :width, None]
     return (BASE[texture] + AMPLITUDE[texture] * pattern) * gains(rng, 3)
 
 
 def mosaic(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
-    """Number of the cell of each pixel (H, W), of `cells` at random."""
+    """Number the pixels (H, W) by the cell in which they lie, of `cells` at random places."""
     return nearest(rng.uniform(0, 1, (cells, 2)) * shape, shape)
 
 
 def nearest(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Number of the nearest point of each pixel (H, W); points (N, 2) are (row, column)."""
+    """Number the pixels (H, W) by their nearest point; points (N, 2) are (row, column)."""
     y, x = grid(*shape)
     return np.stack([(y - y0) ** 2 + (x - x0) ** 2 for y0, x0 in points]).argmin(0)
 
 
 def dealt(rng: np.random.Generator, kinds: int, cells: int) -> np.ndarray:
-    """A kind for each cell (cells,), at random but each at least once if there are cells enough."""
+    """Draw a kind for each cell (cells,), at random but each at least once if there are cells enough."""
     return np.concatenate([rng.permutation(kinds), rng.integers(kinds, size=cells)])[:cells]
 
 
 def circle(rng: np.random.Generator, count: int, distance: float) -> np.ndarray:
-    """Colours (count, 3) equally spaced on a circle of random plane and middle, `distance` from one to the next."""
+    """Draw colours (count, 3), `distance` from one to the next, on a circle of random plane and middle."""
     plane = np.linalg.qr(rng.standard_normal((3, 2)))[0]  # (3, 2), orthonormal columns
     angles = 2 * np.pi * (np.arange(count) / count + rng.uniform())
     radius = distance / (2 * np.sin(np.pi / count))
@@ -97,7 +97,7 @@ def circle(rng: np.random.Generator, count: int, distance: float) -> np.ndarray:
 
 
 def apart(candidates: np.ndarray, count: int, distance: float) -> np.ndarray:
-    """The first `count` of the candidates (N, 3) that are `distance` apart; if there are too few, less far apart."""
+    """Select the first `count` of the candidates (N, 3) that are `distance` apart; too few: less far apart."""
     chosen: list[np.ndarray] = []
     while len(chosen) < count:
         chosen = []
@@ -109,25 +109,26 @@ def apart(candidates: np.ndarray, count: int, distance: float) -> np.ndarray:
 
 
 def grained(rng: np.random.Generator, colours: np.ndarray, parts: np.ndarray, amplitude: float = 12) -> np.ndarray:
-    """Parts (H, W), each in its colour (parts, 3) and all of one texture -> image float32 (H, W, 3)."""
+    """Paint parts (H, W), each in its colour (parts, 3), all of one texture -> image float32 (H, W, 3)."""
     height, width = parts.shape
     return colours[parts] + amplitude * crop(rng, bank()[GRAIN], max(parts.shape))[:height, :width, None]
 
 
 def square(rng: np.random.Generator, slot: int, slots: int, strip: int, width: int, radius: int) -> tuple[slice, slice]:
-    """Window of 2 `radius` pixels in the middle of a strip (strip, width), somewhere in one of `slots` equal parts."""
+    """Place a window of 2 `radius` pixels mid-height in a strip (strip, width), at random in one of `slots` parts."""
     each = width // slots
     x = slot * each + int(rng.integers(radius, each - radius + 1))
     return slice(strip // 2 - radius, strip // 2 + radius), slice(x - radius, x + radius)
 
 
 def inner(window: tuple[slice, slice], frame: int) -> tuple[slice, slice]:
-    """What is left of a window without its frame."""
-    return tuple(slice(side.start + frame, side.stop - frame) for side in window)
+    """Return a window without its frame."""
+    rows, columns = window
+    return slice(rows.start + frame, rows.stop - frame), slice(columns.start + frame, columns.stop - frame)
 
 
 def borders(parts: np.ndarray) -> np.ndarray:
-    """Parts (H, W) -> bool (H, W): one pixel wherever the part changes."""
+    """Mark one pixel wherever the part changes: parts (H, W) -> bool (H, W)."""
     border = np.zeros(parts.shape, bool)
     border[1:] = parts[1:] != parts[:-1]
     border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
@@ -135,7 +136,7 @@ def borders(parts: np.ndarray) -> np.ndarray:
 
 
 def lit(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Image float32 (H, H, 3), mask (H, H) -> uint8 both: under light of random colour, with grey noise, turned."""
+    """Light an image float32 (H, H, 3) in a random colour, add noise, turn it and its mask (H, H) -> both uint8."""
     image = image * gains(rng, 3, spread=0.08) + noise * crop(rng, bank()[-1], len(image))[..., None]
     turns = int(rng.integers(4))
     image = image.clip(0, 255).astype(np.uint8)
@@ -158,19 +159,27 @@ def paint_cue(rng: np.random.Generator, shape, part: int, radius: int, centre: t
 
 
 def parasol(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return area and dark pixels, bool (H, W), of a parasol."""
+    """Return area and dark pixels, bool (H, W), of a parasol."""
     return np.hypot(y, x) <= 1, np.sin(3 * np.arctan2(y, x) + angle) > 0
 
 
 def car(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return area and dark pixels, bool (H, W), of a car."""
+    """Return area and dark pixels, bool (H, W), of a car."""
     wheels = np.hypot(y - 0.6, abs(x) - 0.5) <= 0.25
     window = (abs(x) <= 0.55) & (abs(y + 0.3) <= 0.2)
     return (abs(y) <= 0.65) & (abs(x) <= 1) | wheels, wheels | window
 
 
 def mug(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return area and dark pixels, bool (H, W), of a mug."""
+    """Return area and dark pixels, bool (H, W), of a mug."""
     distance = np.hypot(y, x)
     return distance <= 1, abs(distance - 0.55) <= 0.15
 
 
 def pillow(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return area and dark pixels, bool (H, W), of a pillow."""
+    """Return area and dark pixels, bool (H, W), of a pillow."""
     return (abs(y) <= 0.8) & (abs(x) <= 1), np.sin(5 * np.pi * x) > 0

@@ -1,4 +1,4 @@
-"""Which image belongs to which mask: by the name without ending, or by what wildcards stand for."""
+"""Pairing of images and masks: by the name without ending, or by what wildcards stand for."""
 
 import glob
 import re
@@ -13,10 +13,11 @@ MEANS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}  # as regular ex
 
 
 def find(root: Path, pattern: str, suffixes: Collection[str] = SUFFIXES) -> dict[str, Path]:
-    """Files with an ending in `suffixes` (lower case) by key. `pattern`: a folder, or a path with *, ?, [] and **/.
+    """Find files with an ending in `suffixes` (lower case), by key.
 
-    `pattern` is relative to `root`. The key is the file name without ending in a folder, the text in place of the
-    wildcards otherwise, joined by "/". Hidden files are left out. Raises `ConfigError` if two files have the same key.
+    `pattern`, relative to `root`: a folder, a file, or a path with *, ?, [] and **/. The key is the file name without
+    ending, or the text in place of the wildcards, joined by "/". Hidden files are omitted. Raises `ConfigError` if two
+    files have the same key.
     """
     pattern = str(Path(pattern))
     if (root / pattern).is_dir():
@@ -45,7 +46,9 @@ def _expression(part: str) -> str:
 
 
 def _key(match: re.Match) -> str:
-    """What the wildcards stand for; without the ending where the last one covers it, as in * and *.*"""
+    """Return what the wildcards stand for; without the ending where the last one covers it, as in * and *.*"""
+    if match.lastindex is None:
+        return Path(match[0]).stem
     *parts, last = match.groups()
     if match.end(match.lastindex) == match.end():
         suffix = Path(match[0]).suffix

@@ -1,8 +1,8 @@
-"""Which sample is read when: a keyed training stream and an evaluation that visits every image once.
+"""The order of samples: a keyed training stream, and an evaluation that visits every image once.
 
 The training stream is an endless sequence of positions. Position p belongs to epoch p // length and has the index
-that stands at place p % length of that epoch's permutation. A batch is a run of positions, whatever the number of
-processes; so a restart is a matter of starting at a later batch, and a batch may straddle two epochs.
+that stands at place p % length of that epoch's permutation. A batch is a range of positions, whatever the number of
+processes. So a restart just begins at a later batch, and a batch may straddle two epochs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def stream_key(position: int, *, length: int, seed: int) -> Key:
-    """The (epoch, index) at a position of the endless stream over `length` samples."""
+    """Return the (epoch, index) at a position of the endless stream over `length` samples."""
     epoch, place = divmod(position, length)
     return epoch, int(_permutation(length, seed, epoch)[place])
 
 
 class KeyedBatchSampler:
-    """Batches of (epoch, index) keys for one process: every `world_size`-th position of each micro-batch.
+    """Yield batches of keys (epoch, index) for one process: every `world_size`-th position of each micro-batch.
 
-    `batch_size` counts the images of a micro-batch over all processes; batches `first_batch` to `num_batches` - 1 are
-    given. The union over the processes does not depend on their number.
+    `batch_size` counts the images of a micro-batch over all processes. The batches are `first_batch` to
+    `num_batches` - 1. The union over the processes does not depend on their number.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class KeyedBatchSampler:
         self.world_size = world_size
 
     def __len__(self) -> int:
-        """Batches of the whole stream, those before `first_batch` included: a restarted Lightning loop counts them."""
+        """Count all batches, those before `first_batch` too, because a restarted Lightning loop counts them."""
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -64,10 +64,10 @@ class KeyedBatchSampler:
 
 
 class StridedEvalSampler:
-    """Batches of keys (0, index) for one process: indices rank, rank + world_size, ..., unpadded.
+    """Yield batches of keys (0, index) for one process: indices rank, rank + world_size, ..., without padding.
 
-    Every image is seen exactly once over all processes. `sizes` of the images (one for each, any values): a batch ends
-    where they change. Raises `ConfigError` if a process would get none, because it would leave the others waiting.
+    Every image is read exactly once over all processes. `sizes`: one value per image; a batch ends where it changes.
+    Raises `ConfigError` if a process would get no image, because the others would wait for it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A source of generated scenes."""
+"""The source of generated scenes."""
 
 from functools import partial
 
@@ -10,9 +10,9 @@ SEEDS = {"train": 1, "val": 2, "test": 3}  # of the splits
 
 
 class Scenes(Source):
-    """`count` scenes of a seed, drawn by `draw(seed, index)` when first read, then kept (uint8).
+    """Draw `count` scenes of a seed by `draw(seed, index)`, each when first read, and keep them (uint8).
 
-    `draw` is a partial whose keywords, together with seed and index, decide everything.
+    `draw` is a partial whose keywords, together with seed and index, determine a scene.
     """
 
     def __init__(self, draw: partial, *, seed: int, count: int, num_classes: int):
@@ -30,5 +30,5 @@ class Scenes(Source):
         return *self._drawn[index], f"scene_{self.seed}_{index:05d}"
 
     def fingerprint(self, index: int) -> str:
-        """Of what decides the scene; no need to draw it."""
+        """Return a digest of what determines the scene, without drawing it."""
         return digest(f"({self.settings}, {self.seed}, {index})".encode())

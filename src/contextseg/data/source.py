@@ -1,4 +1,4 @@
-"""Where the pairs come from: the base of all sources, and the one that reads files."""
+"""Sources of image and mask pairs: the base of all, and those that read files."""
 
 import struct
 import zlib
@@ -13,16 +13,16 @@ from PIL import Image, ImageOps
 from contextseg.contract import IGNORE_INDEX
 from contextseg.errors import ConfigError
 
-# What PIL raises for a file that it cannot decode; a broken PNG is a SyntaxError.
+# the errors of PIL for a file that it cannot decode; a broken PNG is a SyntaxError
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
-BLOCKS, BLOCK = 64, 2**14  # of how many bytes, that the fingerprint of a large file reads
+NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # what the fingerprint of a large file reads of it
 
 
 class Source:
-    """A sequence of checked (image, mask, name) samples. A subclass writes `__len__` and `load`."""
+    """Give checked samples (image, mask, name) by index. A subclass writes `__len__` and `load`."""
 
     unpaired: Mapping[str, Sequence[Path]] = {}  # files without a partner, by what is missing: mask, image
     labelled: ClassVar[bool] = True  # else every mask is void, because nobody has the labels
@@ -34,34 +34,34 @@ class Source:
         raise NotImplementedError
 
     def load(self, index: int) -> Sample:
-        """Image uint8 (H, W, 3) RGB, mask uint8 (H, W) of train ids with void 255, and a name; not yet checked."""
+        """Return image uint8 (H, W, 3) RGB, mask uint8 (H, W) of train ids, void 255, and a name; not checked yet."""
         raise NotImplementedError
 
     def where(self, index: int) -> str:
-        """What an error message calls the mask of this sample."""
+        """Return what an error message calls the mask of this sample."""
         return f"mask {index} of {type(self).__name__}"
 
     def files(self, index: int) -> tuple[Path, Path] | None:
-        """The files of the image and of the mask; None where there are none."""
+        """Return the files of the image and of the mask; None where there are none."""
         return None
 
     def size(self, index: int) -> tuple[int, int] | None:
-        """Height and width of the image if they are known without reading it."""
+        """Return height and width of the image, or None if they are not known without reading it."""
         return None
 
     def fingerprint(self, index: int) -> str:
-        """16 hex digits that tell this image from others, the same on every machine."""
+        """Return 16 hex digits that identify the image's content, the same on every machine."""
         return digest(self.load(index)[0].tobytes())
 
     def read(self, index: int) -> Sample:
-        """As `load`, checked. Raises `ConfigError` if the sizes differ or a label is no train id and not 255."""
+        """Load and check a sample. Raises `ConfigError` if the sizes differ or a label is no train id and not 255."""
         image, mask, name = self.load(index)
         self.check_size(index, image, mask)
         self.check_labels(index, mask)
         return image, mask, name
 
     def check_size(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """Raises `ConfigError` unless image (H, W, 3) and mask (H, W) have one size."""
+        """Raise `ConfigError` unless image (H, W, 3) and mask (H, W) have one size."""
         if image.shape[:2] != mask.shape:
             raise ConfigError(
                 f"{self.where(index)} has size {mask.shape[1]}x{mask.shape[0]} and its image "
@@ -69,7 +69,7 @@ class Source:
             )
 
     def check_labels(self, index: int, mask: np.ndarray) -> None:
-        """Raises `ConfigError` if a label of the mask (H, W) is no train id and not 255."""
+        """Raise `ConfigError` if a label of the mask (H, W) is no train id and not 255."""
         wrong = (mask >= self.num_classes) & (mask != IGNORE_INDEX)
         if wrong.any():
             raise ConfigError(
@@ -79,10 +79,10 @@ class Source:
 
 
 class FileSource(Source):
-    """Pairs of an image file and a mask file. `labels` reads a mask: path -> uint8 (H, W) of train ids, 255 void.
+    """Read pairs of an image file and a mask file. `labels` reads a mask: path -> uint8 (H, W) of train ids, 255 void.
 
-    `names` of the samples, by default those of the image files without ending. `unpaired`: files
-    without a partner, by what is missing.
+    `names` of the samples: by default those of the image files without ending. `unpaired`: files without a partner, by
+    what is missing.
     """
 
     def __init__(
@@ -114,31 +114,31 @@ class FileSource(Source):
         return self.pairs[index]
 
     def size(self, index: int) -> tuple[int, int]:
-        """As the file's head says. Raises `ConfigError` if it cannot be read."""
+        """Return height and width by the file's header. Raises `ConfigError` if it cannot be read."""
         return decoded(self.pairs[index][0], pixels=False).size[::-1]
 
     def fingerprint(self, index: int) -> str:
-        """Of the image file: all of it up to 1 MiB, of a larger one its size and 64 blocks of 16 KiB, evenly spread.
+        """Return a digest of the image file, all of it up to 1 MiB.
 
-        Raises `ConfigError` if it cannot be read.
+        Of a larger file it reads the size and 64 blocks of 16 KiB, evenly spread. Raises `ConfigError` if it cannot.
         """
         path = self.pairs[index][0]
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                if size <= BLOCKS * BLOCK:
+                if size <= NUM_BLOCKS * BLOCK_BYTES:
                     return digest(file.read())
                 parts = [str(size).encode()]
-                for number in range(BLOCKS):
-                    file.seek((size - BLOCK) * number // (BLOCKS - 1))
-                    parts.append(file.read(BLOCK))
+                for number in range(NUM_BLOCKS):
+                    file.seek((size - BLOCK_BYTES) * number // (NUM_BLOCKS - 1))
+                    parts.append(file.read(BLOCK_BYTES))
                 return digest(*parts)
         except OSError as error:
             raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error
 
 
 class Unlabelled(FileSource):
-    """Image files of a split whose labels are kept back: every mask is void. `names` as in `FileSource`."""
+    """Read image files of a split whose labels are kept back: every mask is void. `names` as in `FileSource`."""
 
     labelled = False
 
@@ -151,21 +151,21 @@ def _void(image: Path) -> np.ndarray:
 
 
 def digest(*parts: bytes) -> str:
-    """16 hex digits of the content."""
+    """Return 16 hex digits of the content."""
     return blake2b(b"".join(parts), digest_size=8).hexdigest()
 
 
-def counted(values: np.ndarray, most: int = 5) -> str:
-    """Values (N,) or (N, 3) -> "12, 37 (40, 8 pixels)", the most frequent first."""
+def counted(values: np.ndarray, max_shown: int = 5) -> str:
+    """List different values of (N,) or (N, 3) in words: "12, 37 (40, 8 pixels)", the most frequent first."""
     values, counts = np.unique(values, axis=0, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:most]
-    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    order = np.argsort(-counts, kind="stable")[:max_shown]
+    more = f" and {len(counts) - max_shown} more" if len(counts) > max_shown else ""
     shown = ", ".join(str(values[place].tolist()) for place in order)
     return f"{shown}{more} ({', '.join(str(counts[place]) for place in order)} pixels)"
 
 
 def read_image(path: Path, upright: bool = False) -> np.ndarray:
-    """The picture in a file, uint8 (H, W, 3) RGB. Raises `ConfigError` if it cannot be decoded.
+    """Read the picture in a file, uint8 (H, W, 3) RGB. Raises `ConfigError` if it cannot be decoded.
 
     Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, CMYK and palettes become RGB.
     Pixels lie as stored, because a mask does too; `upright` turns them as the camera's EXIF orientation says.
@@ -175,7 +175,7 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
 
 def as_rgb(image: Image.Image, name: object) -> np.ndarray:
     """Bring a PIL image to uint8 (H, W, 3) RGB, as `read_image` does; `name` is for the error message."""
-    if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] >= 2**16):
+    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() >= 2**16):
         raise ConfigError(f"{name} has mode {image.mode}, values beyond 16 bits; save it with 8 bits per channel")
     if image.mode.startswith("I"):
         grey = (np.array(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)
@@ -186,9 +186,9 @@ def as_rgb(image: Image.Image, name: object) -> np.ndarray:
 
 
 def decoded(path: Path, upright: bool = False, pixels: bool = True) -> Image.Image:
-    """A picture file, loaded unless only its head is wanted (`pixels` false), as stored (a TIFF always `upright`).
+    """Open a picture file and load its pixels, or only its header (`pixels` false).
 
-    Raises `ConfigError` if it is damaged.
+    Pixels lie as stored unless `upright`, which a TIFF always is. Raises `ConfigError` if the file is damaged.
     """
     try:
         with Image.open(path) as file:

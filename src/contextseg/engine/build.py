@@ -15,7 +15,7 @@ from contextseg.classes import ClassSet
 from contextseg.contract import LossTerm
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
-from contextseg.engine.options import EvalOptions, TrainOptions
+from contextseg.engine.options import EvalOptions, EvaluateOptions, TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, WholeImage
 from contextseg.losses.total import LossSum
@@ -37,16 +37,19 @@ def instantiate(node: Mapping | DictConfig, option: str, base: type | None = Non
     return parts.make(plain(node), option, base, **facts)
 
 
-def datamodule(options: TrainOptions) -> SegDataModule:
+def datamodule(options: TrainOptions | EvaluateOptions) -> SegDataModule:
     """Build the data module of `data=`."""
     return instantiate(options.data, "data", SegDataModule)
 
 
+def loss_terms(options: TrainOptions) -> dict[str, LossTerm]:
+    """Build the terms of `loss=`, by name."""
+    return {name: instantiate(term, f"loss.term.{name}", LossTerm) for name, term in options.loss["term"].items()}
+
+
 def loss(options: TrainOptions) -> LossSum:
     """Build the loss sum of `loss=`."""
-    return LossSum(
-        {name: instantiate(term, f"loss.term.{name}", LossTerm) for name, term in options.loss["term"].items()}
-    )
+    return LossSum(loss_terms(options))
 
 
 def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
     found = recipe(options, classes)
     if not pretrained:
         found["backbone"]["weights"] = "none"
-    built = recipes.network(found, reads={name: term.reads for name, term in loss(options).term.items()})
+    built = recipes.network(found, reads={name: term.reads for name, term in loss_terms(options).items()})
     if built.aux_head is None:
         found["aux_head"] = None
     return built, found

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from contextseg import parts
 from contextseg.checkpoint import read_checkpoint, read_start, start_from
@@ -63,10 +64,10 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
             data.check()
             module = build.module(options, data)
             module.config = config
-            module.train_images = fingerprints(data.source("train"))
+            module.train_images = images = fingerprints(data.source("train"))
             if options.init_from:
-                continue_from(options.init_from, module, folder)
-            if seen := overlap(module.train_images, fingerprints(data.source("val"))):
+                module.train_images = images = continue_from(options.init_from, module, images, folder)
+            if seen := overlap(images, fingerprints(data.source("val"))):
                 log.warning("%d validation images are in the training split too: their score says nothing", seen)
             describe(module, data, lightning, folder)
             metrics["parameters"] = sum(p.numel() for p in module.segmenter.parameters())
@@ -83,17 +84,19 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
     return Result(folder.path, metrics, module, data)
 
 
-def continue_from(path: str, module: SegModule, folder: RunFolder) -> None:
-    """Start from the weights of another run, unless this one has its own; what that was trained on, this one was too.
+def continue_from(path: str, module: SegModule, images: Tensor, folder: RunFolder) -> Tensor:
+    """Start from the weights of another run, unless this one has its own.
 
-    Raises `ConfigError` if it is no run, or one of another network or other classes.
+    `images`: fingerprints of this run's training images, uint8 (N, 8). Returns those of both runs. Raises `ConfigError`
+    if `path` is no run, or one of another network or other classes.
     """
     start = read_checkpoint(folder.last_checkpoint) if folder.resumed else read_start(path)
     if not folder.resumed:
         start_from(module.segmenter, start, path)
         log.info("init_from: the weights of %s after %d steps", path, start["global_step"])
-    if start.get("train_images") is not None:
-        module.train_images = torch.cat([start["train_images"], module.train_images]).unique(dim=0)
+    if start.get("train_images") is None:
+        return images
+    return torch.cat([start["train_images"], images]).unique(dim=0)
 
 
 @rank_zero_only

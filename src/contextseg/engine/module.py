@@ -1,6 +1,6 @@
 """The one LightningModule: it joins network, loss, optimizer, schedule, prediction and metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning as L
@@ -53,6 +53,8 @@ class SegModule(L.LightningModule):
     # training
 
     def configure_optimizers(self) -> dict:
+        if self.optimizer is None or self.schedule is None:
+            raise ValueError("a SegModule without optimizer and schedule evaluates only")
         optimizer = self.optimizer(self.segmenter)
         schedule = self.schedule(optimizer, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -83,8 +85,11 @@ class SegModule(L.LightningModule):
 
     # evaluation: one path for validation and test
 
+    def _metrics(self) -> Iterable[Metric]:
+        return self.metrics.values()
+
     def on_validation_epoch_start(self) -> None:
-        for metric in self.metrics.values():
+        for metric in self._metrics():
             metric.reset()
 
     def predict_labels(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -94,11 +99,11 @@ class SegModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         prediction = self.predict_labels(batch.image, batch.mask)
-        for metric in self.metrics.values():
+        for metric in self._metrics():
             metric.update(prediction, batch.mask)
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = {name: value for metric in self.metrics.values() for name, value in metric.compute().items()}
+        self.scores = {name: value for metric in self._metrics() for name, value in metric.compute().items()}
         self.scored_step = self.global_step
         self.log("miou", self.scores["miou"], logger=False)  # what the best checkpoint is chosen by
 

@@ -19,7 +19,7 @@ from contextseg.runs.folder import RunFolder
 
 def scores(module: SegModule) -> dict[str, Any]:
     """The scores of the last evaluation, for `metrics.json`, and the classes that they are of."""
-    classes = module.segmenter.classes
+    classes = module.segmenter.named_classes
     scalars = {name: value for name, value in module.scores.items() if isinstance(value, int | float)}
     by_class = dict(zip(classes.names, module.scores["iou"].tolist(), strict=True))
     return {"class_set": classes.name} | scalars | {"iou": by_class}
@@ -27,7 +27,7 @@ def scores(module: SegModule) -> dict[str, Any]:
 
 def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
     """What the callbacks know of the training: its time and speed, and step and score of the best weights."""
-    summary = {}
+    summary: dict[str, Any] = {}
     for callback in callbacks:
         if isinstance(callback, Record):
             summary["seconds"] = round(callback.elapsed, 1)
@@ -41,7 +41,7 @@ def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
 @rank_zero_only
 def write_tables(folder: RunFolder, module: SegModule) -> None:
     """Write `per_class.csv`, `confusion.npz` and a picture of each, and print the table of classes."""
-    classes = module.segmenter.classes
+    classes = module.segmenter.named_classes
     confusion = module.scores["confusion"].numpy()
     np.savez_compressed(folder.path / "confusion.npz", confusion=confusion, names=np.array(classes.names))
     scores = ([f"{value:.4f}" for value in module.scores[name]] for name in ("iou", "acc"))

@@ -70,7 +70,7 @@ def precision(wanted: str | int, accelerator: str) -> str:
 
 def cpu_has_bf16() -> bool:
     """Tell whether this CPU multiplies bfloat16 matrices natively (AVX512-BF16 or AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # a newer torch has it
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # a newer torch has it
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 

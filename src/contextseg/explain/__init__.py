@@ -1,12 +1,12 @@
-"""Ask a network where the context of a pixel came from and what its head computed, and draw the answers.
+"""Explanations: where the context of a pixel came from, what a head computed, and pictures of both.
 
     context_maps(network, image, point)    maps of where one pixel's context came from
     context_picture(image, labels, ...)    those maps as a sheet
     inside_maps(network, image)            what else the head shows: regions, class probabilities, gates, features
     inside_picture(inside, classes, ...)   the same as a picture
-    record_attention(model)                whatever passes through the taps of a model
+    record_attention(model)                what passes through the taps of a model
 
-What there is to see, and how it is drawn, the heads declare: `Head.context` and `Head.inside` in `contract`.
+The heads declare what they show and how it is drawn: `Head.context` and `Head.inside` in `contract`.
 """
 
 from contextseg.explain.context import context_maps

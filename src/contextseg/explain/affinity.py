@@ -11,7 +11,7 @@ from contextseg.contract import IGNORE_INDEX
 def ideal_affinity(mask: NDArray, size: tuple[int, int]) -> Tensor:
     """Return CPNet's ideal prior of a mask (H, W): float (hw, hw), 1 where two cells of an (h, w) grid have one label.
 
-    Labels are those nearest to the cells' centres, as in the loss; a cell without a label goes with none.
+    Labels are those nearest to the cells' centres, as in the loss; a void cell is like no other.
     """
     labels = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact").flatten()  # (hw,)
     return ((labels[:, None] == labels) & (labels != IGNORE_INDEX)).float()

@@ -1,6 +1,6 @@
-"""Where the context of one pixel came from: one question that every head answers."""
+"""The context of one pixel: where it came from, a question that every head answers."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -13,13 +13,13 @@ from contextseg.segmenter import Segmenter
 
 
 def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> dict[str, Tensor]:
-    """Ask where the context of the pixel `point` (x, y) of an image uint8 (3, H, W) came from.
+    """Find where the context of the pixel `point` (x, y) of an image uint8 (3, H, W) came from.
 
     Returns named maps (h, w) on the CPU, not negative, large where the context came from. The head's own attention
-    comes first (`Head.context`), a map for each kind; then "gradient": how much the score of the class predicted at
-    that pixel depends on each place of the backbone's last map, which exists for every head and shows pooling and
-    large kernels too. A head that takes one image size only (`Head.window`) is shown the window around the pixel; its
-    maps are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
+    comes first (`Head.context`), a map for each kind. Then comes "gradient": how much the score of the class predicted
+    at that pixel depends on each place of the backbone's last map. It exists for every head, and shows pooling and
+    large kernels too. A head that takes one image size only (`Head.window`) gets the window around the pixel; its maps
+    are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
     truth.
     """
     x, y = point
@@ -49,18 +49,18 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
 
 def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[str, Tensor]:
     """Find the maps of a batch uint8 (1, 3, H, W) of a size that the head takes, for its pixel (row, column)."""
-    with torch.no_grad(), record_attention(network.head) if taps(network.head) else nullcontext({}) as heard:
-        logits = network.logits(batch)
-    size = tuple(logits.shape[-2:])
-    place = tuple(at * side // full for at, side, full in zip(pixel, size, batch.shape[-2:], strict=True))
-    maps = network.head.context(heard, place, size)
+    nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
+    with torch.no_grad(), record_attention(network.head) if taps(network.head) else nothing as heard:
+        height, width = network.logits(batch).shape[-2:]
+    place = pixel[0] * height // batch.shape[-2], pixel[1] * width // batch.shape[-1]
+    maps = network.head.context(heard, place, (height, width))
     return {name: values.float() for name, values in maps.items()} | {"gradient": gradient_map(network, batch, place)}
 
 
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
-    """Find the gradient (h, w) of the best score at `place` (row, column) of the logits, for a batch (1, 3, H, W).
+    """Compute the gradient (h, w) of the best score at `place` (row, column) of the logits, for a batch (1, 3, H, W).
 
-    It is the norm over the channels, and its square root, without which the pixel itself would outshine all others.
+    It is the square root of the norm over the channels: without the root, the pixel itself would outshine all others.
     """
     row, column = place
     with torch.no_grad():

@@ -29,10 +29,10 @@ def context_picture(
 def context_tiles(
     image: Picture, labels: NDArray, maps: Mapping[str, Tensor], point: tuple[int, int], classes: ClassSet
 ) -> dict[str, Picture]:
-    """Draw what stands on that sheet, each of the image's size and not marked yet: uint8 (H, W, 3) by its caption.
+    """Draw the tiles of that sheet, each of the image's size and not marked yet: uint8 (H, W, 3) by caption.
 
-    A caption has two lines: a name, and the pixel, its predicted class, or the range of a map, which is lit to its
-    own maximum: by its range one sees that a map is nearly uniform.
+    A caption has two lines: a name, and the pixel, its predicted class, or the range of a map. Each map is lit to its
+    own maximum, so only its range shows that it is nearly uniform.
     """
     x, y = point
     tiles = {
@@ -73,6 +73,6 @@ def mark(picture: Picture, point: tuple[int, int], shape: tuple[int, ...]) -> Pi
 
 
 def in_rows(tiles: list[Picture]) -> Picture:
-    """Draw a sheet with as few rows as there must be, of about the same length."""
+    """Draw a sheet with as few rows as possible, of about the same length."""
     rows = -(-len(tiles) // MAX_COLUMNS)
     return viz.sheet(tiles, columns=-(-len(tiles) // rows))

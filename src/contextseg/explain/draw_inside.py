@@ -53,7 +53,7 @@ def grey_maps(name: str, shown: Shown, classes: ClassSet, max_maps: int = MAX_MA
 
 
 def chosen(shown: Shown, count: int) -> list[int]:
-    """Return the numbers of the maps that are drawn if there is room for `count`, in order."""
+    """Return the indices of the maps that are drawn if there is room for `count`, in order."""
     count = min(len(shown.values), count)
     if shown.chosen == "even":
         return torch.linspace(0, len(shown.values) - 1, count).round().int().tolist()
@@ -82,6 +82,6 @@ def grey(values: Tensor, white: Tensor) -> Picture:
 
 
 def class_shares(mask: NDArray, classes: ClassSet) -> NDArray:
-    """Count the valid pixels of a mask of train ids (H, W): the share of each class (K,)."""
+    """Return the share of each class (K,) in the valid pixels of a mask of train ids (H, W)."""
     counts = np.bincount(mask.ravel(), minlength=256)[: len(classes)]
     return counts / max(counts.sum(), 1)

@@ -1,4 +1,4 @@
-"""What a head computed on an image beyond single pixels: its regions, class probabilities, gates, features."""
+"""The inside of a head on one image, beyond single pixels: regions, class probabilities, gates, features."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,15 @@ from contextseg.segmenter import Segmenter
 
 
 def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Shown]:
-    """Ask the head what it shows of its inside (`Head.inside`) on an image uint8 (3, H, W).
+    """Return what the head shows of its inside (`Head.inside`) on an image uint8 (3, H, W), and how it is drawn.
 
-    Returns numbers (n,) and maps (n, h, w) on the CPU in float32, by name, and how they are drawn; {} for a head
-    without taps, an oracle, and a head that takes one image size only.
+    Numbers (n,) and maps (n, h, w) are on the CPU, in float32, by name. {} for a head without taps, an oracle, and a
+    head that takes one image size only.
     """
     head = network.head
     if head.needs_mask or head.window or not taps(head):
         return {}
     with torch.no_grad(), record_attention(head) as heard:
-        size = tuple(network.logits(image[None].to(network.backbone.mean.device)).shape[-2:])
-    return {name: shown._replace(values=shown.values.float()) for name, shown in head.inside(heard, size).items()}
+        height, width = network.logits(image[None].to(network.backbone.mean.device)).shape[-2:]
+    shown = head.inside(heard, (height, width))
+    return {name: one._replace(values=one.values.float()) for name, one in shown.items()}

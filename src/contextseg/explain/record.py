@@ -1,4 +1,4 @@
-"""Record the attention maps of a head, at no cost while nobody does.
+"""Recording of the attention maps of a head, which costs nothing while nobody records.
 
 A head passes an attention map through a tap (`layers.attention_tap`); nothing happens unless somebody records:
 
@@ -16,7 +16,7 @@ from contextseg.layers.attention_tap import AttentionTap
 
 
 def taps(model: nn.Module) -> dict[str, AttentionTap]:
-    """Find the taps of a model, by module name."""
+    """Return the taps of a model, by module name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, AttentionTap)}
 
 

@@ -10,12 +10,12 @@ from contextseg.layers.conv import ConvNormAct
 
 
 class AggregationModule(nn.Module):
-    """Two depth-wise branches, k x 1 then 1 x k and 1 x k then k x 1, summed -> BN -> ReLU.
+    """Sum two depth-wise branches, k x 1 then 1 x k and 1 x k then k x 1 -> BN -> ReLU.
 
-    Each branch sees k x k pixels with 2 k weights per channel. Figure 4 keeps the number of channels, Section 3.2 goes
+    Each branch sees k x k pixels with 2 k weights per channel. Figure 4 keeps the number of channels. Section 3.2 goes
     from C0 to C1 with a layer that is not drawn: `entry` is the kernel size of that conv -> BN -> ReLU (1 by default,
-    the least that does it; the released code has 3), None leaves it out, which needs as many channels out as in.
-    `bias` gives the depth-wise convolutions one (released code). Raises `ConfigError` for an even `kernel_size`.
+    the smallest that does it; the released code has 3). None omits it, which needs C0 = C1. `bias` gives the depth-wise
+    convolutions a bias (released code). Raises `ConfigError` for an even `kernel_size`, and for None unless C0 = C1.
     """
 
     def __init__(
@@ -46,6 +46,6 @@ class AggregationModule(nn.Module):
         self.norm_act = nn.Sequential(nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C0, h, w) -> (B, C1, h, w)."""
+        """Aggregate features (B, C0, h, w) -> (B, C1, h, w)."""
         x = self.entry(x)
         return self.norm_act(self.down_across(x) + self.across_down(x))

@@ -14,12 +14,12 @@ from contextseg.layers.pyramid_pooling import PooledConv
 
 
 class ASPP(nn.Module):
-    """1x1 conv, one 3x3 conv per dilation rate and the pooled image, side by side, fused by a 1x1 conv.
+    """Fuse, by a 1x1 conv, parallel branches: a 1x1 conv, one 3x3 conv per dilation rate, and the pooled image.
 
     Every convolution has BN and ReLU. `rates` are those of output stride 8 (half of them at 16). `branch_channels` is
-    the width of each branch, by default that of the result. `beside` is the width of a map that the caller puts in
-    front of the branches (OCR's context). `bias` and `leaky` (slope of the ReLU below zero) are those of all blocks but
-    the pooled one.
+    the width of each branch, by default that of the result. `beside` is the width of the maps that the caller puts in
+    front of the branches (OCR's context). `bias` and `leaky` (slope of the ReLU below zero) go to all blocks but the
+    pooled one.
     """
 
     def __init__(
@@ -44,5 +44,5 @@ class ASPP(nn.Module):
         self.fuse = block(beside + len(self.branches) * width, out_channels)
 
     def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
-        """(B, C, h, w) [and the maps beside, same size] -> (B, C', h, w)."""
+        """Pool features (B, C, h, w) [and maps `beside` (B, C_j, h, w)] -> (B, C', h, w)."""
         return self.fuse(torch.cat([*beside, *(branch(x) for branch in self.branches)], dim=1))

@@ -4,13 +4,13 @@ from torch import Tensor, nn
 
 
 class AttentionTap(nn.Module):
-    """The identity, with a name: no parameters, no state, no key in `state_dict`."""
+    """Pass a map on unchanged, under a name: no parameters, no state, no key in `state_dict`."""
 
     def forward(self, attention: Tensor) -> Tensor:
-        """Any shape -> the same tensor. The head documents the shape beside the tap."""
+        """Return the same tensor, of any shape. The head documents the shape beside the tap."""
         return attention
 
     @property
     def heard(self) -> bool:
-        """True while somebody records: the layer must build its map; else it may take a fused path."""
+        """Tell whether somebody records: then the layer must build its map, else it may take a fused path."""
         return bool(self._forward_hooks)

@@ -21,10 +21,10 @@ POOLINGS = ("avg", "max", "mix")
 def make_block(
     name: str, channels: int, *, kernel_sizes: Sequence[int], pooling: str, channel_bias: bool = True
 ) -> nn.Module:
-    """The block of `BLOCKS` called `name`; `kernel_sizes` and `channel_bias` are those of "mce", for "eca" one kernel.
+    """Build the block of `BLOCKS` called `name`.
 
-    Raises `ConfigError` for another number of kernels, and for a pooling other than "avg" with "gc" and "encoding",
-    which have their own way to sum up an image.
+    `kernel_sizes` and `channel_bias` are those of "mce"; "eca" takes one kernel. Raises `ConfigError` for a wrong number
+    of kernels, and for a pooling other than "avg" with "gc" and "encoding", which sum up an image in their own way.
     """
     if name == "mce":
         return MCE(channels, kernel_sizes, pooling, channel_bias=channel_bias)
@@ -44,13 +44,15 @@ def make_block(
 
 
 def pool(x: Tensor, pooling: str) -> Tensor:
-    """Global pooling (B, C, h, w) -> (B, C): "avg", "max" or "mix", the sum of both (Table 2)."""
-    average = x.mean((2, 3)) if pooling != "max" else 0
-    return average + x.amax((2, 3)) if pooling != "avg" else average
+    """Pool a whole map (B, C, h, w) -> (B, C): "avg", "max" or "mix", the sum of both (Table 2)."""
+    if pooling == "max":
+        return x.amax((2, 3))
+    average = x.mean((2, 3))
+    return average if pooling == "avg" else average + x.amax((2, 3))
 
 
 class ChannelConv(nn.Conv1d):
-    """1-D convolution along the channels of a vector, without bias, padded with zeros to the same length.
+    """Convolve a vector along its channels (1-D), without bias, padded with zeros to the same length.
 
     Channel c sees those from c - (k - 1) // 2 to c + k // 2: an even kernel reaches one further up than down, and k may
     be larger than the number of channels.
@@ -60,16 +62,16 @@ class ChannelConv(nn.Conv1d):
         super().__init__(1, 1, kernel_size, bias=False)
 
     def forward(self, vector: Tensor) -> Tensor:
-        """(B, C) -> (B, C)."""
+        """Convolve vectors (B, C) -> (B, C)."""
         (k,) = self.kernel_size
         return super().forward(F.pad(vector.unsqueeze(1), ((k - 1) // 2, k // 2))).squeeze(1)
 
 
 class MCE(nn.Module):
-    """Multi-local channel excitation: C_m = sigmoid(W_1 [f_k1(P_x), ..., f_ks(P_x)] + b_1)  (Eq. 1 and 2).
+    """Excite channels by several local scales: C_m = sigmoid(W_1 [f_k1(P_x), ..., f_ks(P_x)] + b_1)  (Eq. 1 and 2).
 
     P_x is the pooled map, f_k a `ChannelConv`. W_1 has s weights, the same for all channels, and b_1 one bias for each
-    channel, as printed; `channel_bias=False` leaves b_1 out (released code). Raises `ConfigError` without a kernel.
+    channel, as printed; `channel_bias=False` omits b_1 (released code). Raises `ConfigError` without a kernel.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class MCE(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if channel_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        """Weigh the channels of a map (B, C, h, w) -> (B, C) in (0, 1)."""
         pooled = pool(x, self.pooling)
         local = torch.stack([conv(pooled) for conv in self.scales], dim=-1)  # (B, C, s)
         scores = self.weight(local).squeeze(-1)  # (B, C)
@@ -97,10 +99,10 @@ class MCE(nn.Module):
 
 
 class ECA(nn.Module):
-    """Efficient channel attention: one `ChannelConv`, then the sigmoid; the block of Table 1 and of Figure 7.
+    """Weigh channels by one `ChannelConv` and a sigmoid (efficient channel attention), as in Table 1 and Figure 7.
 
-    K = 512 of Figure 7, "global", is even and as long as the channels are many: of these, channel 255 sees all, the
-    first and the last see half. A kernel of twice the channels less one would show all to all.
+    K = 512 of Figure 7, "global", is even and equals the number of channels: channel 255 sees all of them, the first
+    and the last see half. To show all to all, a kernel would need 2 C - 1 weights.
     """
 
     def __init__(self, kernel_size: int = 9, pooling: str = "avg"):
@@ -109,12 +111,12 @@ class ECA(nn.Module):
         self.conv = ChannelConv(kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        """Weigh the channels of a map (B, C, h, w) -> (B, C) in (0, 1)."""
         return self.conv(pool(x, self.pooling)).sigmoid()
 
 
 class SE(nn.Module):
-    """Squeeze and excitation: pooling -> FC to C / `reduction` -> ReLU -> FC -> sigmoid."""
+    """Weigh channels by squeeze and excitation: pooling -> FC to C / `reduction` -> ReLU -> FC -> sigmoid."""
 
     def __init__(self, channels: int, reduction: int = 16, pooling: str = "avg"):
         super().__init__()
@@ -123,14 +125,15 @@ class SE(nn.Module):
         self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        """Weigh the channels of a map (B, C, h, w) -> (B, C) in (0, 1)."""
         return self.excite(pool(x, self.pooling)).sigmoid()
 
 
 class GC(nn.Module):
-    """Global context block in its multiplicative form: a mean of the pixels with learnt weights stands for the image.
+    """Weigh channels by global context: a mean of the pixels with learnt weights stands for the image.
 
-    Weights: softmax over the image of a 1x1 conv; then FC to C / `reduction` -> layer norm -> ReLU -> FC -> sigmoid.
+    This is the multiplicative form of the block. The weights are a softmax over the image of a 1x1 conv; then come FC
+    to C / `reduction` -> layer norm -> ReLU -> FC -> sigmoid.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -142,13 +145,13 @@ class GC(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        """Weigh the channels of a map (B, C, h, w) -> (B, C) in (0, 1)."""
         weights = self.score(x).flatten(2).softmax(-1, dtype=torch.float32).to(x.dtype)  # (B, 1, hw)
         return self.transform((weights @ x.flatten(2).mT).squeeze(1)).sigmoid()
 
 
 class Encoding(nn.Module):
-    """EncNet's encoding layer: how the pixels differ from learnt codewords d_k, summed up to one vector.
+    """Weigh channels by how the pixels differ from learnt codewords d_k, summed up to one vector (EncNet).
 
     e_k = sum_i a_ik (x_i - d_k) with a_ik = softmax_k(-s_k ||x_i - d_k||^2); BN per codeword -> ReLU; mean over the
     codewords (EncNet prints the sum; the factor is the FC's) -> FC -> sigmoid. Always float32: e_k sums over the image.
@@ -163,7 +166,7 @@ class Encoding(nn.Module):
         self.linear = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C) in (0, 1)."""
+        """Weigh the channels of a map (B, C, h, w) -> (B, C) in (0, 1)."""
         with torch.autocast(x.device.type, enabled=False):
             precision = torch.promote_types(x.dtype, torch.float32)
             pixels, codewords = x.flatten(2).mT.to(precision), self.codewords  # (B, hw, C), (D, C)

@@ -1,4 +1,4 @@
-"""A classifier of maps: a 1x1 convolution, and what released code puts before it."""
+"""The classifier of maps: a 1x1 convolution, and what released code puts before it."""
 
 from torch import nn
 
@@ -15,10 +15,11 @@ def pixel_classifier(
     bias: bool = False,
     leaky: float = 0.0,
 ) -> nn.Module:
-    """(B, C, h, w) -> (B, K, h, w): a 1x1 conv alone (`kernel_size=0`), or conv -> BN -> ReLU -> dropout -> 1x1 conv.
+    """Build a classifier (B, C, h, w) -> (B, K, h, w).
 
-    `kernel_size`, `channels` (0: as many as the map has), `bias` and `leaky` (slope of the ReLU below zero) are those
-    of the first of two convolutions, `dropout` is of whole channels.
+    It is a 1x1 conv alone (`kernel_size=0`), or conv -> BN -> ReLU -> dropout -> 1x1 conv. Then `kernel_size`,
+    `channels` (0: as many as the map has), `bias` and `leaky` (slope of the ReLU below zero) are those of the first
+    convolution; `dropout` drops whole channels.
     """
     if not kernel_size:
         return nn.Conv2d(in_channels, num_classes, 1)

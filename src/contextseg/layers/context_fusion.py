@@ -14,9 +14,9 @@ from contextseg.layers.semantic_distribution import SemanticDistribution
 
 
 class ContextFusion(nn.Module):
-    """E = Psi(A + alpha M) (Eq. 3), O = Phi(E + beta G) (Eq. 6), with M handed out to A and G refined from B.
+    """Compute E = Psi(A + alpha M) (Eq. 3), O = Phi(E + beta G) (Eq. 6): M is distributed to A, G refined from B.
 
-    Psi and Phi are 3x3 conv -> BN -> ReLU; their convolutions have a bias, which the parameters of Table VIII tell.
+    Psi and Phi are 3x3 conv -> BN -> ReLU; the parameters of Table VIII show that their convolutions have a bias.
     `lite` makes them depthwise-separable. `alpha` and `beta`: a number, or None to learn them from 0 and 1 (Table VI).
 
     Released code: `psi=False`, O = Phi(A + alpha M + beta G) and A, not E, guides the refinement; `conv_bias=False`;
@@ -55,7 +55,7 @@ class ContextFusion(nn.Module):
         self.before, self.after = AttentionTap(), AttentionTap()  # (B, C, h, w), the decoder map A and E (Figure 3)
 
     def forward(self, decoder: Tensor, encoder: Tensor, descriptors: Tensor) -> Tensor:
-        """Up-sampled decoder map A and encoder map B (B, C, h, w), descriptors D (B, C, N) -> O (B, C, h, w)."""
+        """Fuse up-sampled decoder map A, encoder map B (B, C, h, w), descriptors D (B, C, N) -> O (B, C, h, w)."""
         decoder = self.before(decoder)
         descriptor_map = self.distribution(decoder, descriptors)  # (B, C, h, w)
         enhanced = decoder + self.alpha * descriptor_map  # (B, C, h, w)
@@ -68,9 +68,9 @@ class ContextFusion(nn.Module):
 
 
 def factor(value: float | None, *, start: float) -> nn.Parameter | float:
-    """The number given, or else a learnable scalar.
+    """Return the number given, or a learnable scalar that begins at `start`.
 
-    It has no dimension, so that it does not turn half-precision maps into float32.
+    The scalar has no dimension, so it does not turn half-precision maps into float32.
     """
     if value is None:
         return nn.Parameter(torch.tensor(start))

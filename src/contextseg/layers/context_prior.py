@@ -1,4 +1,4 @@
-"""Context prior: a map of which pixels belong together, and the context inside and outside of each pixel's class.
+"""Context prior: a map of which pixels belong together, and the context inside and outside each pixel's class.
 
 Source: CPNet (Yu et al.: Context Prior for Scene Segmentation, CVPR 2020), Section 3.2.
 """
@@ -15,12 +15,12 @@ CONTEXTS = {"both": ("intra", "inter"), "intra": ("intra",), "inter": ("inter",)
 
 
 class ContextPrior(nn.Module):
-    """P = sigmoid(BN(1x1 conv(X~))), intra-class context Y = P X~, inter-class context Y' = (1 - P) X~.
+    """Compute P = sigmoid(BN(1x1 conv(X~))), intra-class context Y = P X~, and inter-class context Y' = (1 - P) X~.
 
-    The convolution has one channel per pixel of the map, so `size` (h, w) is fixed. `contexts` are "both", "intra" or
-    "inter". `normalise` divides both by N = hw: the paper writes plain sums, which grow with the map and leave the
-    range of float16; the released code divides. `project` adds a 1x1 conv -> BN -> ReLU on each context (released
-    code).
+    The convolution has one channel per pixel of the map, so `size` (h, w) is fixed. `contexts`: "both", "intra" or
+    "inter". `normalise` divides the contexts by N = hw: the paper writes plain sums, which grow with the map and leave
+    the range of float16; the released code divides. `project` adds a 1x1 conv -> BN -> ReLU on each context (released
+    code). Raises `ConfigError` for other `contexts`.
 
     (1 - P) X~ is computed as the sum of X~ over the pixels minus P X~: the same number for half the work.
     """
@@ -46,7 +46,7 @@ class ContextPrior(nn.Module):
         self.prior = AttentionTap()  # (B, hw, hw), row = pixel, column = partner
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Aggregated features (B, C, h, w) -> the contexts, each (B, C, h, w), and the prior's logits (B, hw, hw)."""
+        """Turn features (B, C, h, w) into contexts, each (B, C, h, w), and the prior's logits (B, hw, hw)."""
         logits = self.relate(x).flatten(2).mT  # (B, hw, hw), row = pixel, column = partner
         prior = self.prior(logits.sigmoid())
         values = x.flatten(2) * self.scale  # (B, C, hw), scaled before they are summed, for float16

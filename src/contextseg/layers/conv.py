@@ -1,14 +1,14 @@
-"""The block that all five papers are made of: convolution, batch norm, ReLU; and its light, separable form."""
+"""The block of all five papers: convolution, batch norm, ReLU; and its light, separable form."""
 
 from torch import nn
 
 
 class ConvNormAct(nn.Sequential):
-    """ "k x k conv -> BN -> ReLU" of the papers; keeps the size at stride 1.
+    """Apply "k x k conv -> BN -> ReLU" of the papers: (B, C, H, W) -> (B, C', H, W) at stride 1.
 
-    `bias` gives the convolution a bias (some released graphs have one, the batch norm makes it superfluous).
-    `act=False` leaves the ReLU out (the last block of a residual branch). `leaky` is the slope of the ReLU below zero:
-    0.01 is the InPlace-ABN of released code.
+    `bias` gives the convolution a bias (some released graphs have one; the batch norm makes it superfluous).
+    `act=False` omits the ReLU (the last block of a residual branch). `leaky` is the slope of the ReLU below zero: 0.01
+    is the InPlace-ABN of released code.
     """
 
     def __init__(
@@ -33,14 +33,15 @@ class ConvNormAct(nn.Sequential):
 
 
 def relu(leaky: float = 0.0) -> nn.Module:
-    """ReLU, or the leaky one with a slope of `leaky` below zero."""
+    """Build a ReLU, or a leaky one with a slope of `leaky` below zero."""
     return nn.LeakyReLU(leaky, inplace=True) if leaky else nn.ReLU(inplace=True)
 
 
 class SeparableConvNormAct(nn.Sequential):
-    """ "k x k depthwise-separable conv -> BN -> ReLU": one k x k kernel per channel, then a 1x1 conv across channels.
+    """Apply a k x k depthwise-separable conv -> BN -> ReLU: (B, C, H, W) -> (B, C', H, W).
 
-    Keeps the size. `bias` is that of the 1x1 conv; nothing stands between the two.
+    It has one k x k kernel per channel, then, with nothing between, a 1x1 conv across channels; `bias` is that of the
+    latter.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = False):

@@ -1,11 +1,11 @@
-"""Criss-cross attention: each pixel attends to the pixels of its column and its row; twice, and it has seen them all.
+"""Criss-cross attention: each pixel attends to its column and its row; after two passes it has seen the whole map.
 
 Source: CCNet (Huang et al.: CCNet: Criss-Cross Attention for Semantic Segmentation, TPAMI), Sections 3.2-3.3, Eq. 1-2.
 
 An attention map here is a tensor (B, h, w, h + w): at pixel (i, j), the first h entries are the weights of column j,
 the last w those of row i. The pixel itself counts once, in the row part (slot h + j); its slot in the column part
-(slot i) is zero. One path of the cross can be shut: "horizontal" leaves the whole column part zero, "vertical" the
-row part (there the pixel itself counts in the column part).
+(slot i) is zero. One arm of the cross can be shut: "horizontal" sets the whole column part to zero, "vertical" the
+row part (then the pixel itself counts in the column part).
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,12 @@ Path = Literal["criss_cross", "horizontal", "vertical"]
 
 
 class CrissCrossAttention(nn.Module):
-    """H'_u = sum_i A_iu Phi_iu + H_u (Eq. 2), A the softmax over row and column of Q_u . K_i (Eq. 1), without scaling.
+    """Attend along row and column: H'_u = sum_i A_iu Phi_iu + H_u (Eq. 2).
 
-    Q and K go to `key_channels` (the paper: less than C; its GFLOPs say C / 8), V keeps C. `gate` multiplies the sum
-    by a learnt scalar that starts at 0, which is the released code, not the paper. The weights of a pixel sum to one,
-    so V's convolution commutes with the weighted sum and is applied after it: the same number, without a copy of V.
+    A is the softmax over row and column of Q_u . K_i (Eq. 1), without scaling. Q and K go to `key_channels` (the paper:
+    less than C; its GFLOPs say C / 8), V keeps C. `gate` multiplies the sum by a learnt scalar that starts at 0, which
+    is the released code, not the paper. The weights of a pixel sum to one, so V's convolution commutes with the
+    weighted sum and is applied after it: the same number, without a copy of V.
     """
 
     def __init__(self, channels: int, key_channels: int | None = None, *, gate: bool = False):
@@ -37,7 +38,7 @@ class CrissCrossAttention(nn.Module):
         self.criss_cross = AttentionTap()  # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
 
     def forward(self, x: Tensor, path: Path = "criss_cross") -> Tensor:
-        """Features (B, C, h, w) -> the same shape, each pixel with the context of its `path`."""
+        """Add to each pixel the context of its `path`: features (B, C, h, w) -> (B, C, h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)  # rows and columns are then both views
         query = self.query(x).permute(0, 2, 3, 1)  # (B, h, w, C')
         key = self.key(x).permute(0, 2, 3, 1)  # (B, h, w, C')
@@ -49,7 +50,7 @@ class CrissCrossAttention(nn.Module):
 
 
 def attention_map(query: Tensor, key: Tensor, path: Path = "criss_cross") -> Tensor:
-    """Query and key (B, h, w, C') -> softmax of their products along the path: an attention map (B, h, w, h + w)."""
+    """Compute the softmax of products along the path: query, key (B, h, w, C') -> attention map (B, h, w, h + w)."""
     column = query.transpose(1, 2) @ key.permute(0, 2, 3, 1)  # (B, w, h, h)
     column = column.transpose(1, 2)  # (B, h, w, h)
     row = query @ key.mT  # (B, h, w, w)
@@ -64,18 +65,18 @@ def attention_map(query: Tensor, key: Tensor, path: Path = "criss_cross") -> Ten
 
 
 def aggregate(weights: Tensor, values: Tensor) -> Tensor:
-    """Weighted sum over column and row: attention map (B, h, w, h + w), values (B, h, w, C) -> (B, h, w, C)."""
+    """Sum over column and row: attention map (B, h, w, h + w), values (B, h, w, C) -> (B, h, w, C)."""
     column, row = weights.split(values.shape[1:3], dim=-1)
     vertical = column.transpose(1, 2) @ values.transpose(1, 2)  # (B, w, h, C)
     return (row @ values).add_(vertical.transpose(1, 2))  # (B, h, w, C)
 
 
 def compose(maps: Sequence[Tensor], point: tuple[int, int]) -> Tensor:
-    """Where the context of one pixel came from, over all loops.
+    """Compute where the context of one pixel came from, over all loops.
 
-    Maps of the loops in order, each (..., h, w, h + w), and a pixel (row, column) of theirs -> weights (..., h, w) that
-    sum to one: the pixel's row in the product A_R ... A_1 of the loops' attention matrices. Left out is what stays at
-    the pixel: residuals and convolutions (Section 3.3 takes the latter as the identity, too).
+    `maps` of the loops in order, each (..., h, w, h + w), and a pixel (row, column) of theirs -> weights (..., h, w)
+    that sum to one: the pixel's row in the product A_R ... A_1 of the loops' attention matrices. What stays at the
+    pixel is omitted: residuals and convolutions (Section 3.3, too, takes the latter as the identity).
     """
     *batch, height, width, _ = maps[0].shape
     reach = maps[0].new_zeros(*batch, height, width)

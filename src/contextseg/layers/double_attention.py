@@ -1,4 +1,4 @@
-"""Double attention: gather the image into a few vectors, then hand them out to the pixels.
+"""Double attention: gather the image into a few vectors, then distribute them to the pixels.
 
 Source: Chen, Kalantidis, Li, Yan, Feng: A^2-Nets: Double Attention Networks (NeurIPS 2018), Section 3, Eq. 2-6.
 """
@@ -11,11 +11,11 @@ from contextseg.layers.region_attention import gather_regions, soft_regions
 
 
 class DoubleAttention(nn.Module):
-    """y_i = up(sum_k v_ik g_k),   g_k = sum_j b_kj down(x_j)
+    """Compute y_i = up(sum_k v_ik g_k),   g_k = sum_j b_kj down(x_j).
 
-    b, the gather maps, are a softmax over the pixels j, v, the distribute vectors, one over the regions k; both, like
-    down and up, come from plain 1x1 convolutions. v sums to one, so up is applied to the few g_k instead of the pixels.
-    Only v has a bias: softmax over the pixels, and the batch norm that follows the block, take out any other.
+    The gather maps b are a softmax over the pixels j, the distribute vectors v one over the regions k. Both, like down
+    and up, come from plain 1x1 convolutions. v sums to one, so up is applied to the few g_k instead of the pixels.
+    Only v has a bias: the softmax over the pixels, and the batch norm that follows the block, cancel any other.
     """
 
     def __init__(self, channels: int, inner_channels: int, regions: int):
@@ -28,7 +28,7 @@ class DoubleAttention(nn.Module):
         self.distribute = AttentionTap()  # (B, hw, regions), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> context (B, C, h, w)."""
+        """Compute the context of features (B, C, h, w) -> (B, C, h, w)."""
         gather = self.gather(soft_regions(self.gather_scores(x)))  # (B, regions, hw)
         vectors = gather_regions(gather, self.down(x))  # (B, C', regions)
         scores = self.distribute_scores(x).flatten(2).mT  # (B, hw, regions)

@@ -11,9 +11,9 @@ from contextseg.layers.attention_tap import AttentionTap
 
 
 class PositionAttention(nn.Module):
-    """x_i + gamma * sum_j softmax_j(q_i^T k_j) v_j  (Eq. 1 and 2), with gamma zero at the start.
+    """Compute x_i + gamma * sum_j softmax_j(q_i^T k_j) v_j  (Eq. 1 and 2); gamma starts at zero.
 
-    While nobody listens to the tap, the hw x hw map is left to torch, which fuses it where the device can.
+    While nobody records the tap, torch computes the product, without the hw x hw map where the device can.
     """
 
     def __init__(self, channels: int, key_channels: int):
@@ -25,21 +25,21 @@ class PositionAttention(nn.Module):
         self.position = AttentionTap()  # (B, hw, hw), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Add to each pixel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # (B, hw, C' or C)
         if self.position.heard:
             attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
             context = self.position(attention) @ value  # (B, hw, C)
         else:
-            one_head = (x.unsqueeze(1) for x in (query, key, value))  # (B, 1, hw, C' or C)
-            context = F.scaled_dot_product_attention(*one_head, scale=1.0).squeeze(1)  # (B, hw, C)
+            q, k, v = (x.unsqueeze(1) for x in (query, key, value))  # (B, 1, hw, C' or C): one head
+            context = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)  # (B, hw, C)
         return x + self.gamma * context.mT.unflatten(-1, x.shape[-2:])  # (B, C, h, w)
 
 
 class ChannelAttention(nn.Module):
-    """x_c + beta * sum_d softmax_d(-x_c^T x_d) x_d  (Eq. 3 and 4), with beta zero at the start.
+    """Compute x_c + beta * sum_d softmax_d(-x_c^T x_d) x_d  (Eq. 3 and 4); beta starts at zero.
 
-    The minus is that of the released code: channels take from what is unlike them. The paper prints none, which makes
+    The minus is that of the released code: a channel takes from those unlike it. The paper prints none, which makes
     the map nearly the identity. Inner products over hw pixels are large, hence always float32.
     """
 
@@ -49,7 +49,7 @@ class ChannelAttention(nn.Module):
         self.channel = AttentionTap()  # (B, C, C), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Add to each channel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         flat = x.flatten(2)  # (B, C, hw)
         with torch.autocast(x.device.type, enabled=False):
             product = flat.float() @ flat.float().mT  # (B, C, C)

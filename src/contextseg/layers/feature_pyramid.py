@@ -16,15 +16,15 @@ from contextseg.layers.resize import resize
 
 
 def levels(strides: Sequence[int], finest: int) -> int:
-    """How many of the last maps a pyramid uses: those of stride `finest` or more, but two at least and four at most."""
+    """Return how many of the last maps a pyramid uses: those of stride `finest` or more, at least two, at most four."""
     return min(max(sum(stride >= finest for stride in strides), 2), 4)
 
 
 class Laterals(nn.Module):
-    """A k x k conv -> BN -> ReLU to `channels` on each map that the pyramid uses, 3x3 on the coarsest of them.
+    """Bring each map that the pyramid uses to `channels`: a k x k conv -> BN -> ReLU, 3x3 on the coarsest.
 
-    Strides and channels are both counted from the end. Raises `ConfigError` for less than two maps, maps that
-    do not go from fine to coarse, or an even kernel.
+    Strides and channels are both counted from the end. Raises `ConfigError` for fewer than two maps, for maps that do
+    not go from fine to coarse, and for an even kernel.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Laterals(nn.Module):
         self.convs.append(ConvNormAct(last, channels, 3))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Maps, the last [(B, C_i, h_i, w_i)], fine to coarse -> [(B, C, h_i, w_i)], as many as are used."""
+        """Bring the last maps [(B, C_i, h_i, w_i)], fine to coarse, to one width: [(B, C, h_i, w_i)]."""
         return [conv(x) for conv, x in zip(self.convs, features[-len(self.convs) :], strict=True)]
 
 
 class Fusion(nn.Module):
-    """A 3x3 conv -> BN -> ReLU on each map but the coarsest, then all at the finest size through one more, to 2 C."""
+    """Fuse maps: a 3x3 conv -> BN -> ReLU on each but the coarsest, then one on all at the finest size, to 2 C."""
 
     def __init__(self, channels: int, count: int, *, align_corners: bool = False):
         super().__init__()
@@ -64,7 +64,7 @@ class Fusion(nn.Module):
         self.fuse = ConvNormAct(count * channels, 2 * channels, 3)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Maps of a decoder [(B, C, h_i, w_i)], fine to coarse -> (B, 2C, h_1, w_1)."""
+        """Fuse a decoder's maps [(B, C, h_i, w_i)], fine to coarse -> (B, 2C, h_1, w_1)."""
         *finer, coarsest = maps
         maps = [*(conv(x) for conv, x in zip(self.outputs, finer, strict=True)), coarsest]
         maps = [resize(x, maps[0].shape[-2:], self.align_corners) for x in maps]

@@ -1,4 +1,4 @@
-"""Local refinement: what an encoder map adds to the decoder, chosen by channel and gated by place.
+"""Local refinement: what an encoder map adds to the decoder, selected by channel and gated by place.
 
 Source: AGLN (Li et al.: Attention Guided Global Enhancement and Local Refinement Network for Semantic Segmentation),
 Section III-B.2, Eq. 4 and 5.
@@ -11,10 +11,10 @@ from contextseg.layers.attention_tap import AttentionTap
 
 
 class LocalRefinement(nn.Module):
-    """Encoder map B -> channel resampling by the decoder map E -> spatial gating by the descriptor map M -> G.
+    """Refine an encoder map B: channel resampling by the decoder map E -> spatial gating by the descriptor map M -> G.
 
-    Each of the two can be switched off (Table V) and is the identity then. `residual`: B + gamma G stands in the place
-    of G, with gamma learnt from 0 (released code).
+    Each of the two can be switched off (Table V) and is the identity then. `residual`: B + gamma G replaces G, with
+    gamma learnt from 0 (released code).
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class LocalRefinement(nn.Module):
         self.after = AttentionTap()  # (B, C, h, w), the refined one
 
     def forward(self, encoder: Tensor, decoder: Tensor, descriptor_map: Tensor) -> Tensor:
-        """Encoder map B, decoder map E and descriptor map M, all (B, C, h, w) -> refined encoder map (B, C, h, w)."""
+        """Refine encoder map B by decoder map E and descriptor map M, all (B, C, h, w) -> (B, C, h, w)."""
         x = self.before(encoder)
         if self.resample is not None:
             x = self.resample(x, decoder)
@@ -45,16 +45,16 @@ class LocalRefinement(nn.Module):
 
 
 class ChannelResampling(nn.Module):
-    """F_i = sum_j softmax_j(E_i . B_j) B_j: channel i of the decoder takes from the encoder's channels what is like it.
+    """Compute F_i = sum_j softmax_j(E_i . B_j) B_j: a decoder channel i takes the encoder channels that are like it.
 
     Eq. 4, F = B x softmax(B x E^T), does not multiply with maps of C x hw. With maps of hw x C it reads
-    F = B softmax(B^T E), and the softmax goes over the encoder's channels: so each channel of F is a mean of them, and
-    stands where the channel E_i is that it is added to (Eq. 6); the released code normalises over the same axis.
-    Inner products over hw pixels are large and not scaled in the paper, so a channel often takes from one encoder
+    F = B softmax(B^T E), and the softmax goes over the encoder's channels. So each channel F_i is a mean of them, in
+    the place of the channel E_i to which it is added (Eq. 6). The released code normalises over the same axis. Inner
+    products over hw pixels are large and the paper does not scale them, so a channel often takes from one encoder
     channel alone, and many from the same; hence always float32.
 
-    `inverted`: softmax_j(-E_i . B_j), so that it takes what is least like it; the released code subtracts each product
-    from the largest of its row.
+    `inverted`: softmax_j(-E_i . B_j), so that a channel takes what is least like it; the released code subtracts each
+    product from the largest of its row.
     """
 
     def __init__(self, *, inverted: bool = False):
@@ -63,7 +63,7 @@ class ChannelResampling(nn.Module):
         self.relation = AttentionTap()  # (B, C, C), row = decoder channel, column = encoder channel; rows sum to 1
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
-        """Encoder map B and decoder map E (B, C, h, w) -> F (B, C, h, w)."""
+        """Resample encoder map B by decoder map E (B, C, h, w) -> F (B, C, h, w)."""
         keys, queries = encoder.flatten(2), decoder.flatten(2)  # (B, C, hw)
         with torch.autocast(encoder.device.type, enabled=False):
             precise = torch.promote_types(encoder.dtype, torch.float32)
@@ -74,12 +74,12 @@ class ChannelResampling(nn.Module):
 
 
 class SpatialGating(nn.Module):
-    """G = F . sigmoid(M) (Eq. 5), element by element."""
+    """Compute G = F . sigmoid(M) (Eq. 5), element by element."""
 
     def __init__(self):
         super().__init__()
         self.spatial = AttentionTap()  # (B, C, h, w), between 0 and 1
 
     def forward(self, x: Tensor, descriptor_map: Tensor) -> Tensor:
-        """Resampled encoder map F and descriptor map M (B, C, h, w) -> G (B, C, h, w)."""
+        """Gate resampled encoder map F by descriptor map M (B, C, h, w) -> G (B, C, h, w)."""
         return x * self.spatial(descriptor_map.sigmoid())

@@ -12,7 +12,7 @@ from contextseg.layers.attention_tap import AttentionTap
 
 
 class NonLocal(nn.Module):
-    """y_u = sum_v softmax_v(Q_u . K_v) V_v + x_u, over all pixels v.
+    """Compute y_u = sum_v softmax_v(Q_u . K_v) V_v + x_u, over all pixels v.
 
     `gate` multiplies the sum by a learnt scalar that starts at 0. The weights of a pixel sum to one, so V's convolution
     is applied after the weighted sum: the same number, without a copy of V.
@@ -28,7 +28,7 @@ class NonLocal(nn.Module):
         self.non_local = AttentionTap()  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) -> the same shape, each pixel with the context of the whole map."""
+        """Add to each pixel the context of the whole map: features (B, C, h, w) -> (B, C, h, w)."""
         query = self.query(x).flatten(2).mT  # (B, hw, C')
         key = self.key(x).flatten(2).mT  # (B, hw, C')
         values = x.flatten(2).mT.to(query.dtype)  # (B, hw, C)
@@ -37,7 +37,7 @@ class NonLocal(nn.Module):
             weights = (query @ key.mT).softmax(-1, dtype=precision).to(query.dtype)
             context = self.non_local(weights) @ values  # (B, hw, C)
         else:
-            one_head = (x.unsqueeze(1) for x in (query, key, values))  # (B, 1, hw, C' or C)
-            context = F.scaled_dot_product_attention(*one_head, scale=1.0).squeeze(1)  # (B, hw, C)
+            q, k, v = (x.unsqueeze(1) for x in (query, key, values))  # (B, 1, hw, C' or C): one head
+            context = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)  # (B, hw, C)
         context = self.value(context.mT.unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
         return x + (context if self.gate is None else self.gate * context)

@@ -16,8 +16,8 @@ from contextseg.layers.resize import resize
 class PooledConv(nn.Module):
     """Average over a `bins` x `bins` grid -> 1x1 conv -> BN -> ReLU -> back to the size of the map.
 
-    One bin and one image give the batch norm one value per channel, from which it cannot learn: training then raises
-    a `ValueError` that says what to do. Evaluation, and training with frozen statistics, take any batch.
+    One bin and one image give the batch norm one value per channel, from which it cannot learn. Training then raises a
+    `ValueError` that says what to do. Evaluation, and training with frozen statistics, take any batch.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bins: int = 1):
@@ -26,7 +26,7 @@ class PooledConv(nn.Module):
         self.conv = ConvNormAct(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C', h, w)."""
+        """Average features (B, C, h, w) over the grid -> (B, C', h, w)."""
         norm = self.conv[1]
         if norm.training and not isinstance(norm, nn.SyncBatchNorm) and len(x) * self.bins**2 == 1:
             raise ValueError(
@@ -38,7 +38,7 @@ class PooledConv(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Features and their averages over each grid of `bins`, fused by a 3x3 conv -> BN -> ReLU.
+    """Fuse features and their averages over each grid of `bins` by a 3x3 conv -> BN -> ReLU.
 
     Each of the n grids has in_channels / n channels, so that together they weigh as much as the features.
     """
@@ -50,5 +50,5 @@ class PyramidPooling(nn.Module):
         self.fuse = ConvNormAct(in_channels + len(bins) * width, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C', h, w)."""
+        """Fuse features (B, C, h, w) with their averages -> (B, C', h, w)."""
         return self.fuse(torch.cat([x, *(level(x) for level in self.pyramid)], dim=1))

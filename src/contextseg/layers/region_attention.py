@@ -13,19 +13,19 @@ from contextseg.layers.conv import ConvNormAct
 
 
 def soft_regions(maps: Tensor) -> Tensor:
-    """Softmax of each map over the image ("spatial softmax"): raw (B, K, h, w) -> (B, K, hw), rows sum to 1."""
+    """Apply a softmax to each map over the image ("spatial softmax"): raw (B, K, h, w) -> (B, K, hw), rows sum to 1."""
     return maps.flatten(2).softmax(-1, dtype=torch.float32).to(maps.dtype)
 
 
 def gather_regions(regions: Tensor, features: Tensor) -> Tensor:
-    """Region vectors (Eq. 4), weighted means of pixels: regions (B, K, hw), features (B, C, h, w) -> (B, C, K)."""
+    """Compute region vectors (Eq. 4), means of pixels: regions (B, K, hw), features (B, C, h, w) -> (B, C, K)."""
     return features.flatten(2) @ regions.mT
 
 
 class RegionContext(nn.Module):
-    """Base of the ways to hand region vectors out to pixels (Eq. 3): y_i = rho(sum_k w_ik delta(f_k)).
+    """Distribute region vectors to pixels (Eq. 3): y_i = rho(sum_k w_ik delta(f_k)).
 
-    A subclass says what the relation w is. delta goes to `key_channels`, rho back to `channels`; each is one 1x1 conv
+    A subclass computes the relation w. delta goes to `key_channels`, rho back to `channels`; each is one 1x1 conv
     -> BN -> ReLU. rho's convolution is linear, so it commutes with the weighted sum: it is applied to the K region
     vectors instead of the hw pixels, which is the same number for less work. Released code gives the convolutions a
     `bias`; `leaky` is the slope of the ReLUs below zero.
@@ -38,13 +38,14 @@ class RegionContext(nn.Module):
         self.pixel_region = AttentionTap()  # (B, hw, K)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
-        """Features (B, C, h, w), region vectors (B, C, K), maps (B, K, h, w) -> w (B, hw, K)."""
+        """Compute the relation: features (B, C, h, w), region vectors (B, C, K), maps (B, K, h, w) -> w (B, hw, K)."""
         raise NotImplementedError
 
     def forward(self, features: Tensor, vectors: Tensor, maps: Tensor | None = None) -> Tensor:
-        """Features (B, C, h, w), region vectors (B, C, K) [and maps (B, K, h, w)] -> context (B, C, h, w)."""
+        """Turn features (B, C, h, w), region vectors (B, C, K) [and maps (B, K, h, w)] into context (B, C, h, w)."""
         relation = self.pixel_region(self.relation(features, vectors, maps))  # (B, hw, K)
         convolution, *norm_act = self.rho
+        assert isinstance(convolution, nn.Conv2d)
         value = F.conv2d(self.delta(vectors.unsqueeze(-1)), convolution.weight).flatten(2)  # (B, C, K)
         context = (value @ relation.mT).unflatten(-1, features.shape[-2:])  # (B, C, h, w)
         if convolution.bias is not None:
@@ -55,10 +56,10 @@ class RegionContext(nn.Module):
 
 
 class RegionAttention(RegionContext):
-    """OCR's relation, from pixel and region (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi as delta.
+    """Relate pixel and region as OCR does (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi are like delta.
 
-    `phi_kernel`: kernel size of phi's convolution (CTNet: 3). Released code: `scale`, the products times
-    key_channels^-0.5; OCR's also `transform_layers=2`, phi and psi are two such blocks each.
+    `phi_kernel`: kernel size of phi's convolution (CTNet: 3). Released code: `scale` multiplies the products by
+    key_channels^-0.5; OCR's also has `transform_layers=2`, phi and psi of two such blocks each.
     """
 
     def __init__(
@@ -73,15 +74,15 @@ class RegionAttention(RegionContext):
         leaky: float = 0.0,
     ):
         super().__init__(channels, key_channels, bias=bias, leaky=leaky)
-        self.phi = ConvNormAct(channels, key_channels, phi_kernel, bias=bias, leaky=leaky)
-        self.psi = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
+        self.phi: nn.Sequential = ConvNormAct(channels, key_channels, phi_kernel, bias=bias, leaky=leaky)
+        self.psi: nn.Sequential = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
         for _ in range(1, transform_layers):
             self.phi = nn.Sequential(self.phi, ConvNormAct(key_channels, key_channels, bias=bias, leaky=leaky))
             self.psi = nn.Sequential(self.psi, ConvNormAct(key_channels, key_channels, bias=bias, leaky=leaky))
         self.scale = key_channels**-0.5 if scale else None
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
-        """Features (B, C, h, w), region vectors (B, C, K) -> w (B, hw, K), rows sum to 1."""
+        """Compare features (B, C, h, w) with region vectors (B, C, K) -> w (B, hw, K), rows sum to 1."""
         query = self.phi(features).flatten(2).mT  # (B, hw, C')
         key = self.psi(vectors.unsqueeze(-1)).flatten(2)  # (B, C', K)
         scores = query @ key if self.scale is None else self.scale * (query @ key)
@@ -89,29 +90,31 @@ class RegionAttention(RegionContext):
 
 
 class PixelRelation(RegionContext):
-    """The relation of Double Attention ("DA scheme"), from the pixel alone: softmax over K scores of a 1x1 conv."""
+    """Relate by the pixel alone, as Double Attention does ("DA scheme"): softmax over K scores of a 1x1 conv."""
 
     def __init__(self, channels: int, key_channels: int, regions: int, *, bias: bool = False, leaky: float = 0.0):
         super().__init__(channels, key_channels, bias=bias, leaky=leaky)
         self.scores = nn.Conv2d(channels, regions, 1)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
-        """Features (B, C, h, w) -> w (B, hw, K), rows sum to 1."""
+        """Score features (B, C, h, w) -> w (B, hw, K), rows sum to 1."""
         scores = self.scores(features).flatten(2).mT  # (B, hw, K)
         return scores.softmax(-1, dtype=torch.float32).to(features.dtype)
 
 
 class CoarseRelation(RegionContext):
-    """The relation of ACFNet ("ACF scheme"): the class probabilities of the coarse map itself."""
+    """Relate by the class probabilities of the coarse map itself, as ACFNet does ("ACF scheme")."""
 
-    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor) -> Tensor:
-        """Coarse maps (B, K, h, w), raw -> w (B, hw, K), rows sum to 1."""
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
+        """Turn coarse maps (B, K, h, w), raw, into w (B, hw, K), rows sum to 1."""
+        assert maps is not None
         return maps.flatten(2).mT.softmax(-1, dtype=torch.float32).to(features.dtype)  # (B, hw, K)
 
 
 class GivenRelation(RegionContext):
-    """The maps are the relation as they stand (ground truth)."""
+    """Take the maps as the relation (ground truth)."""
 
-    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor) -> Tensor:
-        """Maps (B, K, h, w) -> the same numbers as w (B, hw, K)."""
+    def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
+        """Return the numbers of the maps (B, K, h, w) as w (B, hw, K)."""
+        assert maps is not None
         return maps.flatten(2).mT.to(features.dtype)  # (B, hw, K)

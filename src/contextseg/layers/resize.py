@@ -8,18 +8,18 @@ from torch import Tensor
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Bilinear: (B, C, h, w) -> (B, C, *size), same dtype; `x` itself when it has that size already.
+    """Resize bilinearly: (B, C, h, w) -> (B, C, *size), same dtype; `x` itself when it has that size already.
 
-    `align_corners`: the centres of the corner pixels fall upon each other (much released code), not the image borders.
+    `align_corners`: the centres of the corner pixels coincide (much released code), not the image borders.
     """
     size = tuple(size)
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
 def argmax_resized(logits: Tensor, size: Sequence[int], align_corners: bool = False, chunk: int = 10) -> Tensor:
-    """`resize(...).argmax(1)`, a few classes at a time: (B, K, h, w) -> labels uint8 (B, *size).
+    """Compute `resize(...).argmax(1)`, `chunk` classes at a time: (B, K, h, w) -> labels uint8 (B, *size).
 
-    The full (B, K, *size) map never exists; on a tie the lowest class wins, as in `argmax`. Raises `ValueError` for
+    The full (B, K, *size) map never exists. On a tie the lowest class wins, as in `argmax`. Raises `ValueError` for
     more than 255 classes, because 255 is void.
     """
     batch, classes = logits.shape[:2]

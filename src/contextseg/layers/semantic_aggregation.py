@@ -13,13 +13,14 @@ from contextseg.layers.region_attention import gather_regions, soft_regions
 
 
 class SemanticAggregation(nn.Module):
-    """D = X_feat X_am^T (Eq. 1): descriptor n is the mean of the pixels, weighted by attention map n.
+    """Compute D = X_feat X_am^T (Eq. 1): descriptor n is the mean of the pixels, weighted by attention map n.
 
-    X_am is a softmax over the pixels of a 1x1 convolution with N maps. X_feat is X itself, which the parameters of
-    Table VIII tell; `value_conv` makes it a 1x1 convolution, as Eq. 1 is printed. An attention map sums to one, so that
+    X_am is a softmax over the pixels of a 1x1 convolution with N maps. X_feat is X itself, as the parameters of Table
+    VIII show; `value_conv` makes it a 1x1 convolution of X, as Eq. 1 is printed. An attention map sums to one, so that
     convolution commutes with the mean: it is applied to the N descriptors, the same number for less work.
 
-    `gathering`: "attention", or "gap" (global average pooling), one descriptor that weighs all pixels alike.
+    `gathering`: "attention", or "gap" (global average pooling), one descriptor that weighs all pixels alike. Raises
+    `ConfigError` for another word, and for less than one descriptor.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class SemanticAggregation(nn.Module):
         self.gather = AttentionTap()  # (B, N, h, w), each map sums to 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) -> descriptors (B, C, N)."""
+        """Gather a map (B, C, h, w) into descriptors (B, C, N)."""
         scores = torch.zeros_like(x[:, :1]) if self.scores is None else self.scores(x)  # (B, N, h, w)
         gather = self.gather(soft_regions(scores).unflatten(-1, x.shape[-2:]))  # (B, N, h, w)
         descriptors = gather_regions(gather.flatten(2), x)  # (B, C, N)

@@ -11,11 +11,11 @@ from contextseg.layers.attention_tap import AttentionTap
 
 
 class SemanticDistribution(nn.Module):
-    """M = D A_av (Eq. 2), where A_av is a softmax over the N descriptors of a 1x1 convolution of A.
+    """Compute M = D A_av (Eq. 2), where A_av is a softmax over the N descriptors of a 1x1 convolution of A.
 
     One descriptor goes to every pixel alike, so for N = 1 there is no convolution: a softmax over one entry has no
-    gradient. `output_conv`: a 1x1 convolution of M, which the released code has. It is linear, and the shares of a
-    pixel sum to one, so it is applied to the N descriptors instead, the same number for less work.
+    gradient. `output_conv` adds a 1x1 convolution of M (released code). It is linear, and the shares of a pixel sum to
+    one, so it is applied to the N descriptors instead, the same number for less work.
     """
 
     def __init__(self, channels: int, num_descriptors: int = 128, *, output_conv: bool = False):
@@ -25,7 +25,7 @@ class SemanticDistribution(nn.Module):
         self.distribute = AttentionTap()  # (B, N, h, w), sums to 1 over N
 
     def forward(self, x: Tensor, descriptors: Tensor) -> Tensor:
-        """Decoder map A (B, C, h, w), descriptors D (B, C, N) -> semantic descriptor map M (B, C, h, w)."""
+        """Distribute descriptors D (B, C, N) to decoder map A (B, C, h, w) -> descriptor map M (B, C, h, w)."""
         if self.scores is None:
             shares = torch.ones_like(x[:, :1])  # (B, 1, h, w)
         else:

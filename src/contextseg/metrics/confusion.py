@@ -12,7 +12,7 @@ from contextseg.metrics.pascal_context import other_means
 
 
 def count(prediction: Tensor, mask: Tensor, num_classes: int) -> Tensor:
-    """Labels (B, H, W) below K and mask uint8 (B, H, W) -> counts int64 (K, K), row truth, column prediction.
+    """Count labels (B, H, W) below K against a mask uint8 (B, H, W) -> int64 (K, K), row truth, column prediction.
 
     Raises `ValueError` when the shapes differ, the mask is not uint8 or it holds an id that is neither class nor void.
     """
@@ -29,17 +29,17 @@ def count(prediction: Tensor, mask: Tensor, num_classes: int) -> Tensor:
 
 
 def scores(confusion: Tensor | Sequence, classes: ClassSet) -> dict[str, float | int | Tensor]:
-    """Counts (K, K), tensor or array, row truth -> scores in percent.
+    """Compute scores in percent from counts (K, K), tensor or array, row truth.
 
     miou, mean_acc   mean over the classes that have a value
     pix_acc, fw_iou  share of right pixels; IoU weighted by the true share of each class
     iou_<group>      mean IoU of a group of `classes.groups`
     classes_used     number of classes in `miou`
-    miou_<other>     mIoU in other ways that papers use, see `other_means`; for PASCAL-Context only
+    miou_<other>     other means that papers report, see `other_means`; for PASCAL-Context only
     iou, acc         float64 (K,), by class
 
-    A class that is neither in the truth nor in the prediction has IoU NaN and is left out of the means; one that is
-    only predicted has IoU 0 and counts. `acc` is NaN for every class without a true pixel.
+    A class that is neither in the truth nor in the prediction has IoU NaN and does not enter the means. One that is
+    only predicted has IoU 0 and enters. `acc` is NaN for every class without a true pixel.
     """
     confusion = torch.as_tensor(confusion).cpu().double()
     right, truth, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
@@ -59,7 +59,7 @@ def scores(confusion: Tensor | Sequence, classes: ClassSet) -> dict[str, float |
 
 
 class SegMetrics(Metric):
-    """Data-set-level scores from one confusion matrix."""
+    """Compute the scores of a data set from one confusion matrix."""
 
     full_state_update = False
     confusion: Tensor  # int64 (K, K), row truth, column prediction
@@ -70,9 +70,9 @@ class SegMetrics(Metric):
         self.add_state("confusion", torch.zeros(len(classes), len(classes), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, mask: Tensor) -> None:
-        """Labels (B, H, W), integers below K, and mask uint8 (B, H, W). Raises what `count` raises."""
+        """Count labels (B, H, W), integers below K, against a mask uint8 (B, H, W). Raises what `count` raises."""
         self.confusion += count(prediction, mask, len(self.classes))
 
     def compute(self) -> dict[str, float | int | Tensor]:
-        """The dictionary of `scores`, and the counts of all processes: confusion, int64 (K, K)."""
+        """Return `scores`, and the counts of all processes: confusion, int64 (K, K)."""
         return scores(self.confusion, self.classes) | {"confusion": self.confusion.cpu()}

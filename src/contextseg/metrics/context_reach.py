@@ -1,4 +1,4 @@
-"""How far context reaches: accuracy near the cue that decides a pixel's class, and far from it."""
+"""The reach of context: accuracy near the cue that decides a pixel's class, and far from it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from torchmetrics import Metric
 
 
 class ContextReach(Metric):
-    """Accuracy on locally ambiguous pixels, apart for those near and those far from the cue that decides them.
+    """Compute the accuracy on locally ambiguous pixels, separately near to and far from the cue that decides them.
 
-    A rule is a pair (cue train ids, ambiguous train ids). A pixel is near when a cue pixel of its own rule lies within
-    `radius` pixels, along the rows and along the columns; otherwise it is far: only context can tell its class.
+    A rule is a pair (cue train ids, ambiguous train ids). A pixel is near if a cue pixel of the same rule lies within
+    `radius` pixels, along the rows and along the columns. Otherwise it is far: only context can tell its class.
     """
 
     full_state_update = False
@@ -26,7 +26,7 @@ class ContextReach(Metric):
             self.add_state(name, torch.zeros(len(rules), 2, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, mask: Tensor) -> None:
-        """Labels (B, H, W) and mask uint8 (B, H, W)."""
+        """Count labels (B, H, W) against a mask uint8 (B, H, W)."""
         for i, (cues, ambiguous) in enumerate(self.rules.values()):
             near = dilate(among(mask, cues), self.radius)
             for j, where in enumerate((near, ~near)):
@@ -35,7 +35,7 @@ class ContextReach(Metric):
                 self.right[i, j] += (where & (prediction == mask)).sum()
 
     def compute(self) -> dict[str, float]:
-        """near_acc and far_acc over all rules, near_acc_<rule> and far_acc_<rule>; NaN where there is no pixel."""
+        """Return near_acc and far_acc over all rules, and near_acc_<rule>, far_acc_<rule>; NaN without a pixel."""
         pairs = {"": (self.right.sum(0), self.seen.sum(0))}
         pairs |= {f"_{rule}": (self.right[i], self.seen[i]) for i, rule in enumerate(self.rules)}
         return {
@@ -46,12 +46,12 @@ class ContextReach(Metric):
 
 
 def among(mask: Tensor, ids: Sequence[int]) -> Tensor:
-    """Mask (B, H, W) -> bool (B, H, W): where the id is one of `ids`."""
+    """Find where the id is one of `ids`: mask (B, H, W) -> bool (B, H, W)."""
     return torch.isin(mask, torch.tensor(list(ids), dtype=mask.dtype, device=mask.device))
 
 
 def dilate(region: Tensor, radius: int) -> Tensor:
-    """Bool (B, H, W) -> bool (B, H, W): where the square of `radius` pixels around holds a true pixel."""
+    """Find where the square of `radius` pixels around holds a true pixel: bool (B, H, W) -> bool (B, H, W)."""
     size = 2 * radius + 1
     rows = F.max_pool2d(region.float(), (size, 1), stride=1, padding=(radius, 0))
     return F.max_pool2d(rows, (1, size), stride=1, padding=(0, radius)).bool()

@@ -11,9 +11,9 @@ UNIT = 1e-9  # percent; sums of whole units do not depend on their order
 
 
 class PerImageIoU(Metric):
-    """mIoU of each image over the classes in its truth or its prediction, averaged over the images.
+    """Compute the mIoU of each image over the classes in its truth or its prediction; average over the images.
 
-    Every image weighs the same, and every class in an image, however small. An image that is all void is left out.
+    Every image weighs the same, and every class in an image, however small. An image that is all void is omitted.
     """
 
     full_state_update = False
@@ -27,7 +27,7 @@ class PerImageIoU(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, mask: Tensor) -> None:
-        """Labels (B, H, W), integers below K, and mask uint8 (B, H, W). Raises what `count` raises."""
+        """Count labels (B, H, W), integers below K, against a mask uint8 (B, H, W). Raises what `count` raises."""
         for labels, truth in zip(prediction.split(1), mask.split(1), strict=True):
             counts = count(labels, truth, self.num_classes).double()
             right = counts.diag()
@@ -36,5 +36,5 @@ class PerImageIoU(Metric):
             self.total += (miou.nan_to_num() / UNIT).round().long()
 
     def compute(self) -> dict[str, float]:
-        """miou_per_image in percent; NaN without an image."""
+        """Return miou_per_image in percent; NaN without an image."""
         return {"miou_per_image": UNIT * (self.total.double() / self.images).item()}

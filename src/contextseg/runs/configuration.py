@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 # What may differ when a run goes on: limits of the trainer, loggers, paths; nothing that changes the numbers.
-FREE = ("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps")
-FREE += ("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root")
-FREE += ("data.num_workers",)
+FREE = (
+    *("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps"),
+    *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root"),
+    "data.num_workers",
+)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
