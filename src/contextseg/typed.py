@@ -22,6 +22,7 @@ Natural = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+Level = Annotated[int, Ge(0), Le(255)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 UNIONS = (Union, types.UnionType)
@@ -92,7 +93,8 @@ def wanted(annotation: Any) -> str:
         kind, *marks = get_args(annotation)
         return f"{wanted(kind)}{_range(marks)}"
     if get_origin(annotation) is Literal:
-        return f"one of {', '.join(shown(choice) for choice in get_args(annotation))}"
+        choices = [shown(choice) for choice in get_args(annotation)]
+        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     return _plain(annotation)
 
 
