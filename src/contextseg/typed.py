@@ -26,7 +26,7 @@ Level = Annotated[int, Ge(0), Le(255)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 UNIONS = (Union, types.UnionType)
-SHOWN = 120  # characters of a value in a message
+MAX_SHOWN = 120  # characters of a value in a message
 
 
 def check(annotation: Any, value: Any, option: str) -> Any:
@@ -47,7 +47,7 @@ def check(annotation: Any, value: Any, option: str) -> Any:
 
 
 def _expanded(value: Any) -> Any:
-    """A path with a leading `~/` replaced by the user's home folder; `~name` is a name like any other."""
+    """Replace a leading `~/` of a path by the user's home folder; `~name` is a name like any other."""
     return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
 
 
@@ -78,7 +78,7 @@ def shown(value: Any) -> str:
         text = "[" + ",".join(map(shown, value)) + "]"
     else:
         text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def wanted(annotation: Any) -> str:
