@@ -68,9 +68,7 @@ def test_scores_are_those_of_the_code_that_wrote_the_file(name, expected, tmp_pa
     folder = evaluate(compose(given, "evaluate")).folder
     wanted = expected[f"{name}_confusion"]
     with np.load(folder / "confusion.npz") as arrays:
-        moved = (
-            np.abs(arrays["confusion"] - wanted).sum() / 2
-        )  # each pixel of another class leaves one cell for another
+        moved = np.abs(arrays["confusion"] - wanted).sum() / 2  # a pixel of another class leaves one cell for another
     assert wanted.sum(0).astype(bool).sum() > 2, "it says one class or two, whatever it sees"
     assert moved <= TIES * wanted.sum()
 

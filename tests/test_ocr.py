@@ -197,12 +197,12 @@ def test_the_maps_of_ocr_are_shares_and_tell_where_context_is_from(relation):
 
 
 def test_an_unknown_relation_is_refused():
-    with pytest.raises(ConfigError, match=r"head.relation=da.*double_attention"):
+    with pytest.raises(ConfigError, match=r"head\.relation=da.*double_attention"):
         OCRHead([6, 7], K, relation="da")
 
 
 def test_a_number_of_regions_that_cannot_be_supervised_is_refused():
-    with pytest.raises(ConfigError, match="head.regions=7 have no labels: give head.region_supervision=false"):
+    with pytest.raises(ConfigError, match=r"head\.regions=7 have no labels: give head\.region_supervision=false"):
         OCRHead([6, 7], K, regions=7)
 
 
