@@ -40,13 +40,6 @@ def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) 
     if str(error).startswith("Config group override must be"):
         chosen = [word.removesuffix("=null") for word in words if word.endswith("=null")]
         group = next((name for name in chosen if name in groups_known()), "GROUP")
-            *(
-                word.partition("=")[0]
-                for word in words
-                if word.endswith("=null") and word.partition("=")[0] in groups_known()
-            ),
-            "GROUP",
-        ]
         return f"{group}=null: an option of the group is needed; to omit the group, write  '~{group}'"
     text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
