@@ -78,7 +78,7 @@ def parse(kind: type[Options], values: Mapping[str, Any], above: str = "") -> Op
 
 
 def defaults(kind: "type[DataclassInstance]") -> dict[str, Any]:
-    """Return the plain values that a dataclass of options declares, groups left out."""
+    """Return the plain values that a dataclass of options declares, without groups."""
     found = {}
     for declared in fields(kind):
         if "default" in declared.metadata:

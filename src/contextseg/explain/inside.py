@@ -17,7 +17,7 @@ def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Shown]:
     head = network.head
     if head.needs_mask or head.window or not taps(head):
         return {}
-    with torch.no_grad(), record_attention(head) as heard:
+    with torch.no_grad(), record_attention(head) as recorded:
         height, width = network.logits(image[None].to(network.backbone.mean.device)).shape[-2:]
-    shown = head.inside(heard, (height, width))
+    shown = head.inside(recorded, (height, width))
     return {name: one._replace(values=one.values.float()) for name, one in shown.items()}

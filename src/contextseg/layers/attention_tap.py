@@ -11,6 +11,6 @@ class AttentionTap(nn.Module):
         return attention
 
     @property
-    def heard(self) -> bool:
-        """Tell whether somebody records: then the layer must build its map, else it may take a fused path."""
+    def recorded(self) -> bool:
+        """Tell whether the map is recorded: if so, the layer must build it; if not, it may take a fused path."""
         return bool(self._forward_hooks)

@@ -13,7 +13,7 @@ from contextseg.layers.attention_tap import AttentionTap
 class PositionAttention(nn.Module):
     """Compute x_i + gamma * sum_j softmax_j(q_i^T k_j) v_j  (Eq. 1 and 2); gamma starts at zero.
 
-    While nobody records the tap, torch computes the product, without the hw x hw map where the device can.
+    Unless the map is recorded, torch computes the product, without the hw x hw map where the device can.
     """
 
     def __init__(self, channels: int, key_channels: int):
@@ -27,7 +27,7 @@ class PositionAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # (B, hw, C' or C)
-        if self.position.heard:
+        if self.position.recorded:
             attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
             context = self.position(attention) @ value  # (B, hw, C)
         else:

@@ -32,7 +32,7 @@ class NonLocal(nn.Module):
         query = self.query(x).flatten(2).mT  # (B, hw, C')
         key = self.key(x).flatten(2).mT  # (B, hw, C')
         values = x.flatten(2).mT.to(query.dtype)  # (B, hw, C)
-        if self.non_local.heard:
+        if self.non_local.recorded:
             precision = torch.promote_types(query.dtype, torch.float32)
             weights = (query @ key.mT).softmax(-1, dtype=precision).to(query.dtype)
             context = self.non_local(weights) @ values  # (B, hw, C)
