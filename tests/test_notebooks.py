@@ -51,7 +51,7 @@ def test_the_cells_of_the_quick_start_run(tmp_path, monkeypatch):
     assert found["metrics"]["steps"] == 2
     assert found["prediction"].shape == found["mask"].shape
     assert found["maps"].keys() >= {"context", "gradient"}
-    assert [step for step, _ in found["curve"]] == [1, 2]
+    assert [step for step, _ in found["curve"]] == [2]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -117,7 +117,7 @@ def test_confusion_picture_shows_where_the_true_pixels_went(tmp_path):
     viz.confusion_picture(confusion, CLASSES, tmp_path / "confusion.png")
     with Image.open(tmp_path / "confusion.png") as picture:
         colours = {colour: count for count, colour in picture.convert("RGB").getcolors(2**20)}
-    full, none = (tuple(axes.images[0].cmap(value, bytes=True)[:3].tolist()) for value in (1.0, 0.0))
+    full, none = (tuple(map(int, axes.images[0].cmap(value, bytes=True)[:3])) for value in (1.0, 0.0))
     assert colours[none] > 5 * colours[full] > 5 * K * 100
 
 
