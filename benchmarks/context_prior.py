@@ -21,7 +21,7 @@ SIDE, BATCH, CHANNELS, CLASSES = 60, 2, 512, 150
 
 
 def dense_losses(prior_logits: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 1-5 as they are written, for images of two classes or more."""
+    """Compute Eq. 1-5 as printed, for images of two classes or more: (B, N, N), labels (B, N) -> scalar."""
     valid = labels != IGNORE_INDEX
     one_hot = F.one_hot(labels.long() * valid, CLASSES).float() * valid[..., None]
     a, pairs = one_hot @ one_hot.mT, (valid[:, :, None] & valid[:, None]).float()
@@ -33,18 +33,22 @@ def dense_losses(prior_logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Given(nn.Module):
-    """Stands for the prior's convolution: its result is there already."""
+    """Stand for the prior's convolution: return its result, which is there already."""
 
     def __init__(self, z: Tensor):
         super().__init__()
         self.z = z
 
     def forward(self, _: Tensor) -> Tensor:
+        """Return z (B, N, h, w) for features (B, C, h, w)."""
         return self.z
 
 
 def dense_contexts(z: Tensor, x: Tensor) -> list[Tensor]:
-    """Section 3.2 as it is written: the prior, the reversed prior, and a product with each."""
+    """Compute Section 3.2 as printed, a product with the prior and one with the reversed prior.
+
+    z (B, N, N), x (B, C, h, w) -> two contexts (B, C, h, w).
+    """
     prior, values = z.sigmoid(), x.flatten(2).mT
     return [(weights @ values / SIDE**2).mT.reshape(x.shape) for weights in (prior, 1 - prior)]
 

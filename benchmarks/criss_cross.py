@@ -16,10 +16,10 @@ SHAPES = ((1, 512, 97, 97), (2, 512, 64, 64), (8, 64, 16, 16))
 
 
 class Usual(CrissCrossAttention):
-    """Query, key and value copied by column and by row, channels first; one softmax, minus infinity on the diagonal."""
+    """Copy query, key and value by column and by row, channels first; one softmax, minus infinity on the diagonal."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Add to each pixel the context of row and column: (B, C, h, w) -> (B, C, h, w)."""
         batch, _, height, width = x.shape
         tensors = [self.query(x), self.key(x), self.value(x)]
         query, key, value = (t.permute(0, 3, 1, 2).contiguous().view(batch * width, -1, height) for t in tensors)
@@ -36,7 +36,7 @@ class Usual(CrissCrossAttention):
 
 
 def seconds(block: CrissCrossAttention, x: Tensor, backward: bool) -> float:
-    """CPU seconds of one pass."""
+    """Return the CPU seconds of one pass."""
     x = x.detach().requires_grad_(backward)
     start = time.process_time()
     with torch.set_grad_enabled(backward):
@@ -47,13 +47,13 @@ def seconds(block: CrissCrossAttention, x: Tensor, backward: bool) -> float:
 
 
 def ratio(usual: Usual, ours: CrissCrossAttention, x: Tensor, backward: bool, rounds: int) -> float:
-    """Median time of `usual` over that of `ours`, after one round to warm up."""
+    """Return the median time of `usual` over that of `ours`, after one round to warm up."""
     times = [(seconds(usual, x, backward), seconds(ours, x, backward)) for _ in range(rounds + 1)][1:]
     return statistics.median(u for u, _ in times) / statistics.median(o for _, o in times)
 
 
 def kept(block: CrissCrossAttention, x: Tensor) -> int:
-    """Bytes that a training pass keeps for its backward pass."""
+    """Return the bytes that a training pass keeps for its backward pass."""
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         block(x.detach().requires_grad_())

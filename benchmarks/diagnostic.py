@@ -1,21 +1,25 @@
-"""The numbers and pictures of docs/diagnostic.md: what theory gives for each factor, and what the runs gave.
+"""The numbers and pictures of docs/diagnostic.md: for each factor, levels by theory and scores of the runs.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/diagnostic.py [FOLDER] [--collect [SOURCE]]
 
-Prints tables of the runs below FOLDER (docs/results/diagnostic) and draws docs/pictures/diagnostic*.png; `--collect`
-first copies there what ended below SOURCE (runs/ablations/diagnostic).
+It prints tables of the runs below FOLDER (docs/results/diagnostic) and draws docs/pictures/diagnostic*.png. `--collect`
+first copies there the runs below SOURCE (runs/ablations/diagnostic) that ended.
 
-A level is the mIoU over the factor's classes to be expected on 300 scenes of val, without void. Context decides a pixel
-that the generator's `flip` labels anew, but for cues; all others count as right. `blind` guesses each by a fair coin.
-`sight` knows those that see some repainted cue, theirs or not, within 35 px: a cell of backbone=tiny with a 3x3 head
-sees 27 to each side, the interpolation of the logits adds up to 8. `simple` knows elsewhere what one vector says to all
-pixels by the simplest rules; a network may learn more. Of facts, matching and neighbours it is the better of two: what
-most cues say, or of which kind the nearer mean is, of the colours that light cues go with and of those that dark ones
-go with. Of scales it guesses the thin classes: what a sum of context and detail knows. Of the others it knows all.
-`one_loop`, of off_cross: sight, and pixels that share a row or column, give or take the 16 px of a 3x3 convolution and
-the interpolation, with a cell that sees the cue: the most that one criss-cross step brings.
-Rows on other scenes, by settings of the factor, are a study of their own.
-A run missed the rule if it ended no more than half way from blind to the best run of its study.
+A level is the expected mIoU over the factor's classes on 300 scenes of val, without void. Context decides a pixel that
+the generator's `flip` labels anew, except cues; all others count as right.
+
+    blind     guesses each pixel by a fair coin
+    sight     knows the pixels that see some repainted cue, theirs or not, within 35 px: a cell of backbone=tiny with a
+              3x3 head sees 27 to each side, and the interpolation of the logits adds up to 8
+    simple    knows, elsewhere, what one vector says to all pixels by the simplest rules; a network may learn more. In
+              facts, matching and neighbours it takes the better of two rules: what most cues say, or which is nearer,
+              the mean of the colours that go with light cues or with dark ones. In scales it guesses the thin classes,
+              as a sum of context and detail does. In the other factors it knows all
+    one_loop  in off_cross: as sight, and pixels that share a row or column with a cell that sees the cue, give or take
+              the 16 px of a 3x3 convolution and the interpolation: the most that one criss-cross step can bring
+
+Rows on other scenes, by settings of the factor, are a study of their own. A run missed the rule if it ended no more
+than half way from blind to the best run of its study.
 """
 
 import argparse
@@ -46,9 +50,10 @@ from contextseg.runs.folder import RunFolder
 from contextseg.runs.store import Run, find, mean_sd
 
 ROOT = Path(__file__).resolve().parents[1]
-SCENES, CELL, SIGHT = 300, 27, 35  # CELL, SIGHT: pixels to each side that a cell sees, and with interpolation a pixel
-CUE, SMOOTH = 9, 7  # pixels: gaps in a cue that `flip` leaves as they look belong to it; what smooths the texture
-LARGE = 5.0  # a difference of mIoU that separates two rows
+NUM_SCENES = 300
+CELL, SIGHT = 27, 35  # pixels to each side that a cell sees, and with interpolation a pixel
+CUE_GAP, SMOOTHING = 9, 7  # pixels: gaps up to this in what `flip` repaints belong to the cue; a mean over the texture
+LARGE_DIFFERENCE = 5.0  # of mIoU, which separates two rows
 STYLES = {"blind": ":", "sight": "--", "simple": "-.", "one_loop": (0, (5, 1))}
 BY_COLOUR = ("facts", "matching", "neighbours")  # factors in which a light or dark cue goes with a colour
 PAIRS = {  # rows with / without what the factor is about
@@ -76,20 +81,21 @@ Scores = Mapping[str, tuple[float, float]]  # level -> mIoU, IoU of the factor's
 
 
 def dilated(area: np.ndarray, reach: int) -> np.ndarray:
-    """An area (H, W), and what is no more than `reach` pixels from it."""
+    """Grow an area, bool (H, W), by `reach` pixels."""
     return maximum_filter(area, 2 * reach + 1)
 
 
 def known(name: str, data: SegDataModule, index: int) -> dict[str, np.ndarray]:
-    """Of each pixel of a scene that is not void (P,): `label`, that after `flip`, and whether context `decided` it.
+    """Return, for the P pixels of a scene that are not void, arrays (P,) by name.
 
-    The others say whether it is right by what it sees (`sight`), by what `most` cues say, by the `nearer` mean colour,
-    and by what one criss-cross step brings (`cross`).
+    They are the `label`, the label after `flip` (`flipped`), and whether context `decided` it. The others say whether
+    a pixel is right by what it sees (`sight`), by what `most` cues say, by the `nearer` mean colour, and by what one
+    criss-cross step brings (`cross`).
     """
     image, mask = data.draw(SEEDS["val"], index)
     flipped_image, flipped = data.draw(SEEDS["val"], index, flip=True)
     repainted = (image != flipped_image).any(-1)
-    cue = dilated(binary_fill_holes(minimum_filter(maximum_filter(repainted, CUE), CUE)), 1)  # with its frame
+    cue = dilated(binary_fill_holes(minimum_filter(maximum_filter(repainted, CUE_GAP), CUE_GAP)), 1)  # with its frame
     decided = (mask != flipped) & (flipped != IGNORE_INDEX) & ~cue
     near = dilated(repainted, CELL)
     right = {
@@ -102,7 +108,7 @@ def known(name: str, data: SegDataModule, index: int) -> dict[str, np.ndarray]:
         shown = shown if shown.any() else repainted
         light, dark = (shown & (mask == kind) for kind in np.unique(np.stack([mask, flipped])[:, decided])[[0, -1]])
         means = [colours[kind].mean(0) if kind.any() else np.full(3, np.inf) for kind in (light, dark)]
-        smooth = uniform_filter(colours, (SMOOTH, SMOOTH, 1))
+        smooth = uniform_filter(colours, (SMOOTHING, SMOOTHING, 1))
         to_light, to_dark = (np.linalg.norm(smooth - mean, axis=-1) for mean in means)
         right["nearer"] = (to_light < to_dark) == (mask < flipped)
         right["most"] = (light.sum() > dark.sum()) == (mask < flipped)
@@ -111,7 +117,7 @@ def known(name: str, data: SegDataModule, index: int) -> dict[str, np.ndarray]:
 
 
 def iou(scenes: Mapping[str, np.ndarray], classes: int, right: np.ndarray | float) -> np.ndarray:
-    """`known` of all pixels (P,), the chance to be `right` where context decides -> IoU (classes,), %."""
+    """Compute IoU (classes,), %, from `known` of all pixels (P,), `right` with this chance where context decides."""
     label, decided = scenes["label"], scenes["decided"]
     wrong = (1 - right) * decided
     cells = classes * label + np.stack([label, np.where(decided, scenes["flipped"], label)])  # row truth, column guess
@@ -120,13 +126,14 @@ def iou(scenes: Mapping[str, np.ndarray], classes: int, right: np.ndarray | floa
 
 
 def datamodule(study: Study) -> SegDataModule:
+    """Build the scenes of a study."""
     return build.datamodule(compose(["data=context_scenes_hard", f"data.factor={study[0]}", *study[1]]))
 
 
 def levels(name: str, data: SegDataModule) -> Scores:
-    """The levels of a factor."""
+    """Compute the levels of a factor."""
     own = [data.classes.names.index(label) for label in data.classes.groups[name]]
-    found = [known(name, data, index) for index in range(SCENES)]
+    found = [known(name, data, index) for index in range(NUM_SCENES)]
     scenes = {kind: np.concatenate([scene[kind] for scene in found]) for kind in found[0]}
     seen = scenes["sight"]
     rights = {"blind": [np.full(len(seen), 0.5)], "sight": [np.where(seen, 1, 0.5)], "simple": [np.ones(len(seen))]}
@@ -145,7 +152,7 @@ def levels(name: str, data: SegDataModule) -> Scores:
 
 
 def lines_of(name: str, runs: Iterable[Run]) -> dict[Study, list[Line]]:
-    """The rows of a factor with their runs, by the scenes that they are of."""
+    """Collect the rows of a factor with their runs, by study."""
     table = paper_rows.table(f"diagnostic/{name}")
     rows = zip(table["rows"], by_row(runs, [table])[0].values(), strict=True)
     lines = [with_runs(Line(row["row"], {}, overrides=row["overrides"]), mine, Choice()) for row, mine in rows]
@@ -157,17 +164,18 @@ def lines_of(name: str, runs: Iterable[Run]) -> dict[Study, list[Line]]:
 
 
 def title(study: Study) -> str:
-    """The factor, and its settings where they are not the usual ones."""
+    """Name a study: the factor, and its settings where they are not the usual ones."""
     name, settings = study
     return ", ".join([name, *(text.rpartition(".")[2] for text in settings)])
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows))
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation."""
+    """Write mean ± sample standard deviation."""
     return " ± ".join(f"{value:.1f}" for value in mean_sd(values) if value is not None)
 
 
@@ -183,29 +191,29 @@ def row_cells(line: Line, name: str, learnt: float) -> list[str]:
 
 
 def pair_cells(better: Line, worse: Line) -> list[str]:
-    """With, without, difference of our mean mIoU ± standard error, whether it is large."""
+    """Return with, without, difference of the mean mIoU ± standard error, and whether it is large."""
     cells, ours = [better.label, worse.label], [better.values("miou"), worse.values("miou")]
     if not all(ours):
         return [*cells, "", ""]
     difference = np.mean(ours[0]) - np.mean(ours[1])
     errors = [np.std(values, ddof=1) / math.sqrt(len(values)) for values in ours if len(values) > 1]
     error = f" ± {math.hypot(*errors):.1f}" if len(errors) == 2 else ""
-    return [*cells, f"{difference:+.1f}{error}", "yes" if difference >= LARGE else "no"]
+    return [*cells, f"{difference:+.1f}{error}", "yes" if difference >= LARGE_DIFFERENCE else "no"]
 
 
 def tables(name: str, lines: Sequence[Line], blind: float) -> str:
-    """The rows of a factor and its pairs of rows."""
+    """Write the rows of a factor and its pairs of rows as tables."""
     learnt = (blind + max((value for line in lines for value in line.values("miou")), default=blind)) / 2
     header = ["row", "steps", "seeds", "mIoU", f"IoU of {name}", "mIoU of each", "missed the rule"]
     rows = markdown(header, [row_cells(line, name, learnt) for line in lines])
     known = {line.label: line for line in lines}
     labels = [pair.split(" / ") for pair in PAIRS[name].split("; ")]
     pairs = [pair_cells(*map(known.get, pair)) for pair in labels if known.keys() >= set(pair)]
-    return f"{rows}\n{markdown(['with', 'without', 'difference', f'at least {LARGE:g}'], pairs)}"
+    return f"{rows}\n{markdown(['with', 'without', 'difference', f'at least {LARGE_DIFFERENCE:g}'], pairs)}"
 
 
 def figure(found: Mapping[Study, Sequence[Line]], scores: Mapping[Study, Scores], path: Path) -> None:
-    """A panel for each study: a bar for the mean of each row, a dot for each run, a line for each level."""
+    """Draw a panel for each study: a bar for the mean of each row, a dot for each run, a line for each level."""
     picture, marks = Figure(figsize=(10, 15), dpi=110, layout="constrained"), {}
     axes = [*picture.subplots(math.ceil(len(found) / 2), 2).flat]
     for axis in axes[len(found) :]:
@@ -234,7 +242,7 @@ def figure(found: Mapping[Study, Sequence[Line]], scores: Mapping[Study, Scores]
 
 
 def sheets(data: Mapping[str, SegDataModule], folder: Path) -> None:
-    """Samples of each factor, and of each a scene beside its `flip`."""
+    """Draw samples of each factor, and for each a scene beside its `flip`."""
     pairs = []
     for name, drawn in data.items():
         options = [f"data.factor={name}", "split=val", "count=9", f"output={folder / f'diagnostic_{name}.png'}"]

@@ -26,7 +26,7 @@ VIEW_ROUNDS = 3
 
 
 def peak_mib(call: Callable) -> float:
-    """Running maximum of what the CPU allocator hands out during one call."""
+    """Return the peak, in MiB, of what the CPU allocator holds during one call."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         result = call()  # noqa: F841 - kept, so that it counts
     events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -38,7 +38,7 @@ def peak_mib(call: Callable) -> float:
 
 
 def compare(title: str, rounds: int = ROUNDS, **calls: Callable) -> None:
-    """Prints one line for each call; the first is ours."""
+    """Print one line for each call; the first is ours."""
     times = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -52,14 +52,14 @@ def compare(title: str, rounds: int = ROUNDS, **calls: Callable) -> None:
 
 
 def logits_of(classes: int) -> Network:
-    """A network of stride 8 that costs nothing: smooth logits, the same for every image of a size."""
+    """Return a network of stride 8 that costs nothing: smooth logits, the same for every image of a size."""
     base = 3 * torch.randn(1, classes, 16, 22)
     return lambda image: resize(base, [-(-side // 8) for side in image.shape[-2:]]).expand(len(image), -1, -1, -1)
 
 
 @torch.no_grad()
 def plain_views(predictor: MultiScale, network: Network, image: torch.Tensor) -> torch.Tensor:
-    """Labels from probabilities (1, K, H, W) that are made in full for each view and added."""
+    """Label an image from probabilities (1, K, H, W) that are computed in full for each view and added."""
     total = torch.zeros(())
     for scale in predictor.scales:
         view = resized_image(image, predictor.size_at(scale, image.shape[-2:]))
@@ -73,7 +73,7 @@ def plain_views(predictor: MultiScale, network: Network, image: torch.Tensor) ->
 
 
 def plain_windows(predictor: SlidingWindow, network: Network, image: torch.Tensor) -> torch.Tensor:
-    """Probabilities (1, K, H, W): one float map of the view, to which each window is added."""
+    """Return probabilities (1, K, H, W): one float map of the view, to which each window is added."""
     total = 0
     for rows, columns in windows(image.shape[-2:], predictor.crop, predictor.stride):
         crop = image[..., rows, columns]
@@ -85,7 +85,7 @@ def plain_windows(predictor: SlidingWindow, network: Network, image: torch.Tenso
 
 
 def compare_views(classes: int, size: tuple[int, int], crop: int) -> None:
-    """Multi-scale and flip without a network's time: what the protocol itself costs."""
+    """Compare multi-scale and flip without a network's time: what the protocol itself costs."""
     network = logits_of(classes)
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
     for name, inner in (("whole images", None), (f"windows of {crop}", SlidingWindow(crop))):

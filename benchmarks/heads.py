@@ -6,6 +6,7 @@ One process; the heads take turns, so that a busy machine is unfair to none; med
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -22,8 +23,8 @@ VARIANTS += ("ctnet neck=none", "fcn neck=jpu")
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 
 
-def training_step(option: str):
-    """A function that does one step of `head=<option>` (overrides may follow), and the number of its parameters."""
+def training_step(option: str) -> tuple[Callable[[], None], int]:
+    """Return a function that does one step of `head=<option>` (overrides may follow), and the number of parameters."""
     cfg = compose(f"head={option}".split())
     module = build.module(cfg, build.datamodule(cfg))
     optimizer = module.optimizer(module.segmenter)

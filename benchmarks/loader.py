@@ -6,10 +6,11 @@ import time
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.camvid import CamVid
 from contextseg.datamodules.context_scenes import ContextScenes, draw_scene
+from contextseg.datamodules.datamodule import SegDataModule
 
 
 def generator(count: int = 300) -> float:
-    """Images per CPU-second of one core."""
+    """Return the images per CPU second of one core."""
     draw_scene(0, 0)  # builds the texture bank
     start = time.process_time()
     for index in range(count):
@@ -17,8 +18,8 @@ def generator(count: int = 300) -> float:
     return count / (time.process_time() - start)
 
 
-def loader(data, num_batches: int, *, warm_up: int = 4) -> float:
-    """Images per second of wall time, after the workers have started."""
+def loader(data: SegDataModule, num_batches: int, *, warm_up: int = 4) -> float:
+    """Return the images per second of wall time, after the workers have started."""
     data.plan(seed=0, num_batches=num_batches + warm_up)
     batches = iter(data.train_dataloader())
     for _ in range(warm_up):

@@ -330,9 +330,6 @@ def test_no_parameter_is_dead(gathering, dense):
     ("settings", "message"),
     [
         ({"gathering": "mean"}, "head.gathering=mean: choose attention or gap"),
-        ({"num_descriptors": 0}, "head.num_descriptors=0: give 1 or more"),
-        ({"alpha": "learn"}, "head.alpha=learn: give a number, or null to learn it from 0"),
-        ({"beta": "learn"}, "head.beta=learn: give a number, or null to learn it from 1"),
         ({"lateral_kernel": 2}, "head.lateral_kernel=2: give an odd number"),
         ({"in_channels": (8,)}, "needs two maps or more and gets 1; use neck=none"),
     ],

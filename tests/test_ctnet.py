@@ -195,8 +195,6 @@ def test_who_hears_of_the_channel_weights(name):
         ({"channel_block": "sk"}, "head.channel_block=sk: choose mce, eca, se, gc, encoding"),
         ({"pooling": "sum"}, "head.pooling=sum: choose avg, max, mix"),
         ({"class_activation": "relu"}, "head.class_activation=relu: choose softmax, sigmoid"),
-        ({"kernel_sizes": 9}, "head.kernel_sizes=9: give a list of whole numbers, such as"),
-        ({"kernel_sizes": [9.5]}, r"head.kernel_sizes=\[9.5\]: give a list of whole numbers"),
         ({"wiring": "parallel", "modules": "ccm"}, "head.wiring=parallel needs two modules.*use modules=both"),
         ({"channel_block": "eca"}, r"head.kernel_sizes=\[3, 9\] with head.channel_block=eca: give exactly one"),
         ({"channel_block": "gc", "pooling": "max"}, "head.pooling=max with head.channel_block=gc"),

@@ -422,10 +422,8 @@ def test_host_memory_is_flat():
     [
         (MultiScale, {"scales": []}, r"scales=\[\]: give factors"),
         (MultiScale, {"scales": [1, 0]}, r"scales=\[1, 0\]: give factors"),
-        (MultiScale, {"base_size": 0}, r"base_size=0"),
         (MultiScale, {"base_side": "left"}, r"base_side=left: choose long, short or both"),
         (MultiScale, {"scores": "sum"}, r"scores=sum: choose softmax, exp or logits"),
-        (RandomScales, {"draws": 0}, r"draws=0"),
         (RandomScales, {"scale": [2, 1]}, r"scale=\[2, 1\]"),
         (SlidingWindow, {"crop": 8, "pad": "all"}, r"pad=all: choose false, true or grid"),
     ],

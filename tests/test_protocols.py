@@ -86,8 +86,8 @@ def test_an_oracle_sees_whole_images_only(option):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["eval=ms", "eval.predictor.scales=[0]"], r"scales=\[0\]: give factors above 0"),
-        (["eval=encoding", "eval.predictor.inner.stride=2"], r"stride=2: give a fraction"),
+        (["eval=ms", "eval.predictor.scales=[0]"], r"scales=\[0\] .*: give a list .*, each a number, above 0"),
+        (["eval=encoding", "eval.predictor.inner.stride=2"], r"inner\.stride=2: give a number, above 0, at most 1"),
         (["eval=ms", "+eval.predictor.colour=red"], r"eval\.predictor: .*colour"),
     ],
 )

@@ -262,8 +262,6 @@ def test_the_ideal_affinity_is_an_oracle():
         ({"mechanism": "affinity", "affinity": "given"}, "head.affinity=given: choose learnt, ideal, uniform"),
         ({"affinity": "given"}, "head.affinity=given"),
         ({"mechanism": "detail", "detail": True}, "head.detail=True: choose gated, added, none"),
-        ({"mechanism": "descriptors", "num_descriptors": 0}, "head.num_descriptors=0: give a whole number, 1 or more"),
-        ({"mechanism": "descriptors", "num_descriptors": 1.5}, "head.num_descriptors=1.5: give a whole number"),
     ],
 )
 def test_nonsense_is_refused(wrong, message):

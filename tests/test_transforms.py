@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contextseg import parts
 from contextseg.data import transforms
 from contextseg.data.transforms import TrainTransform
 from contextseg.errors import ConfigError
@@ -133,7 +134,7 @@ def test_steps_draw_independently():
 )
 def test_values_out_of_range_are_named(wrong):
     with pytest.raises(ConfigError, match=f"data.transform.{next(iter(wrong))}="):
-        TrainTransform(**wrong)
+        parts.make({"_target_": "TrainTransform", **wrong}, "data.transform")
 
 
 def sizes(count, **options):

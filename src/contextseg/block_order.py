@@ -1,4 +1,4 @@
-"""The order in which maps are concatenated: one in our networks, at times the reverse in weights from elsewhere.
+"""The order in which maps are concatenated: always the same in our networks, sometimes reversed in other weights.
 
 It orders the input channels of the layers that follow and changes no number beyond rounding. Released files
 (`commands/convert`) and checkpoints of format 1 (`recipe`) are brought to our order here.
@@ -20,8 +20,8 @@ Rules = Iterable[tuple[str, Blocks]]  # (regular expression of a weight's name, 
 def reordered(name: str, weight: "Tensor", rules: Rules) -> "Tensor":
     """Return a weight, its blocks of input channels in reverse order if a rule's expression is found in `name`.
 
-    Input channels are the second axis; the first, in what has one number or kernel per channel (norms, depth-wise
-    convolutions). A single number stays as it is.
+    Input channels are the second axis, or the first of a weight with one number or kernel per channel (norms,
+    depth-wise convolutions). A single number stays as it is.
     """
     for pattern, blocks in rules:
         if weight.ndim and re.search(pattern, name):
@@ -32,7 +32,7 @@ def reordered(name: str, weight: "Tensor", rules: Rules) -> "Tensor":
 
 
 def reversed_blocks(channels: int, blocks: Blocks) -> list[int]:
-    """Return the indices of so many channels, block by block from the last to the first."""
+    """Return the indices of `channels` channels, block by block from the last to the first. Raises `ValueError`."""
     sizes = [channels // blocks] * blocks if isinstance(blocks, int) else blocks
     if sum(sizes) != channels:
         raise ValueError(f"blocks {blocks} do not make {channels} channels")
@@ -42,11 +42,11 @@ def reversed_blocks(channels: int, blocks: Blocks) -> list[int]:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of format 1 that chose the order. Now there is one, that of the value `kept`.
+    """A setting of format 1 that chose the order. Now there is one order, that of the value `kept`.
 
-    layer    the convolution whose shape (out, in) tells the blocks, if the network has it
-    blocks   as it tells them, for a network of the other value
-    weights  regular expression: all that are ordered alike; none: the weight of `layer`
+    layer    the convolution whose shape (out, in) shows the blocks, if the network has it
+    blocks   the blocks by that shape, for a network of the other value
+    weights  regular expression of all weights that are ordered alike; None: the weight of `layer`
     """
 
     name: str
@@ -80,7 +80,7 @@ RETIRED = {
 def retired_rules(part: str, node: Mapping[str, Any], weights: Mapping[str, "Tensor"]) -> Rules:
     """Return the rules by which the weights of a network of format 1 come to the present order.
 
-    `part`: the short name of its head or neck, `node`: that one's settings, `weights`: those of the checkpoint by name.
+    `part`: the short name of its head or neck. `node`: its settings. `weights`: those of the checkpoint, by name.
     """
     setting = RETIRED.get(part)
     if setting is None or node.get(setting.name) in (None, setting.kept):

@@ -14,10 +14,10 @@ from contextseg.segmenter import Segmenter
 
 
 def read_checkpoint(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
-    """The contents of a checkpoint: plain containers and tensors, on the CPU; nothing in the file is executed.
+    """Read a checkpoint: plain containers and tensors, on the CPU; nothing in the file is executed.
 
-    Raises `ConfigError` if there is no such file, if it cannot be read, or if it was not written by this project;
-    `option` is for its message.
+    Raises `ConfigError` if there is no such file, if it cannot be read, or if it was not written by this project; the
+    message begins with `option`.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,7 +33,7 @@ def read_checkpoint(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
 
 
 def read_start(path: str | Path) -> dict[str, Any]:
-    """The checkpoint that `init_from` names: a .ckpt, or the last one of a run folder. Raises `ConfigError`."""
+    """Read the checkpoint that `init_from` names: a .ckpt, or the last one of a run folder. Raises `ConfigError`."""
     path = Path(path)
     if not path.exists():
         raise ConfigError(f"init_from={path}: no such run; give the folder of the run to start from, or a .ckpt")
@@ -41,9 +41,9 @@ def read_start(path: str | Path) -> dict[str, Any]:
 
 
 def start_from(network: Segmenter, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Give a network the weights of a checkpoint, all of them; `path` is for the error message.
+    """Give a network all weights of a checkpoint.
 
-    Raises `ConfigError` if classes, or names or shapes of the weights, are not the same.
+    Raises `ConfigError`, with `path` in the message, if classes, or names or shapes of weights, are not the same.
     """
     there, here = ClassSet.from_dict(checkpoint["recipe"]["classes"]), network.named_classes
     if there.names != here.names:
@@ -63,33 +63,32 @@ def start_from(network: Segmenter, checkpoint: dict[str, Any], path: str | Path)
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a checkpoint by the names that they have in the network."""
+    """Return the weights of a checkpoint by the names that they have in the network."""
     prefix = "segmenter."
     named = checkpoint["state_dict"].items()
     return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
 
 
 def shape(weights: dict[str, Tensor], name: str) -> str:
-    """The shape of a weight in words, "none" if there is none of that name."""
+    """Return the shape of a weight in words, "none" if there is none of that name."""
     return "x".join(map(str, weights[name].shape)) or "number" if name in weights else "none"
 
 
 def load_checkpoint(path: str | Path) -> Segmenter:
-    """The trained network of a checkpoint, in evaluation mode, on the CPU, its weights loaded strictly."""
+    """Load the trained network of a checkpoint, on the CPU, in evaluation mode. Raises `ConfigError`."""
     return restore(read_checkpoint(path), path)
 
 
 def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
-    """As `load_checkpoint`, from contents that were read already; `path` is for the error message."""
+    """Build the trained network from the contents of a checkpoint; `path` is for the message of a `ConfigError`."""
     recipe = checkpoint["recipe"]
     for part in recipes.PARTS:
         refuse_strangers(recipe[part], part, f"ckpt={path}")
     recipe = recipe | {"backbone": recipe["backbone"] | {"weights": "none"}}
     network = recipes.network(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
     try:
-        network.load_state_dict(
-            network_weights(checkpoint), assign=True
-        )  # with their memory format, on which the last bit depends
+        # assigned, they keep their memory format, on which the last bit depends
+        network.load_state_dict(network_weights(checkpoint), assign=True)
     except RuntimeError as error:
         raise ConfigError(
             f"ckpt={path}: weights and recipe do not fit ({str(error).splitlines()[-1].strip()})"

@@ -1,4 +1,4 @@
-"""Class names, palettes, groups and flip pairs of every data set; the facts themselves stand in `classes.yaml`."""
+"""Class names, palettes, groups and flip pairs of every data set; the facts stand in `classes.yaml`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class ClassSet:
         return len(self.names)
 
     def to_dict(self) -> dict:
-        """Plain containers, as a checkpoint stores them."""
+        """Return plain containers, as a checkpoint stores them."""
         return {
             "name": self.name,
             "names": list(self.names),
@@ -37,7 +37,7 @@ class ClassSet:
 
     @classmethod
     def from_dict(cls, facts: dict) -> "ClassSet":
-        """The class set of `to_dict`, or of a block of `classes.yaml` with its name added."""
+        """Build a class set from what `to_dict` returned, or from a block of `classes.yaml` with its name added."""
         return cls(
             name=facts["name"],
             names=tuple(facts["names"]),
@@ -47,7 +47,7 @@ class ClassSet:
         )
 
     def subset(self, names: Sequence[str]) -> "ClassSet":
-        """These classes alone, in the order they have here, with the groups that are whole."""
+        """Return the class set of these names alone, in the order of this one, with the groups that are whole."""
         kept = [i for i, name in enumerate(self.names) if name in names]
         return ClassSet(
             name=self.name,
@@ -58,13 +58,13 @@ class ClassSet:
         )
 
     def ids(self, group: str) -> list[int]:
-        """Train ids of the classes in a group."""
+        """Return the train ids of the classes in a group."""
         return [self.names.index(name) for name in self.groups[group]]
 
 
 @cache
 def class_set(name: str) -> ClassSet:
-    """The class set called `name`. Raises `ConfigError` naming the known ones."""
+    """Return the class set called `name`. Raises `ConfigError` naming the known ones."""
     sets = yaml.safe_load((Path(__file__).parent / "classes.yaml").read_text())
     if name not in sets:
         raise ConfigError(f"no class set {name!r}; known: {', '.join(sorted(sets))}")
@@ -77,9 +77,9 @@ def class_set(name: str) -> ClassSet:
 
 
 def voc_colours() -> list[list[int]]:
-    """The 256 colours of PASCAL VOC's masks, RGB 0-255: the bits of the index, dealt to red, green and blue in turn.
+    """Return the 256 colours of PASCAL VOC's masks, RGB 0-255.
 
-    Colour 0 is black, 255 (void) is (224, 224, 192).
+    The bits of the index go to red, green and blue in turn. Colour 0 is black, 255 (void) is (224, 224, 192).
     """
     return [
         [sum((index >> 3 * place + channel & 1) << 7 - place for place in range(3)) for channel in range(3)]

@@ -1,4 +1,4 @@
-"""Where the configuration lies: in `conf/` of a checkout; in an installed package, in the copy that setup.py made."""
+"""The folder of the configuration: `conf/` of a checkout, or in an installed package the copy that setup.py made."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "prior_logits", "em
 
 
 class Batch(NamedTuple):
-    """What a loader yields: uint8 throughout, so that it is small to move."""
+    """A batch of a loader, uint8 throughout, so that it is small to move."""
 
     image: Tensor  # uint8 (B, 3, H, W), RGB, not normalised
     mask: Tensor  # uint8 (B, H, W), train ids; void is always 255
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 class SegOutput(NamedTuple):
-    """What a head returns, in training and in evaluation alike."""
+    """The output of a head, in training and in evaluation alike."""
 
     logits: Tensor  # (B, K, h, w), raw scores at the head's own stride
     extras: dict[str, Tensor]  # named tensors that a loss term reads; {} if none
@@ -57,7 +57,7 @@ class Shown(NamedTuple):
 
 
 class Neck(nn.Module):
-    """Base of the necks: maps in, maps out, fine to coarse.
+    """Turn maps into maps, fine to coarse: the base of the necks.
 
     A subclass takes `(in_channels, strides, *, own settings)`, one entry per map, and sets `channels` and `strides`,
     those of the maps it returns.
@@ -67,12 +67,12 @@ class Neck(nn.Module):
     strides: Sequence[int]
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> maps [(B, C_j, h_j, w_j)], fine to coarse."""
+        """Turn maps [(B, C_i, h_i, w_i)] into maps [(B, C_j, h_j, w_j)], both fine to coarse."""
         raise NotImplementedError
 
 
 class Head(nn.Module):
-    """Base of the heads: feature maps in, `SegOutput` out.
+    """Turn feature maps into a `SegOutput`: the base of the heads.
 
     A subclass takes `(in_channels, num_classes, *, own settings)`; one that must know the strides of its maps has a
     setting `strides`, which `build` fills in. The class attributes name its companions, so that `create_model` needs no
@@ -87,21 +87,21 @@ class Head(nn.Module):
     window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) and the extras in `emits`."""
+        """Turn maps [(B, C_i, h_i, w_i)], fine to coarse, into logits (B, K, h, w) and the extras in `emits`."""
         raise NotImplementedError
 
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """Where the context of one pixel came from, by what the head's taps heard on one image.
+        """Return where the context of one pixel came from, as the head's taps recorded it on one image.
 
-        `maps`: tap name within the head -> what it heard, batch 1. `point`: (row, column) and `size`: (h, w) of the
-        head's map. Returns named maps (h', w'), not negative; {} if the head attends to nothing.
+        `maps`: what each tap recorded (batch 1), by its name within the head. `point`: (row, column), and `size`:
+        (h, w), of the head's map. Returns named maps (h', w'), not negative; {} if the head attends to nothing.
         """
         return {}
 
     def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
-        """What the head computed on one image, beyond single pixels, and how it is drawn, by name.
+        """Return what the head computed on one image, beyond single pixels, and how it is drawn, by name.
 
         `maps` and `size` as in `context`; {} if there is nothing but the context of pixels.
         """
@@ -109,7 +109,7 @@ class Head(nn.Module):
 
 
 class LossTerm(nn.Module):
-    """Base of the loss terms: one number from a `SegOutput` and a mask.
+    """Compute one number from a `SegOutput` and a mask: the base of the loss terms.
 
     `reads` names what the term needs: "logits" or an extra. Terms compute in float32, from logits; a batch with only
     ignored pixels gives a finite loss, and zero gradient unless an option that stands for released code counts them.
@@ -124,10 +124,10 @@ class LossTerm(nn.Module):
         self.weight = weight
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Output of a head and mask uint8 (B, H, W) -> scalar, unweighted."""
+        """Compute the term, unweighted: output of a head and mask uint8 (B, H, W) -> scalar."""
         raise NotImplementedError
 
 
 def read(output: SegOutput, name: str) -> Tensor:
-    """The tensor called `name` in an output: its logits or one of its extras."""
+    """Return the tensor called `name` in an output: its logits or one of its extras."""
     return output.logits if name == "logits" else output.extras[name]

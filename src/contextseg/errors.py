@@ -1,4 +1,4 @@
-"""The error that is no bug. Apart from `contract`, so that a command refuses a mistake before it loads torch."""
+"""The error that is no bug; not in `contract`, so that a command refuses a mistake before it loads torch."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ class ConfigError(ValueError):
 
 
 def how_to_run(command: str) -> str:
-    """Return how the user, who started this process somehow, would start another command."""
+    """Return how the user would start another command, in the way that started this process."""
     script = Path(sys.argv[0])
     from_checkout = script.parent.name == "src" and script.suffix == ".py"
     return f"python src/{command}.py" if from_checkout else f"contextseg {command}"

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and locks on files and folders."""
+"""Files that exist as a whole or not at all, and locks on files and folders."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from typing import IO
 
 from contextseg.errors import ConfigError
 
-PART = ".part_"  # what a side file's name begins with
+PART = ".part_"  # the prefix of a side file's name
 
 
 @contextmanager

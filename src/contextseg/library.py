@@ -47,10 +47,8 @@ def create_model(
         raise ConfigError(f"num_classes={num_classes}: give 1 to {MAX_CLASSES}; labels are uint8, and 255 is void")
     kind = known[name]
     stride = output_stride or kind.output_stride
-    if backbone == "tiny":
-        body: Tiny | TimmBackbone = Tiny(output_stride=stride, weights=weights)
-    else:
-        body = TimmBackbone(backbone, output_stride=stride, weights=weights)
+    common: dict[str, Any] = {"output_stride": stride, "weights": weights}
+    body = Tiny(**common) if backbone == "tiny" else TimmBackbone(backbone, **common)
     necks_known = [info.name for info in pkgutil.iter_modules(necks.__path__)]
     if neck not in (None, *necks_known):
         raise ConfigError(f"no neck {neck!r}; known: {', '.join(sorted(necks_known))}")

@@ -117,7 +117,7 @@ def trusted(target: Any) -> bool:
 
 @dataclass(frozen=True)
 class Setting:
-    """A parameter of a constructor: its annotation (`Any` if it has none), and whether it must be given."""
+    """A parameter of a constructor: its annotation (`Any` if it has none), and whether a value is needed."""
 
     annotation: Any
     needed: bool
@@ -125,7 +125,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a constructor takes; `open_ended`: other settings too."""
+    """The settings that a constructor takes; `open_ended`: any others too."""
 
     name: str
     settings: Mapping[str, Setting]
@@ -205,7 +205,7 @@ def has_parts(value: Any) -> bool:
 
 
 def signature(target: Any, option: str, imported: bool = True) -> Signature:
-    """Return what a constructor takes: read from the text of a part of contextseg, else, if `imported`, asked of it."""
+    """Return what a constructor takes: from the text of a part of contextseg, else, if `imported`, from the object."""
     name = short(target) if isinstance(target, str) else ""
     if name in index():
         return declared(name)
@@ -225,7 +225,7 @@ def signature(target: Any, option: str, imported: bool = True) -> Signature:
 
 @cache
 def declared(name: str) -> Signature:
-    """Read the signature of a part of contextseg from its file, which takes no import: the door must be quick."""
+    """Read the signature of a part of contextseg from its file, without an import: the door must be quick."""
     file = HERE.parent.joinpath(*index()[name].split(".")).with_suffix(".py")
     nodes = ast.parse(file.read_text()).body
     (node,) = (n for n in nodes if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name)

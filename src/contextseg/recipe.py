@@ -37,7 +37,7 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
     neck = parts.make(recipe["neck"], "neck", Neck, in_channels=backbone.channels, strides=backbone.strides)
     kind = parts.find(recipe["head"]["_target_"], "head", Head)
     try:
-        head = parts.make(recipe["head"], "head", num_classes=len(classes), **maps_known(kind, neck))
+        head = parts.make(recipe["head"], "head", Head, num_classes=len(classes), **maps_known(kind, neck))
     except IndexError as error:
         raise ConfigError(
             f"{kind.__name__} reads more maps than the {len(neck.channels)} it gets; use neck=none"
@@ -60,7 +60,7 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
 
 
 def maps_known(kind: Callable[..., Head], neck: Neck) -> dict[str, Sequence[int]]:
-    """Return what a head is given of the maps of its neck: channels, and strides if its constructor asks."""
+    """Return what a head needs to know of its neck's maps: channels, and strides if its constructor takes them."""
     facts = {"in_channels": neck.channels}
     return facts | ({"strides": neck.strides} if "strides" in inspect.signature(kind).parameters else {})
 
@@ -85,7 +85,7 @@ def only_class(module: str, base: type) -> type:
 def upgrade(checkpoint: dict[str, Any], file: str, parameters: Sequence[str] = ()) -> dict[str, Any]:
     """Bring the contents of a checkpoint to the present format.
 
-    `parameters`: their names in the order of the optimizer, if its state is to be used. Raises `ConfigError` for a
+    `parameters`: names of the weights in the order of the optimizer, if its state is needed. Raises `ConfigError` for a
     format newer than this code.
     """
     version = checkpoint["recipe"].get("format", 1)

@@ -1,4 +1,4 @@
-"""The network: backbone -> (neck) -> head, and the auxiliary head when a loss term asks for it."""
+"""The network: backbone -> (neck) -> head, and the auxiliary head if a loss term reads it."""
 
 import copy
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from contextseg.inference.images import Images, as_tensors, is_batch
 
 
 class Segmenter(nn.Module):
-    """Chains the parts; an `nn.Module` like any other, with the `classes` it predicts.
+    """Chain the parts: image uint8 (B, 3, H, W) -> `SegOutput`.
 
-    `align_corners`: how its logits are brought to the size of an image.
+    `classes`: what it predicts, if they have names. `align_corners`: how its logits are resized to the image.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Segmenter(nn.Module):
         return self.classes
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> SegOutput:
-        """Image uint8 (B, 3, H, W) [and mask uint8 (B, H, W) for an oracle] -> logits (B, K, h, w) and all extras."""
+        """Turn image uint8 (B, 3, H, W) [and, for an oracle, mask uint8 (B, H, W)] into logits (B, K, h, w), extras."""
         features = self.backbone(image)
         output = self._head(features, mask)
         if self.aux_head is not None:
@@ -51,7 +51,7 @@ class Segmenter(nn.Module):
         return output
 
     def logits(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The same logits (B, K, h, w) without the auxiliary head: what prediction and evaluation need."""
+        """Return the same logits (B, K, h, w) without the auxiliary head, for prediction and evaluation."""
         return self._head(self.backbone(image), mask).logits
 
     def _head(self, features: list[Tensor], mask: Tensor | None) -> SegOutput:
@@ -63,7 +63,7 @@ class Segmenter(nn.Module):
         return self.head(features, mask)
 
     def adapted(self, predictor: Predictor) -> Predictor:
-        """The predictor as this network needs it: in windows of the one size it takes, with its way of resizing."""
+        """Return the predictor with this network's `align_corners`, and in windows if its head takes one size only."""
         predictor = copy.copy(predictor.within(self.head.window))
         predictor.align_corners = self.align_corners
         return predictor
@@ -74,8 +74,8 @@ class Segmenter(nn.Module):
 
         Returns labels uint8 (H, W), or with `probabilities` float32 (K, H, W). Several are an array (B, H, W, 3) or a
         tensor (B, 3, H, W), whose results are stacked, or a list of images of any sizes, whose results are a list.
-        One pass over the whole image in evaluation mode; a head that takes one size only (`Head.window`) gets windows
-        of that size. Raises `ConfigError` for pixels that are not uint8, saying how to convert them.
+        It is one pass over the whole image in evaluation mode; a head that takes one size only (`Head.window`) gets
+        windows of that size. Raises `ConfigError` for pixels that are not uint8, saying how to convert them.
         """
         images = as_tensors(image)
         predictor = self.adapted(WholeImage())

@@ -22,10 +22,11 @@ Natural = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+Level = Annotated[int, Ge(0), Le(255)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 UNIONS = (Union, types.UnionType)
-SHOWN = 120  # characters of a value in a message
+MAX_SHOWN = 120  # characters of a value in a message
 
 
 def check(annotation: Any, value: Any, option: str) -> Any:
@@ -46,7 +47,7 @@ def check(annotation: Any, value: Any, option: str) -> Any:
 
 
 def _expanded(value: Any) -> Any:
-    """A path with a leading `~/` replaced by the user's home folder; `~name` is a name like any other."""
+    """Replace a leading `~/` of a path by the user's home folder; `~name` is a name like any other."""
     return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
 
 
@@ -77,7 +78,7 @@ def shown(value: Any) -> str:
         text = "[" + ",".join(map(shown, value)) + "]"
     else:
         text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def wanted(annotation: Any) -> str:
@@ -92,7 +93,8 @@ def wanted(annotation: Any) -> str:
         kind, *marks = get_args(annotation)
         return f"{wanted(kind)}{_range(marks)}"
     if get_origin(annotation) is Literal:
-        return f"one of {', '.join(shown(choice) for choice in get_args(annotation))}"
+        choices = [shown(choice) for choice in get_args(annotation)]
+        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     return _plain(annotation)
 
 

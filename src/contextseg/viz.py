@@ -26,7 +26,7 @@ from contextseg.layers.resize import resize
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 
-LINE = 22  # pixels from one name of a legend, or line of a caption, to the next
+LINE = 22  # pixels from one line of a legend or caption to the next
 VOID = PAPER = (255, 255, 255)
 INK = (40, 40, 40)
 RIGHT, WRONG = (205, 213, 222), (200, 30, 40)
@@ -35,28 +35,28 @@ FONT = ImageFont.load_default(14)
 
 
 def colour_mask(mask: Tensor | NDArray, classes: ClassSet) -> Picture:
-    """Mask (H, W) -> (H, W, 3) in the palette; void is white."""
+    """Colour a mask (H, W) -> (H, W, 3) by the palette; void is white."""
     table = np.full((256, 3), VOID, dtype=np.uint8)
     table[: len(classes)] = classes.palette
     return table[_array(mask)]
 
 
 def overlay(image: Tensor | NDArray, mask: Tensor | NDArray, classes: ClassSet, alpha: float = 0.5) -> Picture:
-    """Image and mask (H, W) -> the image under `alpha` parts of class colour; it stays bare where the mask is void."""
+    """Lay `alpha` parts of the class colours of a mask (H, W) over its image; void areas stay bare."""
     image, mask = _picture(image), _array(mask)
     part = alpha * (mask != IGNORE_INDEX)[..., None]
     return _mix(image, colour_mask(mask, classes), part)
 
 
 def error_map(prediction: Tensor | NDArray, mask: Tensor | NDArray) -> Picture:
-    """Prediction and mask (H, W) -> grey where right, red where wrong, white where the truth is void."""
+    """Colour a prediction (H, W): grey where it is right by the mask (H, W), red where wrong, white where void."""
     prediction, mask = _array(prediction), _array(mask)
     colours = np.array([RIGHT, WRONG, VOID], dtype=np.uint8)
     return colours[np.where(mask == IGNORE_INDEX, 2, prediction != mask)]
 
 
 def heat(attention: Tensor | NDArray, image: Tensor | NDArray) -> Picture:
-    """Attention (h, w), non-negative, and image -> the dimmed image, lit where the attention is near its maximum."""
+    """Dim an image and light it where the attention (h, w), not negative, is near its maximum."""
     image = _picture(image)
     small = torch.as_tensor(attention).detach().cpu().float()
     level = resize(small[None, None], image.shape[:2])[0, 0].numpy()
@@ -67,8 +67,10 @@ def heat(attention: Tensor | NDArray, image: Tensor | NDArray) -> Picture:
 
 
 def panel(image: Tensor | NDArray, truth: Tensor | NDArray, prediction: Tensor | NDArray, classes: ClassSet) -> Picture:
-    """Image and two masks (H, W) -> image | truth | prediction | error | names of their classes in one row, small ones
-    enlarged."""
+    """Draw image | truth | prediction | error | names of the classes in one row, small ones enlarged.
+
+    `truth` and `prediction` are masks (H, W).
+    """
     tiles = {
         "image": _picture(image),
         "truth": colour_mask(truth, classes),
@@ -82,13 +84,13 @@ def panel(image: Tensor | NDArray, truth: Tensor | NDArray, prediction: Tensor |
 
 
 def enlarge(picture: Picture, side: int = 256) -> Picture:
-    """The picture with every pixel repeated as often as its longer side still fits into `side`."""
+    """Repeat every pixel as often as the longer side of the picture still fits into `side`."""
     times = max(1, side // max(picture.shape[:2]))
     return picture.repeat(times, 0).repeat(times, 1)
 
 
 def save(picture: Picture, path: str | Path) -> None:
-    """Write a picture, its folder too. Raises `ConfigError` for an extension that names no image format."""
+    """Write a picture and make its folder. Raises `ConfigError` for an extension that names no image format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -110,7 +112,7 @@ def caption(picture: Picture, text: str) -> Picture:
 
 
 def sheet(tiles: Sequence[Picture], columns: int) -> Picture:
-    """Pictures -> one picture, row by row, with a thin gap between them; smaller ones stand top left in their place."""
+    """Join pictures into one, row by row, with a thin gap between; smaller ones stand top left in their place."""
     height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + GAP
     rows = -(-len(tiles) // columns)
     page = np.full((rows * height - GAP, columns * width - GAP, 3), PAPER, dtype=np.uint8)
@@ -121,7 +123,7 @@ def sheet(tiles: Sequence[Picture], columns: int) -> Picture:
 
 
 def legend(classes: ClassSet, rows: int = 20, shown: Sequence[int] | None = None) -> Picture:
-    """Colour and name of every class and of void, at most `rows` under each other; `shown`: of these labels only."""
+    """Draw colour and name of every class and of void, at most `rows` to a column; `shown`: these labels only."""
     swatch = 16
     known = dict(enumerate(zip(classes.names, classes.palette, strict=True))) | {IGNORE_INDEX: ("void", VOID)}
     entries = [entry for label, entry in known.items() if shown is None or label in shown]
@@ -136,19 +138,19 @@ def legend(classes: ClassSet, rows: int = 20, shown: Sequence[int] | None = None
 
 
 def rendered(figure: Figure) -> Picture:
-    """A figure of matplotlib as a picture."""
+    """Render a figure of matplotlib as a picture."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def confusion_picture(confusion: Tensor | NDArray, classes: ClassSet, path: str | Path) -> None:
-    """Counts (K, K), row truth -> picture file: of the true pixels of each row, the percentage in each column."""
+    """Write a picture of counts (K, K), row truth: of the true pixels of each row, the percentage in each column."""
     confusion_figure(confusion, classes).savefig(path)
 
 
 def confusion_figure(confusion: Tensor | NDArray, classes: ClassSet) -> Figure:
-    """The same as a figure."""
+    """Draw the picture of `confusion_picture` as a figure."""
     counts = _array(confusion).astype(float)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ticks = range(len(classes))
@@ -169,7 +171,7 @@ def confusion_figure(confusion: Tensor | NDArray, classes: ClassSet) -> Figure:
 
 
 def per_class_picture(scores: Mapping, classes: ClassSet, path: str | Path) -> None:
-    """What `metrics.scores` returns -> picture file: IoU of every class as a bar in its colour, the mean as a line.
+    """Write a picture of `metrics.scores`: IoU of every class as a bar in its colour, the mean as a line.
 
     Classes stand in their order; one without IoU has a dash.
     """
@@ -188,8 +190,10 @@ def per_class_picture(scores: Mapping, classes: ClassSet, path: str | Path) -> N
 
 
 def per_class_table(scores: Mapping, classes: ClassSet) -> Table:
-    """What `metrics.scores` returns -> a table: IoU and accuracy by class, IoU of the groups, the means last, and
-    other mIoUs by their names in the scores."""
+    """Set `metrics.scores` as a table: IoU and accuracy by class, IoU of the groups, then the means.
+
+    Other mIoUs come last, by their names in the scores.
+    """
     table = Table("class", title=f"{classes.name}, percent")
     table.add_column("IoU", justify="right")
     table.add_column("accuracy", justify="right")
@@ -222,5 +226,5 @@ def _picture(image: Tensor | NDArray) -> Picture:
 
 
 def _mix(below: NDArray, above: NDArray, part: NDArray | float) -> Picture:
-    """`part` of `above` and the rest of `below`, rounded."""
+    """Mix `part` of `above` with the rest of `below`, rounded."""
     return (below * (1 - part) + above * part).round().astype(np.uint8)

@@ -34,6 +34,8 @@ class Backbone(nn.Module):
 
     channels: Sequence[int]
     strides: Sequence[int]
+    mean: Tensor  # (1, 3, 1, 1)
+    std: Tensor  # (1, 3, 1, 1)
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()

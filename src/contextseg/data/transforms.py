@@ -8,11 +8,11 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le, MaxLen, MinLen
+from annotated_types import Ge, Le, MinLen
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.errors import ConfigError
-from contextseg.typed import Count, Natural, Positive, Share
+from contextseg.typed import Count, Level, Natural, Positive, Share
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
 import albumentations as A
@@ -58,7 +58,7 @@ class TrainTransform:
         brightness_shift: Annotated[float, Ge(0), Le(255)] = 0,
         flip: Share = 0.5,
         flip_pairs: Sequence[tuple[Natural, Natural]] = (),
-        fill: Annotated[Sequence[Annotated[int, Ge(0), Le(255)]], MinLen(3), MaxLen(3)] = (124, 116, 104),
+        fill: tuple[Level, Level, Level] = (124, 116, 104),
     ):
         outside = {"fill": tuple(fill), "fill_mask": IGNORE_INDEX}
         colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}

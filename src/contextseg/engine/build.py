@@ -1,8 +1,8 @@
-"""From options to objects, and the checks that the parts fit together. Here `DictConfig` ends."""
+"""Objects from options, and the checks that the parts fit together. `DictConfig` ends here."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,7 @@ from contextseg.classes import ClassSet
 from contextseg.contract import LossTerm
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
-from contextseg.engine.options import EvalOptions, EvaluateOptions, TrainOptions
+from contextseg.engine.options import EvalOptions, TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, WholeImage
 from contextseg.losses.total import LossSum
@@ -28,7 +28,7 @@ EXTRA_METRICS = {"boundary_iou": BoundaryIoU, "miou_per_image": PerImageIoU}
 
 
 def plain(node: Any) -> Any:
-    """Turn a config node into plain containers, its interpolations resolved; others stay as they are."""
+    """Turn a config node into plain containers, its interpolations resolved; return anything else as it is."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
@@ -37,7 +37,13 @@ def instantiate(node: Mapping | DictConfig, option: str, base: type | None = Non
     return parts.make(plain(node), option, base, **facts)
 
 
-def datamodule(options: TrainOptions | EvaluateOptions) -> SegDataModule:
+class HasData(Protocol):
+    """Options that name a data set."""
+
+    data: dict[str, Any]
+
+
+def datamodule(options: HasData) -> SegDataModule:
     """Build the data module of `data=`."""
     return instantiate(options.data, "data", SegDataModule)
 
@@ -53,7 +59,7 @@ def loss(options: TrainOptions) -> LossSum:
 
 
 def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
-    """Collect all that rebuilds the network: plain containers, stored in every checkpoint."""
+    """Collect what rebuilds the network, as plain containers; it is stored in every checkpoint."""
     nodes = {part: dict(plain(getattr(options, part))) for part in recipes.PARTS}
     if "crop_size" in nodes["head"] and nodes["head"]["crop_size"] is None:
         nodes["head"]["crop_size"] = crop_size(options)
@@ -75,7 +81,7 @@ def crop_size(options: TrainOptions) -> list[int] | None:
 def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True) -> tuple[Segmenter, dict[str, Any]]:
     """Build the network of a configuration for these classes, and its recipe.
 
-    It has an auxiliary head if the loss asks for one. `pretrained=False`: a random start, whatever `backbone.weights`
+    It has an auxiliary head if the loss reads one. `pretrained=False`: a random start, whatever `backbone.weights`
     says. Raises `ConfigError` if the parts do not fit together.
     """
     found = recipe(options, classes)
@@ -108,7 +114,7 @@ def module(options: TrainOptions, data: SegDataModule) -> SegModule:
 
 
 def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
-    """Build what every data set is scored by, what it adds, and `eval.extra_metrics`."""
+    """Build the metrics of every data set, those that this one adds, and `eval.extra_metrics`."""
     chosen: dict[str, Metric] = {"seg": SegMetrics(data.classes)}
     if data.context_rules:
         chosen["reach"] = ContextReach(rules=data.context_rules)
@@ -120,7 +126,7 @@ def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
 
 
 def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
-    """Build the predictor of `eval=`, within the one image size that the head takes, if it does.
+    """Build the predictor of `eval=`, in windows if the head takes one image size only.
 
     Raises `ConfigError` for an oracle that would see resized, mirrored or cut images: its mask is the whole image's.
     """
@@ -136,7 +142,7 @@ def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
 
 
 def try_out(network: Segmenter, size: Sequence[int]) -> None:
-    """Run a forward pass that computes no numbers. Raises `ConfigError` if the parts do not fit together.
+    """Run a forward pass on shapes alone. Raises `ConfigError` if the parts do not fit together.
 
     `size`: height and width of the training images.
     """

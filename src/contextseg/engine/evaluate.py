@@ -28,7 +28,7 @@ def evaluate(options: EvaluateOptions, config: dict[str, Any], checkpoint: dict[
     """Score the network of a checkpoint as the options say, and fill the run folder.
 
     `config`: the configuration as plain containers, for config.yaml. Raises `ConfigError` for a data set of other
-    classes, a split without labels, and unless `force` for images that the network was trained on.
+    classes, for a split without labels, and, unless `force`, for images that the network was trained on.
     """
     metrics = {"status": "running", "ckpt": str(options.ckpt), "trained_steps": checkpoint["global_step"]}
     metrics |= {"force": options.force, "split": options.split}
@@ -65,7 +65,7 @@ def scoring_module(options: EvaluateOptions, data: SegDataModule, network: Segme
 
 
 def refuse_other_classes(data: SegDataModule, network: Segmenter, ckpt: str) -> None:
-    """Raise `ConfigError` if a network was trained for other classes than those of a data set."""
+    """Raise `ConfigError` if the network was trained for other classes than those of the data set."""
     if network.classes is None or data.classes.names != network.classes.names:
         trained_for = ", ".join(network.classes.names) if network.classes else "classes without names"
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Train, evaluate the final weights, and leave a complete run folder."""
+"""Training: train, evaluate the final weights, and leave a complete run folder."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Result:
-    """What a run made."""
+    """The result of a run."""
 
     folder: Path
     metrics: dict[str, Any]  # the contents of metrics.json
@@ -40,8 +40,8 @@ class Result:
 def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_step: int = 0) -> Result:
     """Train as the options say, from `first_step` on if the folder holds a checkpoint, and fill the run folder.
 
-    `config`: the same configuration as plain containers, for config.yaml and the checkpoints. Raises `ConfigError` for
-    what the user can put right, before anything is trained.
+    `config`: the same configuration as plain containers, for config.yaml and the checkpoints. Raises `ConfigError`,
+    before anything is trained, for what the user can put right.
     """
     metrics = {"status": "running", "seed": options.seed, "choices": options.choices, "versions": versions()}
     metrics |= {"git_commit": git_commit(), "split": "val", "protocol": options.choices.get("eval")}
@@ -106,7 +106,7 @@ def write_config(folder: RunFolder, config: dict[str, Any]) -> None:
 
 
 def describe(module: SegModule, data: SegDataModule, lightning: L.Trainer, folder: RunFolder) -> None:
-    """Say in a few lines what is about to run."""
+    """Log in a line what is about to run."""
     if not lightning.is_global_zero:
         return
     network = module.segmenter

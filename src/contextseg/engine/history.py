@@ -11,9 +11,9 @@ from contextseg.files import side_file
 
 
 class History(Logger):
-    """Keeps the rows in memory and writes the file atomically on `save`.
+    """Keep the rows in memory and write the file atomically on `save`.
 
-    `resume(step)` takes up the rows of an earlier part of the run and forgets what came after `step`.
+    `resume(step)` reads the rows of an earlier part of the run and forgets those after `step`.
     """
 
     def __init__(self, folder: str):
@@ -35,7 +35,7 @@ class History(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The configuration is in `config.yaml`."""
+        """Do nothing: the configuration is in `config.yaml`."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Bring a run folder back: its configuration, network and data."""
+"""A run folder brought back: its configuration, network and data."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The loggers of a run: started, closed, and never a reason for the run to fail."""
+"""The loggers of a run: how they start and close, and why none of them stops the run."""
 
 import logging
 import re
@@ -21,10 +21,9 @@ logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").s
 
 @contextmanager
 def loggers(nodes: Mapping[str, Any], config: dict[str, Any], first_step: int) -> Iterator[list[Logger]]:
-    """Start the loggers of `logger=` and close them at the end: the runs of one process,
-    a notebook say, do not mix.
+    """Start the loggers of `logger=` and close them at the end, so that the runs of one process do not mix.
 
-    A logger that cannot start or close is left out with a warning: it never stops a run.
+    A logger that cannot start or close is skipped with a warning.
     """
     started = []
     for name, node in nodes.items():
@@ -48,8 +47,10 @@ def loggers(nodes: Mapping[str, Any], config: dict[str, Any], first_step: int) -
 
 
 def sweep_of(folder: str, row: str | None = None) -> str | None:
-    """The sweep that a run is part of, by which loggers group runs: the table of its row, or the name of the folder
-    that the jobs lie in; None for a run of its own."""
+    """Return the sweep of a run, by which loggers group runs; None for a run of its own.
+
+    It is the table of its row, or the name of the folder that holds the jobs.
+    """
     if row:
         return row.partition("/")[0]
     path = Path(folder)
@@ -57,7 +58,7 @@ def sweep_of(folder: str, row: str | None = None) -> str | None:
 
 
 def tags(*words: str | None) -> list[str]:
-    """The words that are there, cut to the 64 characters of W&B's tags."""
+    """Return the words that are given, cut to the 64 characters of W&B's tags."""
     return [word[:64] for word in words if word]
 
 

@@ -1,7 +1,7 @@
 """The one LightningModule: it joins network, loss, optimizer, schedule, prediction and metrics."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import numpy as np
@@ -17,13 +17,18 @@ from contextseg.recipe import upgrade
 from contextseg.segmenter import Segmenter
 
 
+def evaluates_only(*_: Any) -> NoReturn:
+    """Raise `ValueError`, in the place of an optimizer or a schedule."""
+    raise ValueError("this SegModule was built without optimizer and schedule: it evaluates only")
+
+
 class SegModule(L.LightningModule):
     """Train and evaluate a `Segmenter`.
 
-    `optimizer(model)` and `schedule(optimizer, max_steps)` are partial functions; `metrics` holds `SegMetrics` under
-    "seg" and whatever the data set adds. `recipe` (what rebuilds the network), `config` (how it was trained) and
-    `train_images` (fingerprints of the images it was trained on) go into every checkpoint.
-    `frozen_batch_norm` keeps the batch statistics as they are (fine-tuning with few images per device).
+    `optimizer(model)` and `schedule(optimizer, max_steps)` are partial functions. `metrics` holds `SegMetrics` under
+    "seg" and what the data set adds. `recipe` (what rebuilds the network), `config` (how it was trained) and
+    `train_images` (fingerprints of the images it was trained on) go into every checkpoint. `frozen_batch_norm` keeps
+    the batch statistics as they are (fine-tuning with few images per device).
     """
 
     def __init__(
@@ -33,8 +38,8 @@ class SegModule(L.LightningModule):
         predictor: Predictor,
         metrics: dict[str, Metric],
         *,
-        optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
-        schedule: Callable[[torch.optim.Optimizer, int], Any] | None = None,
+        optimizer: Callable[[nn.Module], torch.optim.Optimizer] = evaluates_only,
+        schedule: Callable[[torch.optim.Optimizer, int], Any] = evaluates_only,
         recipe: dict | None = None,
         config: dict | None = None,
         seed: int = 0,
@@ -45,7 +50,7 @@ class SegModule(L.LightningModule):
         self.metrics = nn.ModuleDict(metrics)
         self.optimizer, self.schedule = optimizer, schedule
         self.recipe, self.config = recipe or {}, config or {}
-        self.train_images: Tensor | None = None  # uint8 (N, 8), set by `run.fit`
+        self.train_images: Tensor | None = None  # uint8 (N, 8), set by `engine.fit`
         self.seed, self.frozen_batch_norm = seed, frozen_batch_norm
         self.scores: dict[str, Any] = {}  # of the last evaluation
         self.scored_step = -1  # optimizer steps done when it ran
@@ -53,8 +58,6 @@ class SegModule(L.LightningModule):
     # training
 
     def configure_optimizers(self) -> dict:
-        if self.optimizer is None or self.schedule is None:
-            raise ValueError("a SegModule without optimizer and schedule evaluates only")
         optimizer = self.optimizer(self.segmenter)
         schedule = self.schedule(optimizer, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -75,7 +78,7 @@ class SegModule(L.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence([self.seed, batch_idx, self.global_rank]).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """A batch -> its loss, and each term by name (a callback writes them down)."""
+        """Return the loss of a batch, and each term by name (a callback logs them)."""
         loss, terms = self.loss(self.segmenter(batch.image, batch.mask), batch.mask)
         return {"loss": loss, **terms}
 
@@ -93,7 +96,7 @@ class SegModule(L.LightningModule):
             metric.reset()
 
     def predict_labels(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Image uint8 (B, 3, H, W), mask uint8 (B, H', W') -> labels uint8 (B, H', W'), as the evaluation sees them."""
+        """Label as evaluation does: image uint8 (B, 3, H, W), mask uint8 (B, H', W') -> labels uint8 (B, H', W')."""
         with self.trainer.precision_plugin.forward_context():
             return self.predictor(lambda view: self.segmenter.logits(view, mask), image, mask.shape[-2:])
 

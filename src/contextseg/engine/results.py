@@ -1,4 +1,4 @@
-"""What a run leaves in its folder beside the checkpoints: scores, tables and their pictures."""
+"""The results of a run, in its folder beside the checkpoints: scores, tables and their pictures."""
 
 import csv
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from contextseg.runs.folder import RunFolder
 
 
 def scores(module: SegModule) -> dict[str, Any]:
-    """The scores of the last evaluation, for `metrics.json`, and the classes that they are of."""
+    """Return the scores of the last evaluation, for `metrics.json`, and their classes."""
     classes = module.segmenter.named_classes
     scalars = {name: value for name, value in module.scores.items() if isinstance(value, int | float)}
     by_class = dict(zip(classes.names, module.scores["iou"].tolist(), strict=True))
@@ -26,7 +26,7 @@ def scores(module: SegModule) -> dict[str, Any]:
 
 
 def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
-    """What the callbacks know of the training: its time and speed, and step and score of the best weights."""
+    """Collect from the callbacks the time and speed of the training, and step and score of the best weights."""
     summary: dict[str, Any] = {}
     for callback in callbacks:
         if isinstance(callback, Record):

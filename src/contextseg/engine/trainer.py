@@ -1,4 +1,4 @@
-"""Lightning's Trainer, set up from our own few names."""
+"""Lightning's Trainer, set up by our options."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def trainer(
 ) -> L.Trainer:
     """Set up Lightning's Trainer for `trainer=` and batches of `batch_size` images; `trainer.lightning` goes to it.
 
-    Raises `ConfigError` for a device or a precision that is not to be had here.
+    Raises `ConfigError` for a device or a precision that this machine lacks.
     """
     kind = accelerator(node.accelerator)
     if node.sync_batchnorm and kind == "cpu":
@@ -81,9 +81,9 @@ def accelerator(wanted: str) -> str:
     return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
-def accumulation(most: int | None, batch_size: int, world_size: int) -> int:
-    """Return the batches per optimizer step so that no device holds more than `most` images at once."""
+def accumulation(max_images: int | None, batch_size: int, world_size: int) -> int:
+    """Return the batches per optimizer step so that no device holds more than `max_images` images at once."""
     per_device = batch_size // world_size
-    if not most or per_device <= most:
+    if not max_images or per_device <= max_images:
         return 1
-    return next(n for n in range(1, per_device + 1) if per_device % n == 0 and per_device // n <= most)
+    return next(n for n in range(1, per_device + 1) if per_device % n == 0 and per_device // n <= max_images)

@@ -23,8 +23,8 @@ def make_block(
 ) -> nn.Module:
     """Build the block of `BLOCKS` called `name`.
 
-    `kernel_sizes` and `channel_bias` are those of "mce"; "eca" takes one kernel. Raises `ConfigError` for a wrong number
-    of kernels, and for a pooling other than "avg" with "gc" and "encoding", which sum up an image in their own way.
+    `kernel_sizes` and `channel_bias` are those of "mce"; "eca" takes one kernel. Raises `ConfigError` for another
+    number of kernels, and for a pooling other than "avg" with "gc" and "encoding", which sum up an image differently.
     """
     if name == "mce":
         return MCE(channels, kernel_sizes, pooling, channel_bias=channel_bias)

@@ -1,10 +1,10 @@
-"""Saved configurations as plain containers: flattened, compared."""
+"""Saved configurations as plain containers: flattening and comparison."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# What may differ when a run goes on: limits of the trainer, loggers, paths; nothing that changes the numbers.
-FREE = (
+# what may differ when a run goes on: limits of the trainer, loggers, paths; nothing that changes the numbers
+FREE_SETTINGS = (
     *("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps"),
     *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root"),
     "data.num_workers",
@@ -12,15 +12,15 @@ FREE = (
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """List the settings that differ between two configurations, but for those in `FREE`: "optim.lr: 0.1 -> 0.2".
+    """List the settings that differ between two configurations: "optim.lr: 0.1 -> 0.2".
 
-    A setting that only one of them has counts as null there.
+    Those in `FREE_SETTINGS` do not count. A setting that only one of them has counts as null there.
     """
     before, now = flatten(before), flatten(now)
     return [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
+        if before.get(key) != now.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE_SETTINGS)
     ]
 
 

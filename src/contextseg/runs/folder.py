@@ -1,5 +1,7 @@
-"""The folder of a run: created exclusively, described in docs/architecture.md, never named with a character that a
-command line would have to quote. Which folder a run gets: `runs.opening`."""
+"""The folder of a run: its files, described in docs/architecture.md, and how a run ends in it.
+
+It is created exclusively, and its name needs no quotes on a command line. Which folder a run gets: `runs.opening`.
+"""
 
 import json
 import logging
@@ -47,12 +49,12 @@ def read_record(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def rank() -> int:
-    """The number of this process among those of the run, known before any of them is connected."""
+    """Return the number of this process among those of the run, known before any of them is connected."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 class RunFolder:
-    """Paths and records of one run. Rank 0 writes; the others only when they fail.
+    """Read and write the records of one run. Rank 0 writes; the others only when they fail.
 
     `resumed`: it held a checkpoint when it was opened, so the run goes on. `fresh`: it was made for this run.
     """
@@ -63,7 +65,7 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """A name that is the same after a restart and differs between runs, of other machines too."""
+        """Return a name that is the same after a restart and differs between runs, of other machines too."""
         place = f"{uuid.getnode()} {self.path.resolve()}".encode()
         return "-".join([*self.path.parts[-3:], blake2b(place, digest_size=3).hexdigest()])
 
@@ -72,7 +74,7 @@ class RunFolder:
         return self.path / "checkpoints" / "last.ckpt"
 
     def has_checkpoint(self) -> bool:
-        """Whether a run can go on in this folder."""
+        """Tell whether a run can go on in this folder."""
         return self.last_checkpoint.is_file()
 
     def remove(self) -> None:
@@ -145,7 +147,7 @@ def new_folder(parent: Path, suffix: str = "") -> Path:
 
 @contextmanager
 def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
-    """Whatever happens inside, `metrics.json` says how it ended and `train.log` holds the traceback.
+    """Record how the run inside ends: its status in `metrics.json`, a traceback in `train.log`.
 
     A run that is refused before its first step leaves no folder. Of several processes that fail, the first one writes:
     the others merely lose the connection to it.
@@ -180,7 +182,7 @@ def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Containers that JSON holds: no NaN (null), floats to four digits."""
+    """Turn values into those that JSON holds: NaN becomes null, floats have four digits."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, float):

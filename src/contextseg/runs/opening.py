@@ -22,7 +22,7 @@ def newest_unfinished(parent: Path) -> RunFolder | None:
     return RunFolder(newest.folder) if newest else None
 
 
-def open_folder(parent: Path, *, given: str | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
+def open_folder(parent: Path, *, given: Path | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
     """Return the folder of this run: `given`, or that of an unfinished run, or a new one.
 
     `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses and tells the processes that it starts. Raises
@@ -34,7 +34,7 @@ def open_folder(parent: Path, *, given: str | None = None, resume: str | None = 
         return RunFolder(Path(os.environ[ENVIRONMENT]))
     folder = None
     if given:
-        folder = RunFolder(Path(given).resolve())
+        folder = RunFolder(given.resolve())
     elif resume == "auto":
         folder = newest_unfinished(parent)
         log.info("resume=auto: %s", f"going on in {folder.path}" if folder else "no unfinished run; starting a new one")

@@ -1,4 +1,4 @@
-"""Where numbers come from: the versions of the libraries that decide them, and the commit of the source tree."""
+"""The provenance of numbers: the versions of the libraries that decide them, and the commit of the source tree."""
 
 import importlib.metadata
 import subprocess

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contextseg.runs.configuration import FREE, differences, flatten
+from contextseg.runs.configuration import FREE_SETTINGS, differences, flatten
 from contextseg.runs.folder import RunFolder, Unreadable
 
 # What may differ within a group; unlike in a restart, the number of steps may not.
-IGNORED = ("seed", "name", "row", *(option for option in FREE if option != "trainer.max_steps"))
+IGNORED = ("seed", "name", "row", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
 
 log = logging.getLogger(__name__)
 

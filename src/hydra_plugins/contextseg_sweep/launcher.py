@@ -1,4 +1,4 @@
-"""The local launcher: each job in a process of its own, some at a time."""
+"""The local launcher: each job in a process of its own, a few at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from contextseg.errors import ConfigError
 
 
 class ProcessLauncher(Launcher):
-    """The launcher of `conf/hydra/launcher/processes.yaml`."""
+    """Start jobs as `conf/hydra/launcher/processes.yaml` says: `jobs` at a time, on `gpus`."""
 
     def __init__(self, jobs: int, gpus: Sequence[int] | None):
         self.at_once, self.gpus = jobs, tuple(gpus or ())

@@ -1,4 +1,4 @@
-"""`-m`: plan the jobs, print the plan, and hand what is left to do to the launcher."""
+"""The sweeper of `-m`: it plans the jobs, prints the plan, and hands what is left to do to the launcher."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from contextseg.runs import folder as run_folder
 
 
 class PlannedSweeper(Sweeper):
-    """The sweeper of `conf/hydra/sweeper/planned.yaml`."""
+    """Plan a sweep, print the plan and launch what is missing (`conf/hydra/sweeper/planned.yaml`)."""
 
     def setup(self, *, hydra_context, task_function, config):
         self.config, self.loader = config, hydra_context.config_loader
@@ -39,7 +39,7 @@ class PlannedSweeper(Sweeper):
         return self.launcher.launch(jobs, initial_job_idx=0) if jobs else []
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job."""
+        """Compose and check the configuration of a job. Raises `ConfigError`."""
         cfg = self.loader.load_sweep_config(self.config, list(overrides))
         if cfg.resume not in (None, "auto"):
             raise ConfigError(f"resume={cfg.resume} with -m: a sweep finds its runs itself; use resume=auto")

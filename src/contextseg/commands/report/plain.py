@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contextseg.parts import short
+from contextseg.parts import index, short
 from contextseg.runs.store import Run
 
 Metrics = dict[str, Any]
@@ -46,11 +46,16 @@ def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
 
 def flatten_choices(config: dict) -> dict[str, Any]:
     """Return what names a configuration: the chosen options, the neck, and the settings of head and backbone."""
-    settings: dict[str, Any] = config["choices"] | {"neck": short(config["neck"]["_target_"])}
+    settings: dict[str, Any] = config["choices"] | {"neck": file_of(config["neck"]["_target_"])}
     for part in ("head", "backbone"):
         settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
     settings["trainer.max_steps"] = config["trainer"]["max_steps"]
     return settings
+
+
+def file_of(target: str) -> str:
+    """Return the name of the file that a part lies in: "jpu" for the neck JPU."""
+    return index().get(short(target), target).rpartition(".")[2]
 
 
 def spread(values: list[float | None]) -> str:
