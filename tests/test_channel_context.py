@@ -183,7 +183,6 @@ def test_every_kernel_counts():
     [
         ({"name": "eca", "kernel_sizes": (9, 17)}, r"head.kernel_sizes=\[9, 17\] with head.channel_block=eca.*\[9\]"),
         ({"name": "mce", "kernel_sizes": ()}, r"head.kernel_sizes=\[\]"),
-        ({"name": "mce", "kernel_sizes": (9, 0)}, "0 is no kernel"),
         ({"name": "gc", "pooling": "max"}, "head.pooling=max with head.channel_block=gc.*use head.pooling=avg"),
         ({"name": "encoding", "pooling": "mix"}, "head.pooling=mix with head.channel_block=encoding"),
     ],

@@ -15,12 +15,14 @@ from contextseg import parts
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
 from contextseg.commands.table import COMMANDS as TABLE
+from contextseg.commands.train.options import checked
 from contextseg.conf import CONF
 from contextseg.door import REQUIRED, defaults, groups
 from contextseg.engine import build
 from contextseg.engine.build import plain
 from contextseg.engine.loggers import loggers as loggers_of
 from contextseg.engine.options import TrainOptions
+from contextseg.engine.trainer import trainer
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor
 from contextseg.metrics import SegMetrics
@@ -67,7 +69,9 @@ def test_every_option_composes():
     for index, backbone in enumerate(backbones):
         chosen = [f"neck={necks[index % len(necks)]}", f"aux_head={aux_heads[index % len(aux_heads)]}"]
         composed(f"backbone={backbone}", *chosen, *(["backbone.model=resnet18"] if backbone == "timm" else []))
-    apart = {"ablation", "hydra", "backbone", "neck", "aux_head"}
+    for schedule in options("schedule"):
+        composed(f"schedule={schedule}")
+    apart = {"ablation", "hydra", "backbone", "neck", "aux_head", "schedule"}
     text = Path(__file__).read_text()
     assert all(f'@each("{path.name}")' in text for path in CONF.iterdir() if path.is_dir() and path.name not in apart)
 
@@ -243,6 +247,11 @@ def test_every_evaluation_predicts(option):
     assert cfg.eval.batch_size >= 1
 
 
+def trainer_of(cfg):
+    options, _ = checked(cfg)
+    return trainer(options.trainer, 8, [], [], enable_checkpointing=False)
+
+
 @each("trainer")
 def test_every_trainer_builds_or_says_what_is_missing(option):
     cfg = composed(f"trainer={option}")
@@ -250,19 +259,19 @@ def test_every_trainer_builds_or_says_what_is_missing(option):
     wanted = cfg.trainer.devices if cfg.trainer.accelerator == "gpu" else 0
     if wanted > gpus:
         with pytest.raises(ConfigError, match=r"CUDA|GPUs"):
-            build.trainer(cfg, [], [])
+            trainer_of(cfg)
         return
-    trainer = build.trainer(cfg, [], [], enable_checkpointing=False)
-    assert trainer.max_steps == cfg.trainer.max_steps
-    assert trainer.num_devices == cfg.trainer.devices
-    assert type(trainer.strategy).__name__ == ("DDPStrategy" if cfg.trainer.devices > 1 else "SingleDeviceStrategy")
+    built = trainer_of(cfg)
+    assert built.max_steps == cfg.trainer.max_steps
+    assert built.num_devices == cfg.trainer.devices
+    assert type(built.strategy).__name__ == ("DDPStrategy" if cfg.trainer.devices > 1 else "SingleDeviceStrategy")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("option", ["gpu", "ddp"])
 def test_a_gpu_that_is_not_there_is_refused(option):
     with pytest.raises(ConfigError, match=r"accelerator=gpu: torch sees no CUDA device; use trainer=cpu"):
-        build.trainer(composed(f"trainer={option}"), [], [])
+        trainer_of(composed(f"trainer={option}"))
 
 
 @each("logger")
@@ -309,7 +318,7 @@ def test_every_experiment_builds(option):
 def test_a_debug_option_wins_over_the_experiment(option):
     cfg = composed(f"debug={option}")
     assert cfg.trainer.max_steps == load(f"debug/{option}.yaml")["trainer"]["max_steps"] < 100
-    build.trainer(cfg, [], [], enable_checkpointing=False)
+    trainer_of(cfg)
 
 
 # Precedence

@@ -360,7 +360,7 @@ def test_a_fingerprint_tells_scenes_apart():
         ("data.factor=[facts,colour]", r"data\.factor=\['facts', 'colour'\]: choose one or several of facts"),
         ("data.factor=[facts,facts]", r"each once"),
         ("data.factor=3", r"data\.factor=3: give text"),
-        ("data.factor=[[facts]]", r"data\.factor=\[\[facts\]\] .*: give text or a list \[a,b,...\], each text"),
+        ("data.factor=[[facts]]", r"data\.factor=\[\[facts\]\] .*: give text or a list"),
         ("data.noise=much", r"data\.noise=much: give a number, 0 or more"),
         ("data.factors.matching.distance=-5", r"matching\.distance=-5: give a number, above 0, at most 120"),
         ("data.factor=[]", r"data\.factor=\[\]: choose one or several of facts"),

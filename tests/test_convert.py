@@ -339,7 +339,7 @@ def test_an_output_is_not_overwritten_silently(small):
 
 def test_sources_and_graphs_are_chosen(small, tmp_path):
     torch.save(random_tensors(small, 5), "in.pth")
-    assert "from=other: choose one of agln" in refused("from=other")
+    assert "from=other: give one of openseg" in refused("from=other")
     assert "graph=other: from=agln has small" in refused("graph=other")
     write_graph(tmp_path / "twin.yaml")
     graphs.cache_clear()
@@ -350,7 +350,7 @@ def test_sources_and_graphs_are_chosen(small, tmp_path):
 def test_the_unknown_source_is_told_all():
     code, said = call("convert", "from=other", "input=a", "output=b")
     assert code == 2
-    assert "from=other: choose one of " in said
+    assert "from=other: give one of " in said
     assert "agln" in said
 
 

@@ -126,7 +126,7 @@ def test_a_test_split_without_labels(tmp_path, name):
 def test_a_missing_tree_is_told_with_the_way_out(tmp_path, name):
     data = opened(name, tmp_path / "none")
     message = rf"{data.title} is expected as .*data\.root={tmp_path}/none\..*"
-    message += rf"python src/prepare\.py data={name} source=FOLDER root={tmp_path}/none"
+    message += rf"contextseg prepare data={name} source=FOLDER root={tmp_path}/none"
     with pytest.raises(ConfigError, match=rf"none/\S+ does not exist\. {message}"):
         data.check()
 

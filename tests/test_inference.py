@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from contextseg import parts
 from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
 from contextseg.inference import PAD_COLOUR, MultiScale, RandomScales, SlidingWindow, WholeImage, padded, windows
@@ -141,8 +142,8 @@ def test_windows_of_the_usual_protocol():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crop": 0}, r"eval\.predictor\.crop=\[0, 0\]"),
-        ({"crop": [8]}, r"eval\.predictor\.crop=\[8\]"),
+        ({"crop": 0}, r"eval\.predictor\.crop=0: give a whole number, 1 or more"),
+        ({"crop": [8]}, r"eval\.predictor\.crop=\[8\]: give"),
         ({"crop": 8, "stride": 0}, r"eval\.predictor\.stride=0"),
         ({"crop": 8, "stride": 1.5}, r"eval\.predictor\.stride=1\.5"),
         ({"crop": 8, "window_batch": 0}, r"eval\.predictor\.window_batch=0"),
@@ -150,7 +151,7 @@ def test_windows_of_the_usual_protocol():
 )
 def test_impossible_windows_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
-        SlidingWindow(**settings)
+        parts.make({"_target_": "SlidingWindow", **settings}, "eval.predictor")
 
 
 @pytest.mark.parametrize("classes", [1, 5, 16, 40, 255])

@@ -57,7 +57,7 @@ def test_impossible_models_are_refused(settings, message):
 
 
 def test_a_misspelt_setting_is_refused():
-    with pytest.raises(TypeError, match="chanels"):
+    with pytest.raises(ConfigError, match=r"unknown option head\.chanels=16: FCNHead has no such setting"):
         create_model("fcn", backbone="tiny", num_classes=3, chanels=16)
 
 

@@ -200,7 +200,6 @@ def test_the_mean_is_over_all_processes(monkeypatch):
     ("make", "message"),
     [
         (lambda: CrossEntropy(weight=-1), "weight -1"),
-        (lambda: CrossEntropy(label_stride=0), "label_stride=0"),
         (lambda: OHEM(threshold=0), "threshold=0"),
         (lambda: CrossEntropy(class_weights=[1, 2])(output(), masks()), "2 entries for 12 classes"),
         (lambda: OHEM(class_weights=[1, 2])(output(), masks()), "2 entries for 12 classes"),

@@ -41,7 +41,7 @@ def small_backbone(output_stride):
 @cache
 def ran(overrides):
     """What a row of a paper's table computes on a small backbone."""
-    cfg = compose([*overrides, "width=16", "data.size=64"])
+    cfg = compose([*overrides, "width=16", "+data.transform.crop_size=64"])
     cfg.backbone = small_backbone(cfg.backbone.output_stride)
     return stepped(cfg)
 
@@ -58,14 +58,14 @@ STEPPED = {}  # by recipe and loss: rows of several tables are the same
 def stepped(cfg):
     """Logits and loss on fixed images, with weights that depend on their names alone; names without a gradient."""
     classes = build.datamodule(cfg).classes
-    key = str((build.recipe(cfg, classes), plain(cfg.loss), cfg.data.size))
+    key = str((build.recipe(cfg, classes), plain(cfg.loss), build.crop_size(cfg)))
     if key not in STEPPED:
         STEPPED[key] = step(cfg, classes)
     return STEPPED[key]
 
 
 def step(cfg, classes):
-    criterion, size = build.loss(cfg), cfg.data.size
+    criterion, size = build.loss(cfg), build.crop_size(cfg)[0]
     network, _ = build.network(cfg, classes)
     for name, parameter in network.named_parameters():
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))

@@ -93,7 +93,7 @@ def test_what_a_server_gets(trained, tmp_path, name):
     members = contents(done.archive)
     assert len(members) == 2
     network = load_checkpoint(checkpoint)
-    predictor = build.predictor(compose(["eval=flip"]), network)
+    predictor = build.predictor(compose(["eval=flip"]).eval, network)
     cfg = compose([f"data={name}", f"data.root={root}"])
     source = build.datamodule(cfg).source("test")
     seen = set()
@@ -144,7 +144,7 @@ def test_images_of_other_sizes(trained, tmp_path):
 def test_left_and_right_change_places_in_lips_mirror_images(trained):
     network = load_checkpoint(trained("lip")[0])
     assert network.classes.flip_pairs == ((14, 15), (16, 17), (18, 19))
-    predictor = build.predictor(compose(["eval=ocr_lip"]), network)
+    predictor = build.predictor(compose(["eval=ocr_lip"]).eval, network)
 
     def left_arm_on_the_left(image):
         """Class 14 in the left half of what it sees, 15 in the right."""
@@ -309,7 +309,7 @@ def test_refusals(trained, tmp_path):
     checkpoint, root = trained("voc2012")
     out = f"output={tmp_path}/out"
     for arguments, says in {
-        (out, "split=train"): "split=train: choose val or test",
+        (out, "split=train"): "split=train: give one of val, test",
         (out, "trainer.devices=2"): "trainer.devices=2: submit.py works on one device",
         (out, "data=lip"): "was trained for background, aeroplane",
         (out, "head=fcn"): "submit.py has no such group",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from contextseg import necks
+from contextseg import necks, parts
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.backbones.tiny import Tiny
 from contextseg.checkpoint import load_checkpoint
@@ -19,6 +19,8 @@ from contextseg.heads.fcn import FCNHead
 from contextseg.inference.images import Images
 from contextseg.recipe import head_classes, maps_known, only_class
 from contextseg.segmenter import Segmenter
+
+FACTS = ("in_channels", "num_classes", "strides")  # of a head, which are not the user's to set
 
 
 def create_model(
@@ -54,7 +56,8 @@ def create_model(
         raise ConfigError(f"no neck {neck!r}; known: {', '.join(sorted(necks_known))}")
     joint = only_class(f"contextseg.necks.{neck or kind.neck}", Neck)
     between = joint(body.channels, body.strides, **corners_known(joint, align_corners))
-    settings = corners_known(kind, align_corners) | settings
+    checked = parts.checked({"_target_": kind.__name__, **settings}, "head", FACTS, build=False)
+    settings = corners_known(kind, align_corners) | checked
     head = kind(num_classes=num_classes, **maps_known(kind, between), **settings)
     aux = FCNHead(body.channels, num_classes, source=-2) if aux_head else None
     return Segmenter(body, between, head, aux, align_corners=align_corners)

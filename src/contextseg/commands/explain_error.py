@@ -38,7 +38,8 @@ def worker_error(text: str) -> str:
 def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) -> str:
     """Hydra's message as one line, with the way out."""
     if str(error).startswith("Config group override must be"):
-        (group, *_) = [*(word.partition("=")[0] for word in words if word.endswith("=null")), "GROUP"]
+        chosen = [word.removesuffix("=null") for word in words if word.endswith("=null")]
+        group = next((name for name in chosen if name in groups_known()), "GROUP")
         return f"{group}=null: an option of the group is needed; to omit the group, write  '~{group}'"
     text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
@@ -70,7 +71,7 @@ def no_such_option(file: str) -> str:
 def unknown_key(key: str, config_name: str) -> str:
     """The way out for an option that does not exist: the one that was meant, or those that there are."""
     cfg = compose(config_name=config_name)
-    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    groups = groups_known()
     if key in groups:
         return f"unknown option {key}: {config_name} has no such group"
     above, _, last = key.rpartition(".")
@@ -79,7 +80,7 @@ def unknown_key(key: str, config_name: str) -> str:
     known = known_options(cfg)
     same_group = [option for option in known if option.split(".")[0] == key.split(".")[0]]
     near = [option for option in same_group if last in option.rpartition(".")[2]]
-    near += get_close_matches(key, known, n=1, cutoff=0.75)
+    near += get_close_matches(key, [*known, *sorted(groups)], n=1, cutoff=0.75)
     if key in known:
         hint = f"the chosen {key.split('.')[0]} does not list it"
     elif near:
@@ -88,6 +89,11 @@ def unknown_key(key: str, config_name: str) -> str:
         there = ", ".join(option for option in known if option.rpartition(".")[0] == above)
         hint = f"there are {there}" if there else "--help lists every option"
     return f"unknown option {key}: {hint} (+{key}=... adds a setting that the configuration does not list)"
+
+
+def groups_known() -> set[str]:
+    """Return the names of the config groups."""
+    return {path.name for path in CONF.iterdir() if path.is_dir()}
 
 
 def known_options(cfg: DictConfig) -> list[str]:
