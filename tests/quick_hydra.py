@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
@@ -24,11 +24,16 @@ class Chosen(list[ResultDefault]):
     key: tuple
 
 
+def places(repo: Any) -> tuple[str, ...]:
+    """Where a repository of config files looks, in its order."""
+    return tuple(f"{source.provider}={source.path}" for source in repo.get_sources())
+
+
 def remember() -> None:
     """Keep, for this process, what choices of options lead to."""
     create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
-    load = FileConfigSource.load_config
-    files: dict[str, bytes] = {}
+    load = ConfigRepository.load_config
+    files: dict[tuple, bytes] = {}
     lists: dict[tuple, Any] = {}
     merged: dict[tuple, bytes] = {}
 
@@ -39,8 +44,7 @@ def remember() -> None:
         choices = [one for one in given if repo.group_exists(one.key_or_group) and not isinstance(one.value(), dict)]
         values = [one for one in given if one not in choices]
         words = tuple(one.input_line for one in choices)
-        sources = tuple(f"{source.provider}={source.path}" for source in repo.get_sources())
-        key = (config_name, words, sources, prepend_hydra, skip_missing)
+        key = (config_name, words, *places(repo), prepend_hydra, skip_missing)
         if key not in lists:
             made = create(repo, config_name, choices, prepend_hydra=prepend_hydra, skip_missing=skip_missing)
             made.defaults = Chosen(made.defaults)
@@ -53,12 +57,12 @@ def remember() -> None:
             merged[defaults.key] = pickle.dumps(merge(self, defaults, repo), pickle.HIGHEST_PROTOCOL)
         return pickle.loads(merged[defaults.key])
 
-    def load_config(self: FileConfigSource, config_path: str) -> ConfigResult:
-        key = f"{self.path}/{config_path}"
+    def load_config(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        key = (config_path, *places(self))
         if key not in files:
             files[key] = pickle.dumps(load(self, config_path), pickle.HIGHEST_PROTOCOL)
         return pickle.loads(files[key])
 
-    FileConfigSource.load_config = load_config
+    ConfigRepository.load_config = load_config
     config_loader_impl.create_defaults_list = create_defaults_list
     ConfigLoaderImpl._compose_config_from_defaults_list = compose

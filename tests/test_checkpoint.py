@@ -73,9 +73,8 @@ def test_a_checkpoint_that_started_from_a_file_of_weights_needs_it_no_more(tmp_r
 
 
 @pytest.fixture
-def saved(tmp_run):
-    result = tmp_run("head=fcn")
-    return result, result.folder / "checkpoints/last.ckpt"
+def saved(trained):
+    return trained, trained.folder / "checkpoints/last.ckpt"
 
 
 def test_the_file_holds_plain_containers(saved):
@@ -84,7 +83,7 @@ def test_the_file_holds_plain_containers(saved):
     assert plain(checkpoint["recipe"])
     assert plain(checkpoint["config"])
     assert checkpoint["config"] == yaml.safe_load((result.folder / "config.yaml").read_text())
-    assert checkpoint["global_step"] == 2
+    assert checkpoint["global_step"] == 4
     parts = {"backbone", "neck", "head", "aux_head", "align_corners"}
     assert checkpoint["recipe"].keys() == parts | {"format", "classes", "versions"}
     assert "${" not in str(checkpoint["recipe"])

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from harness import train
 
 import contextseg
 from contextseg import create_model, load_checkpoint, load_run
@@ -69,9 +70,10 @@ def test_a_created_model_trains_and_predicts():
     assert labels.max() < 3
 
 
-@pytest.fixture
-def finished(tmp_run):
-    return tmp_run("head=ocr", "trainer.max_steps=4", "seed=3")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of OCR, for three tests."""
+    return train(tmp_path_factory.mktemp("run"), "head=ocr", "trainer.max_steps=4", "seed=3")
 
 
 def test_a_run_comes_back_whole(finished):
@@ -85,7 +87,7 @@ def test_a_run_comes_back_whole(finished):
     )
     assert isinstance(data, ContextScenes)
     batch = next(iter(data.val_dataloader()))
-    assert batch.image.shape == (4, 3, 96, 96)
+    assert batch.image.shape == (4, 3, 80, 80)
     assert len(list(data.train_dataloader())) == 4
     assert sorted(p.name for p in finished.folder.glob("*.json")) == ["metrics.json"]
 

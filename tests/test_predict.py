@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from harness import call, train
+from harness import call
 from PIL import Image
 
 import contextseg
@@ -25,9 +25,9 @@ CLASSES = class_set("context_scenes")
 ALL = "formats=[labels,overlays,probabilities,polygons,coco_rle]"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("trained"), "trainer.max_steps=4").folder / "checkpoints/last.ckpt"
+@pytest.fixture
+def checkpoint(trained):
+    return trained.folder / "checkpoints/last.ckpt"
 
 
 @pytest.fixture(scope="module")
