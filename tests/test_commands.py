@@ -239,7 +239,7 @@ def test_mistakes_in_a_checkpoint(here, checkpoint):
     assert "was trained for foliage, sand" in said
     for split in ("nope", "train"):
         assert f"split={split}: give one of val, test" in refused("evaluate", f"ckpt={checkpoint}", f"split={split}")
-    assert "evaluate.py has no such group" in refused("evaluate", f"ckpt={checkpoint}", "head=fcn")
+    assert "evaluate has no such group" in refused("evaluate", f"ckpt={checkpoint}", "head=fcn")
 
 
 def test_evaluating_again_gives_the_same_numbers(here, trained, checkpoint):

@@ -87,7 +87,7 @@ def test_a_run_comes_back_whole(finished):
     )
     assert isinstance(data, ContextScenes)
     batch = next(iter(data.val_dataloader()))
-    assert batch.image.shape == (4, 3, 80, 80)
+    assert batch.image.shape == (8, 3, 80, 80)
     assert len(list(data.train_dataloader())) == 4
     assert sorted(p.name for p in finished.folder.glob("*.json")) == ["metrics.json"]
 

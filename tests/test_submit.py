@@ -310,7 +310,7 @@ def test_refusals(trained, tmp_path):
     out = f"output={tmp_path}/out"
     for arguments, says in {
         (out, "split=train"): "split=train: give one of val, test",
-        (out, "trainer.devices=2"): "trainer.devices=2: submit.py works on one device",
+        (out, "trainer.devices=2"): "trainer.devices=2: submit works on one device",
         (out, "data=lip"): "was trained for background, aeroplane",
         (out, "head=fcn"): "submit.py has no such group",
         (): "Missing mandatory value: output",
