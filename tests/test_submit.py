@@ -312,7 +312,7 @@ def test_refusals(trained, tmp_path):
         (out, "split=train"): "split=train: give one of val, test",
         (out, "trainer.devices=2"): "trainer.devices=2: submit works on one device",
         (out, "data=lip"): "was trained for background, aeroplane",
-        (out, "head=fcn"): "submit.py has no such group",
+        (out, "head=fcn"): "submit has no such group",
         (): "Missing mandatory value: output",
     }.items():
         code, said = call("submit", f"ckpt={checkpoint}", *arguments)
