@@ -313,7 +313,7 @@ def test_refusals(trained, tmp_path):
         (out, "trainer.devices=2"): "trainer.devices=2: submit works on one device",
         (out, "data=lip"): "was trained for background, aeroplane",
         (out, "head=fcn"): "submit has no such group",
-        (): "Missing mandatory value: output",
+        (): "output is missing: give output=",
     }.items():
         code, said = call("submit", f"ckpt={checkpoint}", *arguments)
         assert code == 2, said
