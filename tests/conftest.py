@@ -1,30 +1,40 @@
 """Fixtures for all tests: very small runs in a folder of their own, on the CPU."""
 
+import subprocess
 from types import SimpleNamespace
 
-import lightning as L
 import numpy as np
 import pytest
-import quick_hydra
-import torch
-from harness import train
 from PIL import Image
 
-from contextseg import viz
-from contextseg.commands.compose import compose
-from contextseg.commands.train.command import train as fit
-from contextseg.commands.train.options import checked
-from contextseg.engine import build, results
-from contextseg.engine.trainer import trainer as make_trainer
+# Imports that take seconds stand in the fixtures: the process that only hands out tests reads this file too.
 
-torch.set_num_threads(1)  # the tests run in two processes
-quick_hydra.remember()
+
+def pytest_collection_modifyitems():
+    """Prepare the process in which tests run: one thread, because there are two, and nothing imported twice."""
+    import quick_hydra
+    import torch
+    import warm_python
+
+    torch.set_num_threads(1)
+    quick_hydra.remember()
+    warm_python.keep_copy()
 
 
 @pytest.fixture(autouse=True)
 def seed():
     """Random tensors of a test are the same whatever ran before it."""
+    import torch
+
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """Commands started in processes of their own are forks of a copy of this one, which has imported everything."""
+    from warm_python import WarmPopen
+
+    monkeypatch.setattr(subprocess, "Popen", WarmPopen)
 
 
 SMALL = (
@@ -48,6 +58,9 @@ def undrawn(monkeypatch):
     The session's run, `trained`, is drawn; so are those in processes of their own.
     """
 
+    from contextseg import viz
+    from contextseg.engine import results
+
     def blank(_, classes, path):
         Image.new("RGB", (1, 1)).save(path)
 
@@ -58,6 +71,8 @@ def undrawn(monkeypatch):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The `Result` of a short run of FCN, for all tests that need some run or checkpoint; not to be changed."""
+    from harness import train
+
     return train(tmp_path_factory.mktemp("trained"), "trainer.max_steps=4", "data.test_size=6")
 
 
@@ -67,6 +82,7 @@ def small(tmp_path, request):
 
     The data are 16 embedded scenes of 96 px, or with "data=camvid" those of `camvid_root`.
     """
+    from contextseg.commands.compose import compose
 
     def configure(*more):
         data = SCENES
@@ -80,7 +96,9 @@ def small(tmp_path, request):
 @pytest.fixture
 def tmp_run(small):
     """tmp_run("head=fcn", ...) -> the `Result` of such a run, in this process; no pictures unless asked for."""
-    return lambda *more: fit(small("callbacks.pictures.count=0", *more))
+    from contextseg.commands.train.command import train
+
+    return lambda *more: train(small("callbacks.pictures.count=0", *more))
 
 
 @pytest.fixture
@@ -100,6 +118,11 @@ def camvid_root(tmp_path):
 @pytest.fixture
 def train_with(small):
     """train_with(overrides, *callbacks) -> (module, trainer) after a training without a run folder."""
+    import lightning as L
+
+    from contextseg.commands.train.options import checked
+    from contextseg.engine import build
+    from contextseg.engine.trainer import trainer as make_trainer
 
     def trained_with(overrides, *callbacks):
         cfg = small(*overrides)

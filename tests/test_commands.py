@@ -87,7 +87,7 @@ def assert_stopped(here, code, said, expected):
     assert (metrics["status"], metrics["steps"]) == ("stopped", 7)
 
 
-def test_a_terminated_run_says_so(here):
+def test_a_terminated_run_says_so(here, warm):
     command = [sys.executable, str(COMMANDS / "train.py"), *SMALL, disturb(7, "SIGTERM")]
     done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=300)
     assert_stopped(here, done.returncode, done.stderr, 128 + signal.SIGTERM)
@@ -316,7 +316,7 @@ def test_help_lists_the_groups_without_heavy_imports(here):
 # sweeps
 
 
-def test_a_sweep_leaves_complete_folders_and_a_table(here):
+def test_a_sweep_leaves_complete_folders_and_a_table(here, warm):
     code, said = call("train", "-m", "head=fcn,ocr", *SHORT[1:], "seed=3")
     assert code == 0, said
     one, two = folders(here / "runs/sweeps")
@@ -330,7 +330,7 @@ def test_a_sweep_leaves_complete_folders_and_a_table(here):
         assert f"{folder.name} │ finished" in said
 
 
-def test_a_failing_job_does_not_stop_a_sweep(here):
+def test_a_failing_job_does_not_stop_a_sweep(here, warm):
     code, said = call("train", "head.regions=7,null", "-m", "head=ocr", *SHORT[1:])  # overrides on both sides of -m
     assert code == 1
     assert "error: 000_ocr_tiny_s0: " in said

@@ -17,6 +17,8 @@ ALIKE = ("frozen_batch_norm=true", "+head.dropout=0", "optim=sgd", "optim.lr=0.1
 ALIKE += ("trainer.max_steps=5", "data.batch_size=12", "callbacks.pictures.count=0")
 PROCESSES = [2, pytest.param(3, marks=pytest.mark.slow)]
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def run(command, *arguments):
     """A command as a user runs it."""

@@ -76,7 +76,7 @@ def test_restart_is_exact(tmp_path, overrides):
     assert_same_run(whole, resumed)
 
 
-def test_restart_after_a_kill(tmp_path, whole):
+def test_restart_after_a_kill(tmp_path, whole, warm):
     """As a user meets it: the process is gone (SIGKILL), the same command with resume=auto goes on."""
     arguments = [*SMALL, f"paths.runs={tmp_path}/killed", disturb(5, "SIGKILL")]
     command = [sys.executable, str(COMMANDS / "train.py"), *arguments]
