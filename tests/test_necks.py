@@ -167,7 +167,7 @@ def test_hrnet_takes_any_image_size(size):
 
 
 def test_the_command_line_gives_hrnet_at_stride_4():
-    cfg = compose(["head=ocr", "backbone=hrnet_w18", "neck=concat", "width=16"])
+    cfg = compose(["head=ocr", "backbone=hrnet_w18", "backbone.model=hrnet_w18_small", "neck=concat", "width=16"])
     network = build.module(cfg, build.datamodule(cfg)).segmenter
     assert network.aux_head is None
     output = network(torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8))
