@@ -22,10 +22,10 @@ train: setup  ## train OCR on context_scenes (a minute or two on a CPU; no downl
 	$(BIN)/python src/train.py $(ARGS)
 
 test: setup lint  ## lint and the quick tests
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu' $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu' $(ARGS)
 
 test-all: setup lint  ## all tests, the slow ones too
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup  ## style and format check
 	$(BIN)/ruff check .

@@ -7,12 +7,13 @@ commands that run in this process too. It is Hydra's own code that does either h
 
 import pickle
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
@@ -63,6 +64,10 @@ def remember() -> None:
             files[key] = pickle.dumps(load(self, config_path), pickle.HIGHEST_PROTOCOL)
         return pickle.loads(files[key])
 
+    def cache_in_front(self: CachingConfigRepository, delegate: ConfigRepository) -> None:
+        self.delegate, self.cache = copy(delegate), {}  # Hydra copies deeply what `initialize_sources` replaces
+
+    CachingConfigRepository.__init__ = cache_in_front
     ConfigRepository.load_config = load_config
     config_loader_impl.create_defaults_list = create_defaults_list
     ConfigLoaderImpl._compose_config_from_defaults_list = compose

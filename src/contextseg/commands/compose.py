@@ -3,6 +3,7 @@
 import netrc
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -21,6 +22,7 @@ HYDRA = {"output_subdir": None, "run": {"dir": "."}}
 QUIET = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
 
 
+@cache
 def register(name: str) -> type:
     """Make the primary configuration of a command from its dataclass of options, for Hydra to find by `name`.
 
