@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ Images = str | Path | Image.Image | np.ndarray | Tensor
 SHAPES = "give uint8 pixels: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W), one or a batch"
 
 
-def is_batch(image: Images | Sequence[Images]) -> bool:
+def is_batch(image: Images | Sequence[Images]) -> TypeGuard[Sequence[Images] | np.ndarray | Tensor]:
     """Tell whether several images are given: a list or tuple, an array (B, H, W, 3) or a tensor (B, 3, H, W)."""
     return image.ndim == 4 if isinstance(image, np.ndarray | Tensor) else isinstance(image, list | tuple)
 
@@ -31,7 +32,7 @@ def as_tensors(image: Images | Sequence[Images]) -> list[Tensor]:
     return [_planes(image)]
 
 
-def _planes(image: Images) -> Tensor:
+def _planes(image: object) -> Tensor:
     if isinstance(image, str | Path):
         image = read_image(Path(image), upright=True)
     elif isinstance(image, Image.Image):

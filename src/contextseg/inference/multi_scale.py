@@ -58,7 +58,7 @@ class MultiScale(Predictor):
         self.scales, self.flip = tuple(scales), flip
         self.base_size, self.base_side, self.scores = base_size, base_side, scores
 
-    def within(self, window: Sequence[int] | None) -> Predictor:
+    def within(self, window: tuple[int, int] | None) -> Predictor:
         same = copy.copy(self)
         same.inner = self.inner.within(window)
         return same
@@ -72,7 +72,7 @@ class MultiScale(Predictor):
         return scores.softmax(1) if self.scores == "logits" else super().normalised(scores)
 
     def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
-        views = []
+        views: list[WholeView | WindowView] = []
         for size, mirror in self.plan(image):
             views += self.inner.views(self._seen(network, mirror), resized_image(image, size))
         return views
@@ -87,18 +87,21 @@ class MultiScale(Predictor):
 
     def size_at(self, scale: float, size: Sequence[int]) -> Size:
         """Height and width in pixels of a view of an image of `size`, each at least 1."""
+        height, width = size
         if self.base_size is None:
-            return tuple(max(1, math.floor(side * scale + 0.5)) for side in size)
+            return nearest(height * scale), nearest(width * scale)
         target = math.ceil(self.base_size * scale)
         if self.base_side == "both":
             return target, target
         base = max(size) if self.base_side == "long" else min(size)
-        return tuple(target if side == base else max(1, math.floor(side * target / base + 0.5)) for side in size)
+        return nearest(height * target / base), nearest(width * target / base)
 
     def _seen(self, network: Network, mirrors: Sequence[bool]) -> Network:
         """The network as it sees an image, its mirror image, or both, whose logits are then added."""
-        seen = [self._mirrored(network) if mirror else network for mirror in mirrors]
-        return seen[0] if len(seen) == 1 else lambda image: sum(look(image).float() for look in seen)
+        mirrored = self._mirrored(network)
+        if len(mirrors) == 1:
+            return mirrored if mirrors[0] else network
+        return lambda image: network(image).float() + mirrored(image).float()
 
     def _mirrored(self, network: Network) -> Network:
         def look(image: Tensor) -> Tensor:
@@ -131,15 +134,20 @@ class RandomScales(MultiScale):
         if not 0 < scale[0] <= scale[1]:
             raise ConfigError(f"eval.predictor.scale={list(scale)}: give [from, to], above 0 and in order")
         super().__init__(inner, flip=flip)
-        self.draws, self.scale, self.seed = draws, tuple(scale), seed
+        self.draws, self.scale, self.seed = draws, (scale[0], scale[1]), seed
 
     def plan(self, image: Tensor) -> list[tuple[Size, tuple[bool, ...]]]:
-        draw = np.random.default_rng([self.seed, zlib.crc32(image.cpu().contiguous().numpy())])
+        draw = np.random.default_rng([self.seed, zlib.crc32(image.cpu().contiguous().numpy().data)])
         scales, mirrors = draw.uniform(*self.scale, self.draws), draw.random(self.draws) < 0.5
         return [
             (self.size_at(scale, image.shape[-2:]), (bool(mirror and self.flip),))
             for scale, mirror in zip(scales.tolist(), mirrors, strict=True)
         ]
+
+
+def nearest(length: float) -> int:
+    """Round a length to whole pixels, at least 1."""
+    return max(1, math.floor(length + 0.5))
 
 
 def resized_image(image: Tensor, size: Sequence[int]) -> Tensor:

@@ -23,7 +23,7 @@ class Predictor:
     flip_pairs: Sequence[tuple[int, int]] = ()  # train ids that a mirror image exchanges; `build` fills them in
     align_corners: bool = False  # how scores are resized; that of the network (`Segmenter.align_corners`)
 
-    def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
+    def views(self, network: Network, image: Tensor) -> Sequence[WholeView | WindowView]:
         """One image uint8 (1, 3, H, W) -> what the network says about each view of it."""
         raise NotImplementedError
 
@@ -35,7 +35,7 @@ class Predictor:
         """Averaged scores (1, K, h, w) -> probabilities."""
         return scores / scores.sum(1, keepdim=True)
 
-    def within(self, window: Sequence[int] | None) -> "Predictor":
+    def within(self, window: tuple[int, int] | None) -> "Predictor":
         """The same for a network that takes images of `window` (height, width) only (`Head.window`); None: any."""
         if window is None:
             return self

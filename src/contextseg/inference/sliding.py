@@ -36,26 +36,26 @@ class SlidingWindow(Predictor):
         window_batch: Count = 4,
         pad: bool | Literal["grid"] = False,
     ):
-        crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
+        height, width = (crop, crop) if isinstance(crop, int) else crop
         if not 0 < stride <= 1:
             raise ConfigError(f"eval.predictor.stride={stride}: give a fraction of the crop, above 0 and at most 1")
         if pad not in (False, True, "grid"):
             raise ConfigError(f"eval.predictor.pad={pad}: choose false, true or grid")
-        self.crop, self.stride, self.window_batch, self.pad = crop, stride, window_batch, pad
+        self.crop, self.stride, self.window_batch, self.pad = (height, width), stride, window_batch, pad
 
-    def within(self, window: Sequence[int] | None) -> Predictor:
+    def within(self, window: tuple[int, int] | None) -> Predictor:
         if window is None:
             return self
         if self.crop != tuple(window):
             raise ConfigError(f"eval.predictor.crop={list(self.crop)}: the head takes {list(window)} only; give that")
-        return SlidingWindow(window, self.stride, self.window_batch, pad=self.pad or True)
+        return SlidingWindow(self.crop, self.stride, self.window_batch, pad=self.pad or True)
 
     def views(self, network: Network, image: Tensor) -> list[WindowView]:
         size = image.shape[-2:]
         if self.pad:
             image = padded(image, self.grid(size) if self.pad == "grid" else self.crop)
         places = windows(image.shape[-2:], self.crop, self.stride)
-        logits = []
+        logits: list[Tensor] = []
         for start in range(0, len(places), self.window_batch):
             batch = places[start : start + self.window_batch]
             logits += network(torch.cat([image[..., rows, columns] for rows, columns in batch]))

@@ -21,8 +21,8 @@ STRIP = 2**28  # bytes of the probabilities of a strip, above which tile=auto ta
 
 def check(tile: str | int) -> None:
     """Raises `ConfigError` unless it is auto, none or a side that windows can have."""
-    number = isinstance(tile, int) and not isinstance(tile, bool)
-    if tile not in ("auto", "none") and not (number and tile > 0 and tile % STEP == 0):
+    multiple = isinstance(tile, int) and not isinstance(tile, bool) and tile > 0 and tile % STEP == 0
+    if tile not in ("auto", "none") and not multiple:
         raise ConfigError(f"tile={tile}: give auto, none, or the side of the windows, a multiple of {STEP} pixels")
 
 
@@ -31,7 +31,7 @@ def side(tile: str | int, size: Sequence[int], classes: int) -> int | None:
     height, width = size
     if tile == "none":
         return None
-    if tile != "auto":
+    if isinstance(tile, int):
         return tile if max(height, width) > tile else None
     if height * width <= LARGE:
         return None
@@ -77,5 +77,6 @@ def strips(probabilities: Callable[[Tensor], Tensor], image: Tensor, side: int) 
                 if rest is not None:
                     strip[:, : rest.shape[1]] = rest
             strip[..., columns] += part * (down[:, None] * across).to(part)
+        assert strip is not None
         rest = strip[:, end - rows.start :].clone()
         yield strip[:, : end - rows.start]

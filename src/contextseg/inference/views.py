@@ -75,6 +75,7 @@ def resized_rows(
     if isinstance(x, Tensor):
         whole, height = x, x.shape[-2]
         x = lambda needed: whole[..., needed, :]  # noqa: E731
+    assert height is not None
     if height == size[0]:
         return resize(x(rows).float(), (rows.stop - rows.start, size[1]), align_corners)
     at = torch.arange(rows.start, rows.stop)  # as torch counts

@@ -20,7 +20,7 @@ class WholeImage(Predictor):
     def views(self, network: Network, image: Tensor) -> list[WholeView]:
         return [WholeView(network(image))]
 
-    def within(self, window: Sequence[int] | None) -> Predictor:
+    def within(self, window: tuple[int, int] | None) -> Predictor:
         return self if window is None else SlidingWindow(window, pad=True)
 
     @torch.no_grad()

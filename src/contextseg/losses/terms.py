@@ -1,6 +1,7 @@
 """The configured loss terms: what each reads, its settings and its weight. Maths: `losses.functional`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -24,6 +25,8 @@ class CrossEntropy(LossTerm):
     logits at stride 8, nearly the same. `align_corners`: how the logits are brought to the size of the labels.
     `mean_over`: the "valid" pixels, or "all", of which ignored ones count as 0 (the released code of CPNet).
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -126,14 +129,16 @@ class Affinity(LossTerm):
         if labels not in ("centre", "corner"):
             raise ConfigError(f"affinity labels={labels}: choose centre or corner")
         self.unary_weight, self.global_weight = unary_weight, global_weight
-        self.readings = {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class, "empty": empty}
+        self.losses = partial(
+            affinity_losses, sums=sums, exclude_self=exclude_self, ignored_class=ignored_class, empty=empty
+        )
         self.nearest = "nearest-exact" if labels == "centre" else "nearest"  # torch's names
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Output, its prior_logits (B, hw, hw) on the grid of the logits (B, K, h, w), and mask (B, H, W) -> scalar."""
         _, num_classes, *size = output.logits.shape
         labels = F.interpolate(mask[:, None], size, mode=self.nearest).flatten(1)  # (B, hw)
-        unary, glob = affinity_losses(read(output, self.reads), labels, num_classes, **self.readings)
+        unary, glob = self.losses(read(output, self.reads), labels, num_classes)
         return self.unary_weight * unary + self.global_weight * glob
 
 
