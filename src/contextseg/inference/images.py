@@ -1,4 +1,4 @@
-"""What may be given as an image: a path, a PIL image, a NumPy array or a tensor, alone or as a batch."""
+"""The forms of an image: a path, a PIL image, a NumPy array or a tensor, alone or as a batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ def is_batch(image: Images | Sequence[Images]) -> TypeGuard[Sequence[Images] | n
 def as_tensors(image: Images | Sequence[Images]) -> list[Tensor]:
     """Bring one image or a batch to uint8 tensors (3, H, W), RGB.
 
-    A path is read upright, as a camera's EXIF orientation says. Raises `ConfigError` for anything that is not uint8, in
-    words that say how to convert it, and for a shape that is no image's.
+    A path is read upright, by its EXIF orientation. Raises `ConfigError` for anything that is not uint8, saying how to
+    convert it, and for a shape that is no image's.
     """
     if is_batch(image):
         return [_planes(one) for one in image]
