@@ -8,7 +8,7 @@ import torch
 
 from contextseg.contract import SegOutput
 from contextseg.errors import ConfigError
-from contextseg.losses.affinity import SMALLEST, affinity_losses
+from contextseg.losses.affinity import MIN_RATIO, affinity_losses
 from contextseg.losses.terms import Affinity
 from contextseg.losses.total import LossSum
 
@@ -31,7 +31,7 @@ def by_pairs(logits, labels, *, sums="row", exclude_self=False, ignored_class=Fa
             terms = [hits / sum(p[j, i] for i in counted)]
             terms += [hits / len(partners)] if partners else [empty == "one"]
             terms += [sum(1 - p[j, i] for i in other) / len(other)] if other else [empty == "one"]
-            least = SMALLEST if empty == "one" else math.exp(-100)
+            least = MIN_RATIO if empty == "one" else math.exp(-100)
             glob.append(-sum(torch.as_tensor(term, dtype=torch.float64).clamp(least, 1).log() for term in terms))
     return torch.stack(unary).mean(), torch.stack(glob).mean()
 
@@ -152,7 +152,7 @@ def test_a_perfect_prior_costs_nothing_and_a_wrong_one_a_bounded_amount():
         assert value < 1e-6
     unary, glob = affinity_losses(-perfect, labels, K)
     assert unary == pytest.approx(40)
-    assert glob <= -3 * math.log(SMALLEST) + 1e-4
+    assert glob <= -3 * math.log(MIN_RATIO) + 1e-4
 
 
 def test_exact_for_saturated_logits():

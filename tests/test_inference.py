@@ -13,7 +13,7 @@ from contextseg import parts
 from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
 from contextseg.inference import PAD_COLOUR, MultiScale, RandomScales, SlidingWindow, WholeImage, padded, windows
-from contextseg.inference.predictor import STRIP
+from contextseg.inference.predictor import STRIP_SCORES
 from contextseg.layers.resize import argmax_resized, resize
 from contextseg.metrics import SegMetrics
 
@@ -253,7 +253,7 @@ def test_views_of_a_constant_network_give_a_constant_map(predictor, size):
 @pytest.mark.parametrize(("size", "strip"), [((33, 47), 10**6), ((33, 47), 1500), ((50, 31), 1500), ((9, 60), 1)])
 @pytest.mark.parametrize("inner", [None, SlidingWindow([16, 12], stride=0.5), SlidingWindow(30, pad=True)])
 def test_multi_scale_equals_the_plain_way(monkeypatch, inner, size, strip):
-    monkeypatch.setitem(STRIP, "cpu", strip)
+    monkeypatch.setitem(STRIP_SCORES, "cpu", strip)
     image, forward = images(1), contextual()
     predictor = MultiScale(inner, **TOY)
     predictor.flip_pairs = pairs = ((1, 3),)
@@ -391,7 +391,7 @@ def test_exp_scores_stay_finite():
 
 
 def test_labels_never_need_the_full_map(monkeypatch):
-    monkeypatch.setitem(STRIP, "cpu", 2**16)
+    monkeypatch.setitem(STRIP_SCORES, "cpu", 2**16)
     classes, image = 60, images(1, 200, 160)
     forward = lambda view: torch.randn(len(view), classes, view.shape[-2] // 8, view.shape[-1] // 8)  # noqa: E731
     full = classes * 200 * 160 * 4

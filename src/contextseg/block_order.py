@@ -42,7 +42,7 @@ def reversed_blocks(channels: int, blocks: Blocks) -> list[int]:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of format 1 that chose the order. Now there is one order, that of the value `kept`.
+    """Describe a setting of format 1 that chose the order. Now there is one order, that of the value `kept`.
 
     layer    the convolution whose shape (out, in) shows the blocks, if the network has it
     blocks   the blocks by that shape, for a network of the other value

@@ -14,7 +14,7 @@ MAX_CLASSES = 255  # labels are uint8, and 255 is void
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes of one data set; the index in `names` is the train id."""
+    """Hold the classes of one data set; the index in `names` is the train id."""
 
     name: str
     names: tuple[str, ...]

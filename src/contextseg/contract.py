@@ -25,7 +25,7 @@ KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "prior_logits", "em
 
 
 class Batch(NamedTuple):
-    """A batch of a loader, uint8 throughout, so that it is small to move."""
+    """Hold a batch of a loader, uint8 throughout, so that it is small to move."""
 
     image: Tensor  # uint8 (B, 3, H, W), RGB, not normalised
     mask: Tensor  # uint8 (B, H, W), train ids; void is always 255
@@ -33,19 +33,19 @@ class Batch(NamedTuple):
 
 
 class SegOutput(NamedTuple):
-    """The output of a head, in training and in evaluation alike."""
+    """Hold the output of a head, in training and in evaluation alike."""
 
     logits: Tensor  # (B, K, h, w), raw scores at the head's own stride
     extras: dict[str, Tensor]  # named tensors that a loss term reads; {} if none
 
 
 class Shown(NamedTuple):
-    """One thing that a head shows of its inside for one image, and how it is drawn: as bars, or as maps in grey.
+    """Hold numbers or maps from inside a head for one image, and how they are drawn: as bars, or as maps in grey.
 
     values    (n,) or (n, h, w), not negative
-    by_class  one number or map for each class: drawn with the names of the classes, bars in their colours
+    by_class  one number or map for each class, drawn with the names of the classes, bars in their colours
     white     the maximum of "all" maps, or of "each", for maps without a common scale; black is 0
-    chosen    of more maps than there is room for: those with the "highest" peaks, or an "even" sample
+    chosen    if there is no room for all maps: those with the "highest" peaks, or an "even" sample
     peaks     (n,), by which the highest are chosen; None: the maximum of each map
     """
 
@@ -75,8 +75,8 @@ class Head(nn.Module):
     """Turn feature maps into a `SegOutput`: the base of the heads.
 
     A subclass takes `(in_channels, num_classes, *, own settings)`; one that must know the strides of its maps has a
-    setting `strides`, which `build` fills in. The class attributes name its companions, so that `create_model` needs no
-    configuration (a test holds them equal to `conf/head/*.yaml`).
+    setting `strides`, which `recipe.network` fills in. The class attributes name its companions, so that `create_model`
+    needs no configuration (a test holds them equal to `conf/head/*.yaml`).
     """
 
     can_emit: ClassVar[frozenset[str]] = frozenset()  # names of the extras that it returns under some settings

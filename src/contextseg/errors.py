@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class ConfigError(ValueError):
-    """Something the user can put right: the message names the option or file, its value and the way out."""
+    """Report what the user can correct: the message names the option or file, its value and the way out."""
 
 
 def how_to_run(command: str) -> str:

@@ -20,10 +20,12 @@ def parameter_groups(
     head_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> list[dict]:
-    """Up to four groups: backbone and head (all that is not backbone), each with and without weight decay.
+    """Split parameters into up to four groups: backbone and head (all the rest), each with and without weight decay.
 
-    `head_lr_mult` multiplies the learning rate of the head groups (released code of several papers uses 10).
-    `decay_norm_and_bias=False` takes biases and the parameters of norm layers out of the decay.
+    lr                   learning rate of the backbone
+    weight_decay         of the groups with decay
+    head_lr_mult         factor of the head's learning rate; released code of several papers: 10
+    decay_norm_and_bias  false: no decay of biases and of the parameters of norm layers
     """
     _require("optim.head_lr_mult", head_lr_mult, head_lr_mult > 0, "a positive number")
     _require("optim.weight_decay", weight_decay, weight_decay >= 0, "0 or more")
@@ -61,7 +63,7 @@ def sgd(
     head_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
-    """SGD with momentum: the optimizer of all five papers."""
+    """Build SGD with momentum, the optimizer of all five papers; settings as in `parameter_groups`."""
     _require("optim.momentum", momentum, 0 <= momentum < 1, "0 or more, below 1")
     groups = parameter_groups(
         model,
@@ -81,7 +83,7 @@ def adamw(
     head_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
-    """AdamW: the optimizer of the embedded recipe."""
+    """Build AdamW, the optimizer of the embedded recipe; settings as in `parameter_groups`."""
     groups = parameter_groups(
         model,
         lr=lr,
@@ -92,8 +94,10 @@ def adamw(
     return optim.AdamW(groups, lr=lr)
 
 
-def poly(optimizer: optim.Optimizer, max_steps: int, *, power: NonNegative = 0.9, warmup_steps: Natural = 0):
-    """lr * (1 - step / max_steps) ** power, the schedule of all five papers; optionally a linear warm-up before it."""
+def poly(
+    optimizer: optim.Optimizer, max_steps: int, *, power: NonNegative = 0.9, warmup_steps: Natural = 0
+) -> optim.lr_scheduler.LambdaLR:
+    """Build lr * (1 - step / max_steps) ** power, the schedule of all five papers, with a linear warm-up if asked."""
     _require("schedule.power", power, power >= 0, "0 or more")
     _require("schedule.warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more")
 
@@ -104,24 +108,24 @@ def poly(optimizer: optim.Optimizer, max_steps: int, *, power: NonNegative = 0.9
     return optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def onecycle(optimizer: optim.Optimizer, max_steps: int, *, warmup: Share = 0.15):
-    """Rise to the full rate over the share `warmup` of the steps, then fall by a cosine; the momentum runs opposite."""
+def onecycle(optimizer: optim.Optimizer, max_steps: int, *, warmup: Share = 0.15) -> "OneCycle":
+    """Build one cycle: the rate rises over the share `warmup` of the steps and falls by a cosine; momentum opposite."""
     rates = [group["lr"] for group in optimizer.param_groups]
-    if warmup * (max_steps + 1) == 1:  # a rise of no step at all, by whose length torch would divide
+    if warmup * (max_steps + 1) == 1:  # torch would divide by the length of the rise, which is no step
         warmup = 0.0
     return OneCycle(optimizer, rates, total_steps=max_steps + 1, pct_start=warmup)
 
 
 class OneCycle(optim.lr_scheduler.OneCycleLR):
-    """torch's, but as long as the configuration says: a run may go on with more steps than its checkpoint knew."""
+    """Keep the configured length when a checkpoint is loaded: a run may continue with more steps than it had."""
 
     def load_state_dict(self, state_dict: dict) -> None:
         length = ("total_steps", "_schedule_phases")
         super().load_state_dict({name: value for name, value in state_dict.items() if name not in length})
 
 
-def constant(optimizer: optim.Optimizer, max_steps: int):
-    """The full rate throughout."""
+def constant(optimizer: optim.Optimizer, max_steps: int) -> optim.lr_scheduler.LambdaLR:
+    """Build a schedule of the full rate throughout."""
     return optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 

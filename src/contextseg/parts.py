@@ -117,7 +117,7 @@ def trusted(target: Any) -> bool:
 
 @dataclass(frozen=True)
 class Setting:
-    """A parameter of a constructor: its annotation (`Any` if it has none), and whether a value is needed."""
+    """Describe a parameter of a constructor: its annotation (`Any` if it has none), and whether a value is needed."""
 
     annotation: Any
     needed: bool
@@ -125,7 +125,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Signature:
-    """The settings that a constructor takes; `open_ended`: any others too."""
+    """Describe the settings that a constructor takes; `open_ended`: it takes any others too."""
 
     name: str
     settings: Mapping[str, Setting]

@@ -2,18 +2,20 @@
 
 Source: Li, Zha, Chen, Ding, Zhang, Yu: Attention Guided Global Enhancement and Local Refinement Network for Semantic
 Segmentation, Sections III and IV-C, IV-D; Figures 2 and 4. Semantic aggregation blocks (SAB) gather a decoder map into
-descriptors, context fusion blocks (CFB) hand them out to the next finer one.
+descriptors, context fusion blocks (CFB) distribute them to the next finer one.
 
-The parameters of Table VIII decide where the text is silent: laterals and outputs are those of the baseline (`fpn`);
-a CFB has two 3x3 convs with bias and one 1x1, a SAB one 1x1; Lite has N = 256. The dense decoder (Figure 4b): SAB_1
-gathers the coarsest decoder map, SAB_i what stage i puts out; a stage is the up-sampled map before it through one CFB
-per SAB so far, each with weights of its own, all with the same encoder map. The default is dense, as in Table VIII and
-the paper's best results; Tables IV to VI are of the straight decoder, one SAB and one CFB per stage.
+Where the text is silent, the parameters of Table VIII decide: laterals and outputs are those of the baseline (`fpn`);
+a CFB has two 3x3 convs with bias and one 1x1, a SAB one 1x1; Lite has N = 256.
+
+The dense decoder (Figure 4b): SAB_i gathers the input of stage i, for stage 1 the coarsest decoder map. Stage i
+up-samples its input and passes it through i CFBs in turn, one for each of SAB_1 to SAB_i. Each CFB has its own weights;
+those of a stage take the same encoder map. Table VIII and the paper's best results are of this decoder, the default.
+Tables IV to VI are of the straight decoder: SAB_1 alone, and one CFB per stage.
 
 The released code differs in the options after `lite`, in N = 64 and in value_conv: `conf/head/agln_official.yaml`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -29,19 +31,19 @@ from contextseg.typed import Count, Share
 
 
 class AGLNHead(Head):
-    """Global enhancement and local refinement.
+    """Aggregate context by global enhancement of the decoder's maps and local refinement of the encoder's.
 
     strides             of the maps, counted from the end
     channels            width of the decoder; the fused map has twice as many
-    finest_stride       maps finer than that are left out, the paper's 1/4 is the finest; the last four maps are used at
-                        most, the last two at least. `tiny` has 2, 4 and 8: two are used, hence one CFB, and dense and
-                        straight are the same; with finest_stride=2 all three, hence two stages
+    finest_stride       of the maps used, the paper's 4; the last two maps are used at least, the last four at most.
+                        `tiny` has strides 2, 4 and 8: two maps are used, hence one CFB, and dense and straight are the
+                        same; finest_stride=2 uses all three, hence two stages
     lateral_kernel      of the convolution on each map but the last; the text's is 3
     num_descriptors     N (Table IV)
     gathering           "attention", or "gap": one descriptor, the mean of the map (GAP-GEM, Table IV)
-    value_conv          phi of Eq. 1, which Table VIII has no room for
+    value_conv          phi of Eq. 1, which the parameters of Table VIII exclude
     channel_resampling  Eq. 4 (Table V)
-    spatial_gating      Eq. 5 (Table V); AGLN^- has neither of the two, the encoder's map is added as it is
+    spatial_gating      Eq. 5 (Table V); without either (AGLN^-) the encoder's map is added unchanged
     alpha, beta         factors in Eq. 3 and 6: null, learnt from 0 and 1, or a fixed number (Table VI)
     dense               false: the straight decoder (Table VII)
     lite                depthwise-separable convolutions in the CFBs (Section IV-D)
@@ -88,10 +90,11 @@ class AGLNHead(Head):
             in_channels, strides, channels, finest_stride=finest_stride, kernel_size=lateral_kernel
         )
         count = len(self.laterals.convs)
-        self.aggregations = nn.ModuleList(
+        aggregations = [
             SemanticAggregation(channels, num_descriptors, gathering=gathering, value_conv=value_conv)
             for _ in range(count - 1 if dense else 1)
-        )
+        ]
+        self.aggregations = nn.ModuleList(aggregations)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 ContextFusion(
@@ -108,7 +111,7 @@ class AGLNHead(Head):
                     conv_bias=conv_bias,
                     lite=lite,
                 )
-                for aggregation in self.aggregations[:stage]
+                for aggregation in aggregations[:stage]
             )
             for stage in range(1, count)
         )
@@ -117,13 +120,14 @@ class AGLNHead(Head):
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) at the finest map used; no extras."""
+        """Segment maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) at the finest used; no extras."""
         *finer, x = self.laterals(features)
         outputs, descriptors = [x], []
         for index, (stage, encoder) in enumerate(zip(self.stages, reversed(finer), strict=True)):
             if index < len(self.aggregations):
                 descriptors.append(self.aggregations[index](x))  # (B, C, N)
             x = resize(x, encoder.shape[-2:], self.align_corners)  # (B, C, h_i, w_i)
+            assert isinstance(stage, nn.ModuleList)
             for block, vectors in zip(stage, descriptors, strict=True):
                 x = block(x, encoder, vectors)
             outputs.insert(0, x)
@@ -132,12 +136,12 @@ class AGLNHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """For each CFB of the finest stage, where its SAB gathered what the pixel takes: sum_n a_n X_n (h', w').
+        """Return where the SAB of each CFB of the finest stage gathered what the pixel takes: sum_n a_n X_n (h', w').
 
         The first is "context", from the coarsest decoder map; "context_2" and "context_3" are from finer ones.
         """
         found = {}
-        for index in range(len(self.stages[-1])):
+        for index in range(len(self.aggregations)):
             (gather,) = maps[f"aggregations.{index}.gather"]  # (1, N, h', w')
             (distribute,) = maps[f"{self.finest(index)}.distribution.distribute"]  # (1, N, h, w)
             name = f"context_{index + 1}" if index else "context"
@@ -145,19 +149,19 @@ class AGLNHead(Head):
         return found
 
     def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
-        """What is seen in Figures 3 and 5: the maps of the descriptors of SAB_1, and the CFB that gets them at last.
+        """Return the maps of Figures 3 and 5: of the descriptors of SAB_1, and of the finest CFB that takes them.
 
-        Where they are gathered (N, h', w') and handed out (N, h, w), of the descriptors that are handed out most;
-        decoder map before and after enhancement, gate, encoder map before and after refinement (C, h, w), whose
-        channels have no common scale. There is no gate without spatial gating.
+        Of the descriptors that are distributed most: where they are gathered (N, h', w') and distributed (N, h, w). Of
+        the CFB: decoder map before and after enhancement, gate, encoder map before and after refinement (C, h, w),
+        whose channels have no common scale. There is no gate without spatial gating.
         """
         block = self.finest(0)
-        handed_out = f"{block}.distribution.distribute"
-        descriptors = partial(Shown, peaks=maps[handed_out][0][0].amax((1, 2)))
+        distribute = f"{block}.distribution.distribute"
+        descriptors = partial(Shown, peaks=maps[distribute][0][0].amax((1, 2)))
         features = partial(Shown, white="each", chosen="even")
-        drawn = {
+        drawn: dict[str, tuple[str, Callable[..., Shown]]] = {
             "gather": ("aggregations.0.gather", descriptors),
-            "distribute": (handed_out, descriptors),
+            "distribute": (distribute, descriptors),
             "decoder_before": (f"{block}.before", features),
             "decoder_after": (f"{block}.after", features),
             "gate": (f"{block}.refinement.gate.spatial", Shown),
@@ -167,5 +171,5 @@ class AGLNHead(Head):
         return {name: how(maps[tap][0][0]) for name, (tap, how) in drawn.items() if tap in maps}
 
     def finest(self, index: int) -> str:
-        """The name, as taps have it, of the CFB of the finest stage that gets the descriptors of SAB `index`."""
+        """Return the taps' name of the CFB of the finest stage that takes the descriptors of SAB `index`."""
         return f"stages.{len(self.stages) - 1}.{index}"

@@ -2,14 +2,14 @@
 
 Source: CCNet (Huang et al.: CCNet: Criss-Cross Attention for Semantic Segmentation, TPAMI), Sections 3.1-3.4; the
 variants "HV" and "HV&VH" of Table 4. X -> conv -> H -> R loops with shared weights -> H'' -> concat(H'', X) -> conv
--> classifier; a 1x1 convolution of H'' to 16 channels is what the category-consistent loss (`ccl`) reads.
+-> classifier. The category-consistent loss (`ccl`) reads a 1x1 convolution of H'' to 16 channels.
 
 Where the paper is silent: the two convolutions are one 3x3 conv -> BN -> ReLU each, as in the released code. HV: the
-loops alternate between row and column, with the weights shared as ever, so that R = 2 is one horizontal and one
-vertical step; HV&VH: two such chains, one of them column first, and the sum of their results.
+loops alternate between row and column and share their weights, so R = 2 is one horizontal and one vertical step. HV&VH:
+the sum of two such chains, one of them column first.
 
-The released code (github.com/speedinghzl/CCNet, the conference version) has no category-consistent loss but an
-auxiliary head, and differs in what the options after `embedding_channels` say: `conf/head/ccnet_official.yaml`.
+The released code (github.com/speedinghzl/CCNet, the conference version) has an auxiliary head instead of the
+category-consistent loss, and differs in the options after `embedding_channels`: `conf/head/ccnet_official.yaml`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.criss_cross import CrissCrossAttention, compose
 from contextseg.typed import Count, Natural, Share
 
-# The chains of one variant: what its odd and its even loops attend to. The results of several chains are summed.
+# The chains of each variant, by the paths of their odd and even loops; the results of several chains are summed.
 CHAINS = {
     "criss_cross": [("criss_cross", "criss_cross")],
     "hv": [("horizontal", "vertical")],
@@ -33,15 +33,14 @@ CHAINS = {
 
 
 class CCNetHead(Head):
-    """Recurrent criss-cross attention.
+    """Aggregate context by recurrent criss-cross attention.
 
     channels            width of H, H' and H''
-    key_channels        width of Q and K; null: an eighth of `channels`, which the paper's GFLOPs tell
+    key_channels        width of Q and K; null: an eighth of `channels`, which the paper's GFLOPs imply
     recurrence          R, the number of loops
     attention           shape of the path: "criss_cross", "hv" or "hv_vh" (Table 4)
-    embedding_channels  width of the branch for the category-consistent loss; 0 leaves the branch away, which a loss
-                        without `ccl` needs (parameters that no loss reaches stop DDP)
-
+    embedding_channels  width of the branch for the category-consistent loss; 0 omits the branch, which a loss without
+                        `ccl` needs (parameters that no loss reaches stop DDP)
     gate                a learnt factor, 0 at first, on the sum of the attention; released code: true
     refine              one more 3x3 conv -> BN -> ReLU on H'' before the concatenation; released code: true
     leaky               slope of the ReLUs below zero; released code, InPlace-ABN: 0.01
@@ -82,7 +81,7 @@ class CCNetHead(Head):
         self.emits = frozenset({"embedding"} if embedding_channels else ())
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: embedding (B, 16, h, w), unless left away."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: embedding (B, 16, h, w), if any."""
         x = features[-1]
         h = self.reduce(x)  # (B, C', h, w)
         context = sum(self.loops(h, chain) for chain in self.chains)  # (B, C', h, w)
@@ -91,7 +90,7 @@ class CCNetHead(Head):
         return SegOutput(self.classifier(self.dropout(fused)), extras)
 
     def loops(self, h: Tensor, chain: tuple[str, str]) -> Tensor:
-        """H (B, C', h, w) -> H'' (B, C', h, w), after all loops of one chain."""
+        """Run all loops of one chain: H (B, C', h, w) -> H'' (B, C', h, w)."""
         for loop in range(self.recurrence):
             h = self.attention(h, chain[loop % 2])
         return h
@@ -99,7 +98,7 @@ class CCNetHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """All loops composed into one map (h, w); for "hv_vh" the mean of its two chains."""
-        heard = [loop[0] for loop in maps["attention.criss_cross"]]  # per loop (h, w, h + w)
-        chains = [heard[start : start + self.recurrence] for start in range(0, len(heard), self.recurrence)]
-        return {"context": sum(compose(loops, point) for loops in chains) / len(chains)}
+        """Return all loops composed into one map (h, w); for "hv_vh" the mean of its two chains."""
+        attention = [loop[0] for loop in maps["attention.criss_cross"]]  # per loop (h, w, h + w)
+        chains = [attention[start : start + self.recurrence] for start in range(0, len(attention), self.recurrence)]
+        return {"context": torch.stack([compose(loops, point) for loops in chains]).mean(0)}

@@ -1,12 +1,16 @@
 """CPNet head: a supervised prior says which pixels share a class; context comes from those and from all others.
 
 Source: Yu, Wang, Gao, Yu, Shen, Sang: Context Prior for Scene Segmentation (CVPR 2020), Sections 3.2 to 3.4; the loss
-term `affinity` (Section 3.1) supervises the prior. Choices where the paper is silent: contexts are means, not sums
-(`normalise`); a 1x1 conv brings C0 to C1 (`entry`); X is the backbone's last map, concatenated as it is; the "last
-convolution" is one 1x1 conv (`fuse`). PPM or ASPP, where chosen, takes the place of the aggregation module: it feeds
-the prior and is what the prior sums up. The rows without a prior (Tables 1 to 3) keep the N x N map as an attention
-mask without supervision (Section 4.2, Figure 6a): `contexts="intra"` and a loss without the affinity term; those of
-PPM and ASPP are the heads `psp` and `deeplabv3`, whose numbers in Tables 1 and 3 agree.
+term `affinity` (Section 3.1) supervises the prior.
+
+Where the paper is silent: contexts are means, not sums (`normalise`); a 1x1 conv brings C0 to C1 (`entry`); X is the
+backbone's last map, concatenated unchanged; the "last convolution" is one 1x1 conv (`fuse`). PPM or ASPP, where chosen,
+replaces the aggregation module: the prior is computed from its result, and sums it up.
+
+The rows without a prior (Tables 1 to 3) keep the N x N map as an attention mask without supervision (Section 4.2,
+Figure 6a): `contexts="intra"` and a loss without the affinity term. Those of PPM and ASPP are the heads `psp` and
+`deeplabv3`, whose numbers in Tables 1 and 3 agree. The options after `normalise` are further layers of the released
+code: `conf/head/cpnet_official.yaml`.
 """
 
 from collections.abc import Sequence
@@ -26,23 +30,26 @@ from contextseg.typed import Count, Share
 
 
 class CPNetHead(Head):
-    """Context prior network.
+    """Aggregate context inside and outside each pixel's class by a context prior.
 
-    crop_size     height and width in pixels of the training crop, to which the prior is tied: no other image size is
-                  taken, prediction goes by windows of it (`window`); the default is ADE20K's
-    stride        of the last feature map
-    channels      C1, the width of X~ and of each context
-    aggregation   what makes X~ of X: "am" (the aggregation module), "ppm" or "aspp"
-    kernel_size   of the aggregation module, odd
-    contexts      "both", "intra" or "inter"
-    normalise     contexts are means over the N pixels, not sums
-
-    The released code has further layers, all off by default (`conf/head/cpnet_official.yaml` has them): `entry=3` and
-    `bias=True` in the aggregation module, `project=True` (a 1x1 conv -> BN -> ReLU on each context), `fuse=3` (a k x k
-    conv -> BN -> ReLU to C1 before the classifier), `dropout=0.1`.
+    crop_size    height and width in pixels of the training crop, to which the prior is tied: the head takes no other
+                 image size, so prediction uses windows of it (`window`); the default is ADE20K's
+    stride       of the last feature map
+    channels     C1, the width of X~ and of each context
+    aggregation  makes X~ of X: "am" (the aggregation module), "ppm" or "aspp"
+    kernel_size  of the aggregation module, odd
+    contexts     "both", "intra" or "inter"
+    normalise    contexts are means over the N pixels, not sums
+    entry        kernel size of the first convolution of the aggregation module; released: 3
+    bias         of the depth-wise convolutions in the aggregation module; released: true
+    project      a 1x1 conv -> BN -> ReLU on each context; released: true
+    fuse         kernel size of one more conv -> BN -> ReLU to C1, before the classifier; null: none; released: 3
+    dropout      of whole channels, before the classifier; released: 0.1
     """
 
     can_emit = emits = frozenset({"prior_logits"})
+    window: tuple[int, int]
+    aggregation: nn.Module
 
     def __init__(
         self,
@@ -63,8 +70,9 @@ class CPNetHead(Head):
         dropout: Share = 0.0,
     ):
         super().__init__()
-        self.window = tuple(crop_size)
-        self.size = tuple(-(-side // stride) for side in crop_size)  # (h, w), rounded up
+        height, width = crop_size
+        self.window = height, width
+        self.size = -(-height // stride), -(-width // stride)  # (h, w), rounded up
         width = in_channels[-1]
         if aggregation == "am":
             self.aggregation = AggregationModule(width, channels, kernel_size=kernel_size, entry=entry, bias=bias)
@@ -81,7 +89,7 @@ class CPNetHead(Head):
         self.classifier = nn.Conv2d(width if fuse is None else channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C0, h, w) of the training crop -> logits (B, K, h, w); extras: prior_logits (B, hw, hw).
+        """Segment maps, the last (B, C0, h, w) of the crop -> logits (B, K, h, w); extras: prior_logits (B, hw, hw).
 
         Raises `ValueError` for a map of another size.
         """
@@ -99,6 +107,6 @@ class CPNetHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The pixel's row of the prior, and what is missing in it to one, for the contexts that are in use."""
+        """Return the pixel's row of the prior, "intra" (h, w), and one minus it, "inter", of the contexts in use."""
         row = maps["context_prior.prior"][0][0].unflatten(0, size)[point].unflatten(0, size)  # (h, w)
         return {name: {"intra": row, "inter": 1 - row}[name] for name in self.context_prior.contexts}

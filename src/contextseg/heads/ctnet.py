@@ -1,4 +1,4 @@
-"""CTNet head: channel context tells which classes an image holds, spatial context hands them out to the pixels.
+"""CTNet head: channel context finds the classes that an image holds, spatial context distributes them to the pixels.
 
 Source: CTNet (Li, Sun, Tang: CTNet: Context-based Tandem Network for Semantic Segmentation), Sections 3.1 to 3.4. CCM:
 channel weights C_m, middle feature X_c = C_m X (Eq. 3), class probabilities P_p, supervised by the loss term `cp`
@@ -11,12 +11,11 @@ M, which is positive anyway), the head has an option: `conf/head/ctnet_official.
 
 The variants of Tables 5 and 6, which the paper names but does not describe, are read as follows.
 
-    OCCM    X_s and SCM leave: conv(X_c) -> 1x1 conv -> classifier
-    OSCM    CCM leaves: X is the middle feature, and pooled X stands in the place of C_m: P_p = FC(pool(X)) and
-            M = pool(X) P_p^T. The tables' OSCM goes without `cp`, which belongs to CCM (`loss=aux`); given, it
-            supervises that P_p.
-    PANet   both modules on X, neither hears of the other: CCM gives conv(X_c), SCM is the OSCM's with a class layer of
-            its own; `cp` supervises the CCM's.
+    OCCM    without SCM and X_s: conv(X_c) -> 1x1 conv -> classifier
+    OSCM    without CCM: X is the middle feature, and pooled X replaces C_m: P_p = FC(pool(X)) and M = pool(X) P_p^T.
+            The tables' OSCM has no `cp`, which belongs to CCM (`loss=aux`); where given, it supervises that P_p
+    PANet   both modules on X, independent of each other: CCM gives conv(X_c), SCM is that of OSCM and has its own class
+            layer; `cp` supervises that of CCM
 """
 
 from collections.abc import Callable, Sequence
@@ -44,51 +43,53 @@ CHOICES = {
 
 
 class PixelClass(RegionAttention):
-    """Pixels attend to class features (Eq. 6 and 7), with a 3x3 query; a second tap keeps the shape of the map."""
+    """Relate pixels to class features (Eq. 6 and 7), with a 3x3 query; a second tap keeps the shape of the map."""
 
     def __init__(self, channels: int, key_channels: int, *, bias: bool = False, scale: bool = False):
         super().__init__(channels, key_channels, phi_kernel=3, bias=bias, scale=scale)
         self.pixel_class = AttentionTap()  # (B, K, h, w), classes sum to 1
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
-        """Features (B, C, h, w), class features (B, C, K) -> E (B, hw, K), rows sum to 1."""
+        """Relate features (B, C, h, w) to class features (B, C, K) -> E (B, hw, K), rows sum to 1."""
         relation = super().relation(features, vectors, maps)
         self.pixel_class(relation.mT.unflatten(-1, features.shape[-2:]))
         return relation
 
 
 class NormedClasses(ConvNormAct):
-    """The class layer of Eq. 5 with a batch norm after it, over the images of the batch."""
+    """Score classes by the class layer of Eq. 5 and a batch norm over the images of the batch."""
 
     def __init__(self, channels: int, num_classes: int, *, bias: bool):
         super().__init__(channels, num_classes, bias=bias, act=False)
 
     def forward(self, vector: Tensor) -> Tensor:
-        """(B, C) -> (B, K)."""
+        """Score vectors (B, C) -> (B, K)."""
         return super().forward(vector[:, :, None, None]).flatten(1)
 
 
 class CTNetHead(Head):
-    """Channel and spatial context in tandem.
+    """Aggregate channel context and spatial context in tandem.
 
     channels           width of X, X_c and X_s
     key_channels       width of the query, the keys and the values; null: half of `channels`
     modules            "both"; "ccm" (OCCM) or "scm" (OSCM, Table 5)
     wiring             "tandem" or "parallel" (PANet, Table 6)
-    channel_block      what makes C_m: "mce", "eca", "se" (Table 1), "gc" or "encoding" (Figure 3)
+    channel_block      makes C_m: "mce", "eca", "se" (Table 1), "gc" or "encoding" (Figure 3)
     kernel_sizes       of "mce"; exactly one for "eca" (Figure 7); the other blocks have none
     pooling            global pooling in "mce", "eca" and "se", and of X in OSCM: "avg", "max" or "mix" (Table 2)
     class_activation   makes P_p of its scores: "softmax" or "sigmoid"
     class_probability  return the scores of P_p, for the loss term `cp`; a loss without it needs false: a class layer
-                       that nothing else reads is then left away (parameters that no loss reaches stop DDP)
+                       that nothing else reads is then omitted (parameters that no loss reaches stop DDP)
+    dropout            of whole channels, before the classifier
     conv_bias          of the convolutions before a batch norm; released code: true
     channel_bias       b_1 of Eq. 2, in "mce"; released code: false
     class_norm         a batch norm after the class layer, which then needs two images or more per device in training;
                        released code: true
     attention_scale    the scores of Eq. 6 times `key_channels`^-1/2; released code: true
-    residual           a 3x3 conv -> BN -> ReLU of X_s + (what attends: X_c) in the place of X_s; released code: true
-    init_std           convolutions start from a normal distribution of this width and without bias, null: as torch
-                       has it; released code: 0.001
+    residual           X_s is replaced by a 3x3 conv -> BN -> ReLU of X_s + X_c, OSCM and PANet: of X_s + X; released
+                       code: true
+    init_std           standard deviation of the normal distribution from which convolutions start, with zero bias;
+                       null: torch's default; released code: 0.001
     """
 
     can_emit = emits = frozenset({"class_probability"})
@@ -151,7 +152,7 @@ class CTNetHead(Head):
             start_small(self, init_std)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C', h, w) -> logits (B, K, h, w); extras: class_probability (B, K), unless left away."""
+        """Segment maps, the last (B, C', h, w) -> logits (B, K, h, w); extras: class_probability (B, K), if any."""
         x = middle = self.reduce(features[-1])  # (B, C, h, w)
         found = []  # (scores of P_p, M) of each class layer
         if self.channel_block is not None:
@@ -164,20 +165,20 @@ class CTNetHead(Head):
             if self.scm_classes is not None:
                 found.append(self.class_features(self.scm_classes, self.precise(pool, x, self.pooling)))
             _, vectors = found[-1]
-            asking = middle if self.scm_classes is None else x
-            context = self.attention(asking, vectors.to(x.dtype))  # X_s
-            parts.append(context if self.refine is None else self.refine(context + asking))
+            queried = middle if self.scm_classes is None else x
+            context = self.attention(queried, vectors.to(x.dtype))  # X_s
+            parts.append(context if self.refine is None else self.refine(context + queried))
         fused = self.fuse(torch.cat(parts, dim=1))  # (B, C, h, w)
         extras = {"class_probability": found[0][0]} if self.emits else {}
         return SegOutput(self.classifier(self.dropout(fused)), extras)
 
     def precise(self, block: Callable[..., Tensor], x: Tensor, *settings: str) -> Tensor:
-        """A block of (B, C, h, w) in the precision of the weights: what tells images apart is small in half of it."""
+        """Apply a block to (B, C, h, w) in the precision of the weights: half precision loses how images differ."""
         with torch.autocast(x.device.type, enabled=False):
             return block(x.to(self.classifier.weight.dtype), *settings)
 
     def class_features(self, layer: nn.Module, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 5: the vector (B, C) of an image -> raw scores (B, K) of P_p, and M (B, C, K)."""
+        """Compute Eq. 5: the vector (B, C) of an image -> raw scores (B, K) of P_p, and M (B, C, K)."""
         with torch.autocast(vector.device.type, enabled=False):
             scores = layer(vector)
             probability = scores.softmax(-1) if self.class_activation == "softmax" else scores.sigmoid()
@@ -186,16 +187,16 @@ class CTNetHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """Pixels that match the same classes (h, w): sum_k e_ik e_jk, the correlation below Eq. 6; {} without SCM."""
+        """Return the correlation below Eq. 6, sum_k e_ik e_jk (h, w): pixels of the same classes; {} without SCM."""
         if self.attention is None:
             return {}
         relation = maps["attention.pixel_class"][0][0]  # (K, h, w)
         return {"context": torch.einsum("k,khw->hw", relation[:, *point], relation)}
 
     def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
-        """P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), as far as the modules have them."""
+        """Return P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), those that the modules have."""
         classes = partial(Shown, by_class=True)
-        drawn = {
+        drawn: dict[str, tuple[str, Callable[..., Shown]]] = {
             "class_probability": ("probability", classes),
             "channel_weights": ("channel_weights", Shown),
             "pixel_class": ("attention.pixel_class", classes),
@@ -204,7 +205,7 @@ class CTNetHead(Head):
 
 
 def start_small(module: nn.Module, std: float) -> None:
-    """Weights of the 2-D convolutions from a normal distribution of that width, their biases zero."""
+    """Draw the weights of the 2-D convolutions from a normal distribution with `std`, and set their biases to zero."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.normal_(part.weight, std=std)

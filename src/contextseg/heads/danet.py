@@ -1,8 +1,8 @@
 """DANet head: attention between pixels beside attention between channels, summed.
 
 Source: Fu et al.: Dual Attention Network for Scene Segmentation (CVPR 2019), Section 3 and Figure 2, which the authors
-of OCR compare with (Tables 3 and 4). Left out: the further classifiers on either branch; the loss term `aux` has an FCN
-head on stage 3, as for every method of the OCR paper.
+of OCR compare with (Tables 3 and 4). The further classifiers on either branch are omitted; the loss term `aux` has an
+FCN head on stage 3, as for every method of the OCR paper.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,13 @@ from contextseg.typed import Count, Share
 
 
 class DANetHead(Head):
-    """Position and channel attention.
+    """Aggregate context by attention between pixels and attention between channels.
 
+    channels      width of both branches
     key_channels  width of query and key; null: an eighth of `channels`
-    slim          both attentions share one 3x3 convolution and are fused with its result by a 1x1 one: the network that
-                  the parameters of OCR's Table 4 belong to, where its FLOPs are those of the full head
+    slim          both attentions share one 3x3 convolution and are fused with its result by a 1x1 one. The parameters
+                  in OCR's Table 4 are of this network, the FLOPs there of the full head
+    dropout       of whole channels, before the classifier
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class DANetHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         if self.slim:
             x = self.reduce(features[-1])  # (B, C, h, w)
             z = self.fuse(torch.cat([self.position_attention(x), self.channel_attention(x), x], dim=1))
@@ -63,6 +65,6 @@ class DANetHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The pixel's row of the position attention (h, w)."""
+        """Return the pixel's row of the position attention (h, w)."""
         (position,) = maps["position_attention.position"]
         return {"position": position.unflatten(1, size)[0, *point].unflatten(0, size)}

@@ -16,10 +16,13 @@ from contextseg.typed import Count, Share
 
 
 class DeepLabV3Head(Head):
-    """Atrous spatial pyramid pooling. One image per device cannot train the batch norm of its pooled branch.
+    """Aggregate context by atrous spatial pyramid pooling.
 
-    `rates` are those of output stride 8, half of them fit 16. `image_pooling=False` leaves the image's mean out.
-    `refine` adds the 3x3 conv before the classifier.
+    channels       width of each branch and of the fused pyramid
+    rates          dilation rates at output stride 8; half of them fit 16
+    image_pooling  a branch for the mean of the image, which cannot train on one image per device (`PooledConv`)
+    refine         a 3x3 conv -> BN -> ReLU before the classifier
+    dropout        of whole channels, before the classifier, and before `refine`
     """
 
     def __init__(
@@ -35,12 +38,12 @@ class DeepLabV3Head(Head):
     ):
         super().__init__()
         self.pyramid = ASPP(in_channels[-1], channels, rates=rates, image_pooling=image_pooling)
-        self.refine = nn.Identity()
+        self.refine: nn.Module = nn.Identity()
         if refine:
             self.refine = nn.Sequential(nn.Dropout2d(dropout), ConvNormAct(channels, channels, 3))
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         return SegOutput(self.classifier(self.dropout(self.refine(self.pyramid(features[-1])))), {})

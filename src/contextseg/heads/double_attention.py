@@ -1,9 +1,9 @@
-"""Double attention head: pixels exchange what they know through a few vectors, without any notion of class.
+"""Double attention head: pixels exchange features through a few vectors, which stand for no class.
 
 Source: Chen et al.: A^2-Nets: Double Attention Networks (NeurIPS 2018), as the authors of OCR ran it for segmentation
 (Yuan, Chen, Wang, ECCV 2020, Section 4.3, Tables 3, 4 and 7): 3x3 conv to 512, the block, concatenation with the
-features instead of A^2-Nets' residual sum, 1x1 conv. The widths are those that Table 4's costs imply. With the loss
-term `aux` comes an FCN head on stage 3, as for every method of that paper.
+features instead of A^2-Nets' residual sum, 1x1 conv. The widths are those that Table 4's costs imply. The loss term
+`aux` has an FCN head on stage 3, as for every method of that paper.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,13 @@ from contextseg.typed import Count, Share
 
 
 class DoubleAttentionHead(Head):
-    """`regions` vectors are gathered and handed out; `inner_channels` is their width, null: half of `channels`."""
+    """Aggregate context by vectors that are gathered from all pixels and distributed to them.
+
+    channels        width of the features and of the context
+    inner_channels  width of the vectors; null: half of `channels`
+    regions         number of vectors
+    dropout         of whole channels, before the classifier
+    """
 
     def __init__(
         self,
@@ -38,7 +44,7 @@ class DoubleAttentionHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         x = self.reduce(features[-1])  # (B, C, h, w)
         z = self.fuse(torch.cat([x, self.attention(x)], dim=1))
         return SegOutput(self.classifier(self.dropout(z)), {})
@@ -46,6 +52,6 @@ class DoubleAttentionHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The gather maps, each as far as the pixel takes from it: sum_k v_ik b_k (h, w)."""
+        """Return the sum of the gather maps, weighted by what the pixel takes from each: sum_k v_ik b_k (h, w)."""
         (gather,), (distribute,) = maps["attention.gather"], maps["attention.distribute"]
         return {"context": (distribute.unflatten(1, size)[0, *point] @ gather[0]).unflatten(0, size)}

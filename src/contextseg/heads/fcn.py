@@ -18,13 +18,14 @@ from contextseg.typed import Count, Natural, Share
 class FCNHead(Head):
     """Classify each pixel from its own neighbourhood.
 
-    source       the map it reads: -1 the last, -2 the last but one (the auxiliary head, on stage 3, "res4")
     channels     of the first convolution; 0: as many as the map has
+    source       the map it reads: -1 the last, -2 the last but one (the auxiliary head, on stage 3, "res4")
     dropout      of whole channels, before the classifier
+    kernel_size  of the first convolution; it, `bias` and `leaky` differ in auxiliary heads of released code
+    bias         of the first convolution
+    leaky        slope of the ReLU below zero; 0.01 for InPlace-ABN
 
-    Auxiliary heads of released code differ in `kernel_size` of the first convolution, its `bias` and the slope of its
-    ReLU below zero (`leaky`; InPlace-ABN: 0.01). HRNetV2's classifier on the one map of neck=concat is channels=0,
-    kernel_size=1, bias=true, dropout=0.
+    HRNetV2's classifier on the one map of neck=concat is channels=0, kernel_size=1, bias=true, dropout=0.
     """
 
     def __init__(
@@ -47,5 +48,5 @@ class FCNHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, of which one (B, C, h, w) is read -> logits (B, K, h, w); no extras."""
+        """Segment maps, of which one (B, C, h, w) is read -> logits (B, K, h, w); no extras."""
         return SegOutput(self.classifier(self.dropout(self.reduce(features[self.source]))), {})

@@ -17,12 +17,12 @@ from contextseg.typed import Count, Share
 
 
 class FPNHead(Head):
-    """Feature pyramid.
+    """Aggregate context by a feature pyramid, coarse to fine.
 
     strides         of the maps, counted from the end
     channels        width of the pyramid; the fused map has twice as many
-    finest_stride   maps finer than that are left out, the paper's 1/4 is the finest; the last four maps are used at
-                    most, the last two at least. `tiny` has 2, 4 and 8: two are used, with finest_stride=2 all three
+    finest_stride   of the maps used, the paper's 4; the last two maps are used at least, the last four at most. `tiny`
+                    has strides 2, 4 and 8: two maps are used, with finest_stride=2 all three
     lateral_kernel  of the convolution on each map but the last; the text's is 3
     dropout         of single numbers before the classifier; released code: 0.1
     align_corners   of every resize; released code: true
@@ -52,7 +52,7 @@ class FPNHead(Head):
         self.classifier = nn.Conv2d(2 * channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) at the finest map used; no extras."""
+        """Segment maps [(B, C_i, h_i, w_i)], fine to coarse -> logits (B, K, h, w) at the finest used; no extras."""
         *finer, x = self.laterals(features)
         outputs = [x]
         for encoder in reversed(finer):

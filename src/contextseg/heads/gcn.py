@@ -19,10 +19,12 @@ from contextseg.typed import Count, Share
 
 
 class GCNHead(Head):
-    """Global convolution.
+    """Aggregate context by a global convolution.
 
+    channels     width of the block
     kernel_size  k, odd
     refine       boundary refinement of the scores
+    dropout      of whole channels, before the classifier
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class GCNHead(Head):
         self.refine = BoundaryRefinement(num_classes) if refine else nn.Identity()
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         x = features[-1]
         h = self.reduce(x)  # (B, C', h, w)
         context = self.tall_wide(h) + self.wide_tall(h)  # (B, C', h, w)
@@ -57,12 +59,12 @@ class GCNHead(Head):
 
 
 def line(channels: int, kernel_size: tuple[int, int]) -> nn.Conv2d:
-    """One of the four convolutions along a line."""
+    """Build one of the four convolutions along a line."""
     return nn.Conv2d(channels, channels, kernel_size, padding=(kernel_size[0] // 2, kernel_size[1] // 2))
 
 
 class BoundaryRefinement(nn.Module):
-    """Scores plus a learnt correction: S + conv(ReLU(conv(S))), both 3x3 (Section 3.2)."""
+    """Add a learnt correction to scores: S + conv(ReLU(conv(S))), both 3x3 (Section 3.2)."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -73,5 +75,5 @@ class BoundaryRefinement(nn.Module):
         )
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(B, K, h, w) -> (B, K, h, w)."""
+        """Refine logits (B, K, h, w) -> (B, K, h, w)."""
         return logits + self.branch(logits)

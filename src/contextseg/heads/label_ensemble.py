@@ -2,8 +2,8 @@
 
 Source: the coarse-to-fine scheme that OCR compares with (Yuan, Chen, Wang: Object-Contextual Representations for
 Semantic Segmentation, ECCV 2020, supplementary Section 6.1, Table 6). Coarse maps come from stage 3, supervised by the
-loss term `aux`, fine ones from the FCN baseline. Where the paper is silent: the maps are raw scores, fine to coarse
-weigh 1 : 0.4 as in the loss, and the main loss supervises the sum.
+loss term `aux`, fine ones from the FCN baseline. Where the paper is silent: the maps are raw scores, the weights are 1
+and 0.4 as in the loss, and the main loss supervises the sum.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,12 @@ from contextseg.typed import Count, NonNegative, Share
 
 
 class LabelEnsembleHead(Head):
-    """FCN whose scores are added to `coarse_weight` times the coarse ones."""
+    """Add weighted coarse scores to those of an FCN.
+
+    channels       of the 3x3 convolution
+    coarse_weight  factor of the coarse scores
+    dropout        of whole channels, before the classifier
+    """
 
     can_emit = emits = frozenset({"aux_logits"})
 
@@ -38,7 +43,7 @@ class LabelEnsembleHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w')."""
         coarse = self.coarse(features[-2])  # (B, K, h', w')
         fine = self.classifier(self.dropout(self.reduce(features[-1])))  # (B, K, h, w)
         return SegOutput(fine + self.coarse_weight * resize(coarse, fine.shape[-2:]), {"aux_logits": coarse})

@@ -18,7 +18,11 @@ from contextseg.typed import Count, Share
 
 
 class LabelRefinementHead(Head):
-    """FCN on the features and the coarse maps together."""
+    """Classify features and coarse maps together by an FCN.
+
+    channels  of the 3x3 convolution
+    dropout   of whole channels, before the classifier
+    """
 
     can_emit = emits = frozenset({"aux_logits"})
 
@@ -37,7 +41,7 @@ class LabelRefinementHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w')."""
         coarse = self.coarse(features[-2])  # (B, K, h', w')
         both = torch.cat([features[-1], resize(coarse, features[-1].shape[-2:])], dim=1)  # (B, C + K, h, w)
         return SegOutput(self.classifier(self.dropout(self.reduce(both))), {"aux_logits": coarse})

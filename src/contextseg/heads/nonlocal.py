@@ -1,7 +1,7 @@
 """Non-local head, as CCNet's authors ran it: "NL" of Tables 4 and 5, and "NL (R=2)", the block applied twice.
 
 Source: Wang et al.: Non-local Neural Networks (CVPR 2018); CCNet (Huang et al., TPAMI), Section 4.3.2. CCNet gives
-only the cost of its block (Q and K of 64 channels, V of 512); the wiring around it is silent, so it is CCNet's: conv ->
+only the cost of its block (Q and K of 64 channels, V of 512) and not the layers around it, so they are CCNet's: conv ->
 R blocks with shared weights -> concat with the input -> conv -> classifier, each conv one 3x3 conv -> BN -> ReLU.
 
 The module's name is a keyword: `create_model("nonlocal")` imports it, an import statement cannot.
@@ -19,12 +19,14 @@ from contextseg.typed import Count, Share
 
 
 class NonLocalHead(Head):
-    """Attention of every pixel to every pixel.
+    """Aggregate context by attention of every pixel to every pixel.
 
+    channels      width of the block
     key_channels  width of Q and K; null: an eighth of `channels`
     recurrence    R, the number of loops
     concat        the last convolution sees the input too
     gate          a learnt factor on the sum of the attention that starts at 0 (as in CCNet's released code)
+    dropout       of whole channels, before the classifier
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class NonLocalHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         x = features[-1]
         context = self.reduce(x)  # (B, C', h, w)
         for _ in range(self.recurrence):
@@ -60,7 +62,7 @@ class NonLocalHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The pixel's row in the product of the loops' attention matrices (h, w)."""
+        """Return the pixel's row in the product of the loops' attention matrices (h, w)."""
         *before, last = [loop[0] for loop in maps["attention.non_local"]]  # per loop (hw, hw)
         reach = last.unflatten(0, size)[point]  # (hw,)
         for weights in reversed(before):

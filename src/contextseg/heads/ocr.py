@@ -1,12 +1,12 @@
 """OCR head: each pixel attends to one vector per object class.
 
 Source: Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segmentation (ECCV 2020), Sections 3.2 to 3.4,
-Eq. 3-6. Coarse maps from stage 3 make soft regions, supervised by the loss term `aux`; pixels of stage 4 are gathered
-into region vectors, and each pixel takes its context from those.
+Eq. 3-6. Coarse maps from stage 3, supervised by the loss term `aux`, become soft regions; pixels of stage 4 are
+gathered into region vectors, and each pixel takes its context from those.
 
 Where the paper is silent: relations are not scaled; no dropout; on a backbone whose last two maps differ in size
-(`tiny`) the coarse maps are brought to the size of the last. For ASPP-OCR (Section 4.4) ASPP takes the place of the 3x3
-convolution that makes x, and OCR that of its image pooling.
+(`tiny`) the coarse maps are resized to the last. In ASPP-OCR (Section 4.4) ASPP replaces the 3x3 convolution that makes
+x, and OCR replaces its image pooling.
 
 Released code: github.com/openseg-group/openseg.pytorch (`ocr_official`, `ocr_aspp_official`) and
 github.com/HRNet/HRNet-Semantic-Segmentation (`ocr_hrnet_official`); where they differ, there is an option.
@@ -30,6 +30,7 @@ from contextseg.layers.region_attention import (
     CoarseRelation,
     PixelRelation,
     RegionAttention,
+    RegionContext,
     gather_regions,
     soft_regions,
 )
@@ -38,7 +39,7 @@ from contextseg.typed import Count, Natural, Share
 
 
 class OCRHead(Head):
-    """Object-contextual representations.
+    """Aggregate context by object regions.
 
     channels            width of x, y and z
     key_channels        width of phi, psi and delta; null: half of `channels`
@@ -46,17 +47,17 @@ class OCRHead(Head):
                         (HRNet with neck=concat, Section 3.3)
     region_supervision  false: the coarse maps learn from the main loss alone, and the loss term `aux` gets an FCN head
                         on stage 3 (Table 1)
-    regions             how many soft ones; null: one per class, as published. Another number has no labels, and needs
-                        region_supervision=false
+    regions             number of soft regions; null: one per class, as published. Another number has no labels, and
+                        needs region_supervision=false
     relation            of pixel and region (Table 1): "ocr"; "double_attention", from the pixel only; "acf", the coarse
                         map itself
     aspp_rates          dilation rates of ASPP-OCR, (12, 24, 36); none: plain OCR
-    aspp_beside         released ASPP-OCR: the context y is one more branch of ASPP, which then makes z; all of it is
-                        `key_channels` wide, and phi, psi and delta have half of that
-    coarse_kernel       one more convolution before the coarse classifier, of this kernel size; 0: none. Released: 3,
-                        HRNet's own code 1
-    coarse_channels     its width; 0: as many as the map has (HRNet)
-    coarse_dropout      of whole channels, after it; released: 0.05 on ResNets, 0.1 for ASPP-OCR
+    aspp_beside         released ASPP-OCR: the context y is one more branch of ASPP, which then makes z; all widths are
+                        `key_channels`, those of phi, psi and delta half of it
+    coarse_kernel       kernel size of one more convolution before the coarse classifier; 0: none; released: 3, HRNet's
+                        own code 1
+    coarse_channels     width of that convolution; 0: as many as the map has (HRNet)
+    coarse_dropout      of whole channels, after that convolution; released: 0.05 on ResNets, 0.1 for ASPP-OCR
     transform_layers    blocks in phi and in psi; released: 2
     scale               w_ik is a softmax of the products times `key_channels`^-0.5; released: true
     entry_bias          of the convolutions that make x and come before the coarse classifier; released: true
@@ -99,9 +100,15 @@ class OCRHead(Head):
             raise ConfigError(f"head.regions={regions} have no labels: give head.region_supervision=false")
         regions = num_classes if regions is None else regions
         key_channels = key_channels or channels // 2
-        graph = {"bias": bias, "leaky": leaky}
-        entry = {"bias": entry_bias, "leaky": leaky}
-        aspp = partial(ASPP, in_channels[-1], rates=aspp_rates, branch_channels=key_channels, image_pooling=False)
+        aspp = partial(
+            ASPP,
+            in_channels[-1],
+            rates=aspp_rates,
+            branch_channels=key_channels,
+            image_pooling=False,
+            bias=bias,
+            leaky=leaky,
+        )
         self.aspp_beside, self.align_corners = aspp_beside, align_corners
         self.emits = frozenset({"aux_logits"} if region_supervision else ())
         self.region_source = max(region_source, -len(in_channels))
@@ -111,34 +118,35 @@ class OCRHead(Head):
             kernel_size=coarse_kernel,
             channels=coarse_channels,
             dropout=coarse_dropout,
-            **entry,
+            bias=entry_bias,
+            leaky=leaky,
         )
         if aspp_rates and not aspp_beside:
-            self.reduce = aspp(channels, **graph)
+            self.reduce: nn.Module = aspp(channels)
         else:
             if aspp_beside:
                 channels, key_channels = key_channels, key_channels // 2
-            self.reduce = ConvNormAct(in_channels[-1], channels, 3, **entry)
+            self.reduce = ConvNormAct(in_channels[-1], channels, 3, bias=entry_bias, leaky=leaky)
         if relation == "ocr":
-            self.attention = RegionAttention(
-                channels, key_channels, transform_layers=transform_layers, scale=scale, **graph
+            self.attention: RegionContext = RegionAttention(
+                channels, key_channels, transform_layers=transform_layers, scale=scale, bias=bias, leaky=leaky
             )
         elif relation == "double_attention":
-            self.attention = PixelRelation(channels, key_channels, regions, **graph)
+            self.attention = PixelRelation(channels, key_channels, regions, bias=bias, leaky=leaky)
         elif relation == "acf":
-            self.attention = CoarseRelation(channels, key_channels, **graph)
+            self.attention = CoarseRelation(channels, key_channels, bias=bias, leaky=leaky)
         else:
             raise ConfigError(f"head.relation={relation}: choose ocr, double_attention or acf")
         if aspp_beside:
-            self.fuse = aspp(channels, beside=channels, **graph)
+            self.fuse: nn.Module = aspp(channels, beside=channels)
         else:
-            self.fuse = ConvNormAct(2 * channels, channels, **graph)
+            self.fuse = ConvNormAct(2 * channels, channels, bias=bias, leaky=leaky)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         self.regions = AttentionTap()  # (B, M, hw) of M regions, rows sum to 1
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: aux_logits (B, K, h', w'), the coarse maps.
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w').
 
         There are M = K regions, unless `regions` says otherwise.
         """
@@ -154,13 +162,13 @@ class OCRHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The regions, each as far as the pixel attends to it: sum_k w_ik m_k (h, w)."""
+        """Return the sum of the regions, weighted by the pixel's relation to each: sum_k w_ik m_k (h, w)."""
         (regions,), (relation,) = maps["regions"], maps["attention.pixel_region"]
         return {"context": (relation.unflatten(1, size)[0, *point] @ regions[0]).unflatten(0, size)}
 
     def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
-        """The soft regions m, each of which sums to one, and the relation w of every pixel to each, both (K, h, w)."""
-        regions, relation = maps["regions"][0][0], maps["attention.pixel_region"][0][0]  # (K, hw), (hw, K)
+        """Return the soft regions m, each of sum one, and the relation w of every pixel to each, both (M, h, w)."""
+        regions, relation = maps["regions"][0][0], maps["attention.pixel_region"][0][0]  # (M, hw), (hw, M)
         by_class = "aux_logits" in self.emits  # without supervision a region is of no class
         return {
             "regions": Shown(regions.unflatten(1, size), by_class, white="each"),

@@ -1,11 +1,11 @@
-"""Ground-truth OCR: an oracle that is told the object regions and the relations; the "ours*" of Figure 1.
+"""Ground-truth OCR: an oracle that is given the object regions and the relations; the "ours*" of Figure 1.
 
 Source: Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segmentation (ECCV 2020), Section 3.4: m_ki and
-w_ik are 1 where the label of pixel i is k, else 0. It shows what a perfect grouping would give; it cannot predict.
+w_ik are 1 where the label of pixel i is k, else 0. It measures the effect of a perfect grouping; it cannot predict.
 
 Where the paper is silent: a region vector is the plain mean of its pixels (the spatial softmax of Eq. 4 would blur a
-0/1 map), zero for an absent class; a void pixel belongs to no region and gets the context of none, a zero before rho;
-there is no coarse map, and the loss term `aux` has an FCN head on stage 3.
+0/1 map), zero for an absent class; a void pixel belongs to no region, and its context is zero before rho; there is no
+coarse map, and the loss term `aux` has an FCN head on stage 3.
 
 Released code (github.com/openseg-group/openseg.pytorch, ideal_ocrnet): `conf/head/ocr_ground_truth_official.yaml`, but
 for phi and psi, which it computes also where nothing reads them.
@@ -23,22 +23,29 @@ from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
-from contextseg.layers.region_attention import GivenRelation, RegionAttention, gather_regions, soft_regions
+from contextseg.layers.region_attention import (
+    GivenRelation,
+    RegionAttention,
+    RegionContext,
+    gather_regions,
+    soft_regions,
+)
 from contextseg.layers.resize import resize
 from contextseg.typed import Count, Natural, Share
 
 
 class OCRGroundTruthHead(Head):
-    """OCR with ideal regions and relations; widths as in OCR.
+    """Aggregate context by the regions and relations of the ground truth.
 
-    ideal          what is given: "both"; "gather", the regions alone, or "distribute", the relations alone, the other
-                   being OCR's own (released code)
-    void_region    void pixels are a region too, one more than there are classes; in "distribute", which has one per
-                   class, they count as the last. Released: true
-    label_mode     how a label is taken for a pixel of the map, see `torch.nn.functional.interpolate`: "nearest-exact",
-                   at the centre of its cell; released: "nearest", near the upper left corner
+    ideal        the ideal parts: "both"; "gather", the regions alone, or "distribute", the relations alone (released
+                 code); the other part is that of OCR
+    void_region  void pixels are one more region; in "distribute", which has one region per class, they count as the
+                 last; released: true
+    label_mode   the label of a pixel of the map, see `torch.nn.functional.interpolate`: "nearest-exact", at the centre
+                 of its cell; released: "nearest", near the upper left corner
+    bias         of all convolutions before a batch norm
 
-    The others are those of OCR; `bias` is that of all convolutions before a batch norm.
+    The other settings are those of `OCRHead`.
     """
 
     can_emit = frozenset({"aux_logits"})
@@ -86,7 +93,7 @@ class OCRGroundTruthHead(Head):
                 bias=bias,
             )
         if ideal == "gather":
-            self.attention = RegionAttention(
+            self.attention: RegionContext = RegionAttention(
                 channels, key_channels, transform_layers=transform_layers, scale=scale, bias=bias
             )
         else:
@@ -96,10 +103,12 @@ class OCRGroundTruthHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         self.regions = AttentionTap()  # (B, N, hw), N regions, rows sum to 1, or to 0 for an absent class
 
-    def forward(self, features: Sequence[Tensor], mask: Tensor) -> SegOutput:
-        """Maps, the last (B, C, h, w), and mask uint8 (B, H, W) -> logits (B, K, h, w); extras: aux_logits
-        (B, K, h', w'), the coarse maps, if the regions come from them.
+    def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> SegOutput:
+        """Segment maps, the last (B, C, h, w), with mask uint8 (B, H, W) -> logits (B, K, h, w).
+
+        Extras: aux_logits (B, K, h', w'), the coarse maps, if the regions come from them.
         """
+        assert mask is not None
         x = self.reduce(features[-1])  # (B, C, h, w)
         maps = self.membership(mask, x.shape[-2:])  # (B, N, h, w)
         extras = {}
@@ -114,7 +123,7 @@ class OCRGroundTruthHead(Head):
         return SegOutput(self.classifier(self.dropout(z)), extras)
 
     def membership(self, mask: Tensor, size: Sequence[int]) -> Tensor:
-        """Whether the label of a pixel of `size` is k: uint8 (B, H, W) -> float32 (B, N, h, w), 0 or 1."""
+        """Mark with 1 the pixels of a map of `size` whose label is k: uint8 (B, H, W) -> float32 (B, N, h, w)."""
         labels = F.interpolate(mask.unsqueeze(1).float(), size, mode=self.label_mode)  # (B, 1, h, w)
         if self.void_region:
             labels = labels.masked_fill(labels >= self.num_classes, self.count - 1)

@@ -6,9 +6,9 @@ every offset of (2n - 1) x (2n - 1). Pixel i reads its weight for pixel j at off
 at offset i - j in j's map (distribute). Both results are concatenated, projected, and fused with X.
 
 The number of offsets is that of parameters, hence fixed: `grid` n is the largest side on which attention is computed.
-A smaller map uses the offsets that it has, a larger one is shrunk to n and its context enlarged again (the released
-code always halves: n = 30 at its crop of 473, the default here). So any image size will do. The weights of a receiving
-pixel go through a softmax over its sources, as in the released code.
+A smaller map uses the offsets that it has; a larger one is shrunk to n and its context enlarged again. So any image
+size will do. The released code always halves, which is n = 30 at its crop of 473, the default here. The weights of a
+receiving pixel go through a softmax over its sources, as in the released code.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,11 @@ from contextseg.typed import Count, Share
 
 
 class PSANetHead(Head):
-    """Point-wise spatial attention, bi-directional.
+    """Aggregate context by point-wise spatial attention in both directions.
 
     channels  width of the values in each branch, and of the last convolution
     grid      n, the largest side at which attention is computed: (2n - 1)^2 offsets
+    dropout   of whole channels, before the classifier
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class PSANetHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         x = features[-1]
         size = x.shape[-2:]
         small = resize(x, [min(side, self.grid) for side in size])  # (B, C, h', w'), sides at most n
@@ -61,7 +62,7 @@ class PSANetHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """What the pixel receives from where, by branch: its row of the attention (h', w'), sides at most `grid`."""
+        """Return the pixel's row of the attention of each branch (h', w'), sides at most `grid`."""
         small = [min(side, self.grid) for side in size]
         row, column = (place * fewer // side for place, fewer, side in zip(point, small, size, strict=True))
         return {
@@ -71,7 +72,7 @@ class PSANetHead(Head):
 
 
 class PointwiseAttention(nn.Module):
-    """One branch: z_i = sum_j a_ij v_j, with a_ij predicted from pixel i (collect) or from pixel j (distribute)."""
+    """Compute one branch: z_i = sum_j a_ij v_j, with a_ij from pixel i (collect) or from pixel j (distribute)."""
 
     def __init__(self, in_channels: int, channels: int, grid: int, *, distribute: bool):
         super().__init__()
@@ -83,10 +84,11 @@ class PointwiseAttention(nn.Module):
         self.pointwise = AttentionTap()  # (B, hw, hw), row = receiving pixel, column = source; rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w), sides at most `grid` -> context (B, C', h, w)."""
+        """Compute the context of features (B, C, h, w), sides at most `grid` -> (B, C', h, w)."""
         values = self.reduce(x)  # (B, C', h, w)
         scores = self.offsets(values).flatten(2)  # (B, offsets, hw)
-        index = offset_index(*x.shape[-2:], self.grid, x.device)  # (hw, hw): offset from row to column
+        height, width = x.shape[-2:]
+        index = offset_index(height, width, self.grid, x.device)  # (hw, hw): offset from row to column
         scores = scores.mT.gather(2, index.expand(len(x), -1, -1))  # (B, hw, hw), row = the pixel that predicts
         if self.distribute:
             scores = scores.mT  # row = the pixel that receives
@@ -96,7 +98,7 @@ class PointwiseAttention(nn.Module):
 
 
 def offset_index(height: int, width: int, grid: int, device: torch.device) -> Tensor:
-    """Where the offset from pixel p to pixel q stands in a flat (2 grid - 1)^2 map: int64 (hw, hw), [p, q]."""
+    """Return the index of the offset from pixel p to q in a flat (2 grid - 1)^2 map: int64 (hw, hw), [p, q]."""
     rows = torch.arange(height, device=device)
     columns = torch.arange(width, device=device)
     down = rows - rows[:, None] + grid - 1  # (h, h), [from, to]

@@ -16,7 +16,12 @@ from contextseg.typed import Count, Share
 
 
 class PSPHead(Head):
-    """Pyramid pooling. One image per device cannot train its batch norms (`PooledConv`)."""
+    """Aggregate context by pyramid pooling, which cannot train on one image per device (`PooledConv`).
+
+    channels  of the 3x3 convolution
+    bins      cells along each side of the grids
+    dropout   of whole channels, before the classifier
+    """
 
     def __init__(
         self,
@@ -33,5 +38,5 @@ class PSPHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
-        """Maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
+        """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         return SegOutput(self.classifier(self.dropout(self.pool(features[-1]))), {})

@@ -1,11 +1,11 @@
 """Reference head: the plainest network that has one mechanism of the papers, and the same network without it.
 
-Made for docs/diagnostic.md: where the two differ, the data ask for that mechanism. It stands for no paper. A 3x3 conv
--> BN -> ReLU, a context for each pixel, a 1x1 conv -> BN -> ReLU over both, a classifier. What the context is:
+Where the two differ (docs/diagnostic.md), the data need that mechanism. The head stands for no paper. It is a 3x3 conv
+-> BN -> ReLU, a context for each pixel, a 1x1 conv -> BN -> ReLU over both, and a classifier. The contexts:
 
     mean         the mean over the image, the same for all pixels
-    descriptors  N vectors; a pixel gives to, and takes from, those whose anchors its features are like (AGLN, OCR).
-                 Without: num_descriptors=1, the mean
+    descriptors  N vectors; a pixel gives to, and takes from, those whose anchors are similar to its features (AGLN,
+                 OCR). Without: num_descriptors=1, the mean
     relation     dot-product attention, softmax(q k / sqrt(d)) v (self-attention, OCR). Without: queries=false, one
                  query for all pixels, the mean of theirs, hence one context
     presence     scores of the classes that the image holds, from the mean, and a vector for each class that is present
@@ -13,10 +13,10 @@ Made for docs/diagnostic.md: where the two differ, the data ask for that mechani
     affinity     which pixels share a class; the mean over those that do and over those that do not (CPNet). It is
                  "learnt", sigmoid(q k / sqrt(d)), with loss=affinity or, without its supervision, loss=ce; or "ideal",
                  from the ground truth, an oracle. Without: "uniform", both are the mean over the image
-    detail       the mean; the map is brought to stride 4, where the backbone's map of that stride comes in: "gated",
-                 each of its channels multiplied by what the deep map says at that place, sigmoid(1x1 conv) (AGLN's
-                 refinement), or "added" as it is. Without: "none". The classifier follows at once, so that nothing but
-                 the gate makes more of the two than a sum
+    detail       the mean; the result is up-sampled to stride 4 and joined there by the backbone's map of that stride:
+                 "gated", multiplied in each channel by sigmoid(1x1 conv) of the deep map (AGLN's refinement), or
+                 "added" unchanged. Without: "none". The classifier follows at once, so the gate is all that goes beyond
+                 a sum of the two
 """
 
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ DETAILS = ("gated", "added", "none")
 
 
 class ReferenceHead(Head):
-    """One mechanism, or the same network without.
+    """Aggregate context by one mechanism, or by the same network without it.
 
-    mechanism        what the context of a pixel is: one of `MECHANISMS`
+    mechanism        makes the context of a pixel: one of `MECHANISMS`
     channels         width
     key_channels     d, width of queries, keys and anchors
     num_descriptors  N of "descriptors"
@@ -100,10 +100,10 @@ class ReferenceHead(Head):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> SegOutput:
-        """Maps, the last (B, C, h, w), and for an ideal affinity mask uint8 (B, H, W) -> logits (B, K, h, w), of
-        "detail" (B, K, h', w') at the last map but one.
+        """Segment maps, the last (B, C, h, w) [for an ideal affinity with mask uint8 (B, H, W)] -> logits (B, K, h, w).
 
-        Extras: class_probability (B, K) of "presence", prior_logits (B, hw, hw) of a learnt affinity.
+        The logits of "detail" have the size of the last map but one. Extras: class_probability (B, K) of "presence",
+        prior_logits (B, hw, hw) of a learnt affinity.
         """
         x = self.reduce(features[-1])  # (B, C', h, w)
         mean = x.mean((2, 3))  # (B, C')
@@ -119,8 +119,11 @@ class ReferenceHead(Head):
             if self.affinity == "learnt":
                 extras["prior_logits"] = self.products(x)  # (B, hw, hw)
                 same = self.relation(extras["prior_logits"].sigmoid())
+            elif self.affinity == "ideal":
+                assert mask is not None
+                same = ideal_affinity(mask, x)
             else:
-                same = ideal_affinity(mask, x) if self.needs_mask else x.new_full((), 0.5)
+                same = x.new_full((), 0.5)
             context = self.parted(x, same)
         else:
             context = spread(mean, x)
@@ -131,7 +134,10 @@ class ReferenceHead(Head):
         return SegOutput(self.classifier(y), extras)
 
     def described(self, x: Tensor) -> Tensor:
-        """(B, C', h, w) -> the same: descriptors are means over pixels near an anchor, handed out the same way."""
+        """Compute the context of "descriptors": (B, C', h, w) -> (B, C', h, w).
+
+        Descriptors are means over the pixels near an anchor, and are distributed by the same weights.
+        """
         places = F.normalize(self.place(x).flatten(2), dim=1)  # (B, d, hw)
         anchors = F.normalize(self.anchors, dim=1).to(places.dtype)  # (N, d)
         near = (self.sharpness * (anchors @ places)).softmax(1)  # (B, N, hw)
@@ -139,26 +145,26 @@ class ReferenceHead(Head):
         return (descriptors @ near).view_as(x)
 
     def related(self, x: Tensor) -> Tensor:
-        """(B, C', h, w) -> the same: what each pixel attends to."""
+        """Compute the context of "relation": (B, C', h, w) -> (B, C', h, w)."""
         weights = self.relation(self.products(x).softmax(-1))  # (B, hw, hw)
         return (self.value(x).flatten(2) @ weights.mT).view_as(x)
 
     def parted(self, x: Tensor, same: Tensor) -> Tensor:
-        """(B, C', h, w), affinity (B, hw, hw) or one number -> means over same class and others (B, 2 C', h, w)."""
+        """Compute means over same class and others: (B, C', h, w), affinity (B, hw, hw) or () -> (B, 2 C', h, w)."""
         pixels = x.flatten(2)  # (B, C', hw)
         same = same.expand(len(x), pixels.shape[2], pixels.shape[2])
         parts = [pixels @ (part / part.sum(-1, keepdim=True).clamp(min=1e-3)).mT for part in (same, 1 - same)]
         return torch.cat(parts, dim=1).unflatten(2, x.shape[-2:])
 
     def refined(self, y: Tensor, fine: Tensor) -> Tensor:
-        """Deep map (B, C', h, w), fine map (B, C, h, w) -> (B, C', h, w): the deep one with the detail of the other."""
+        """Add the detail of a fine map (B, C, h, w) to the deep map (B, C', h, w) -> (B, C', h, w)."""
         if self.lateral is None:
             return y
         detail = self.lateral(fine)
         return y + (detail if self.gate is None else self.gate(y).sigmoid() * detail)
 
     def products(self, x: Tensor) -> Tensor:
-        """(B, C', h, w) -> products of queries and keys over the root of their width (B, hw, hw), row = pixel."""
+        """Compute products of queries and keys over the root of d: (B, C', h, w) -> (B, hw, hw), row = pixel."""
         query, key = self.query(x).flatten(2), self.key(x).flatten(2)  # (B, d, hw)
         if not self.queries:
             query = query.mean(2, keepdim=True).expand_as(query)
@@ -167,7 +173,7 @@ class ReferenceHead(Head):
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """The weights of the pixel's partners (h, w), for "relation" and a learnt affinity."""
+        """Return the weights of the pixel's partners (h, w), for "relation" and a learnt affinity."""
         if not maps["relation"]:
             return {}
         row = point[0] * size[1] + point[1]
@@ -175,11 +181,11 @@ class ReferenceHead(Head):
 
 
 def ideal_affinity(mask: Tensor, x: Tensor) -> Tensor:
-    """Mask uint8 (B, H, W) -> whether two pixels of x (B, C, h, w) have one label (B, hw, hw), 0 or 1."""
+    """Mark with 1 the pairs of pixels of x (B, C, h, w) with one label: mask uint8 (B, H, W) -> (B, hw, hw)."""
     labels = F.interpolate(mask.unsqueeze(1).float(), x.shape[-2:], mode="nearest-exact").flatten(1)  # (B, hw)
     return (labels.unsqueeze(2) == labels.unsqueeze(1)).to(x.dtype)
 
 
 def spread(vector: Tensor, x: Tensor) -> Tensor:
-    """(B, C) -> (B, C, h, w) of x."""
+    """Expand a vector (B, C) to the size of x: (B, C, h, w)."""
     return vector[..., None, None].expand(-1, -1, *x.shape[-2:])

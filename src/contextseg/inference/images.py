@@ -1,7 +1,8 @@
-"""What may be given as an image: a path, a PIL image, a NumPy array or a tensor, alone or as a batch."""
+"""The forms of an image: a path, a PIL image, a NumPy array or a tensor, alone or as a batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ Images = str | Path | Image.Image | np.ndarray | Tensor
 SHAPES = "give uint8 pixels: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W), one or a batch"
 
 
-def is_batch(image: Images | Sequence[Images]) -> bool:
+def is_batch(image: Images | Sequence[Images]) -> TypeGuard[Sequence[Images] | np.ndarray | Tensor]:
     """Tell whether several images are given: a list or tuple, an array (B, H, W, 3) or a tensor (B, 3, H, W)."""
     return image.ndim == 4 if isinstance(image, np.ndarray | Tensor) else isinstance(image, list | tuple)
 
@@ -23,15 +24,15 @@ def is_batch(image: Images | Sequence[Images]) -> bool:
 def as_tensors(image: Images | Sequence[Images]) -> list[Tensor]:
     """Bring one image or a batch to uint8 tensors (3, H, W), RGB.
 
-    A path is read upright, as a camera's EXIF orientation says. Raises `ConfigError` for anything that is not uint8, in
-    words that say how to convert it, and for a shape that is no image's.
+    A path is read upright, by its EXIF orientation. Raises `ConfigError` for anything that is not uint8, saying how to
+    convert it, and for a shape that is no image's.
     """
     if is_batch(image):
         return [_planes(one) for one in image]
     return [_planes(image)]
 
 
-def _planes(image: Images) -> Tensor:
+def _planes(image: object) -> Tensor:
     if isinstance(image, str | Path):
         image = read_image(Path(image), upright=True)
     elif isinstance(image, Image.Image):

@@ -1,4 +1,4 @@
-"""From images to labels: batches of equal size, large ones in tiles."""
+"""Labels of many images: in batches of equal size, large images in tiles."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, tiles
 from contextseg.segmenter import Segmenter
 
-MOST = 2**30  # bytes of the probabilities of one image in tiles
+MAX_BYTES = 2**30  # of the probabilities of one image in tiles
 
 
 class Labelled(NamedTuple):
-    """An image with its result."""
+    """Hold an image with its result."""
 
     name: str
     image: np.ndarray  # uint8 (H, W, 3)
@@ -24,11 +24,11 @@ class Labelled(NamedTuple):
 
 
 class Labeller:
-    """A network and how it is asked.
+    """Label images with a network and a predictor.
 
-    batch_size      images in one pass; neighbours of equal size go together
-    tile            auto, none, or the side of the windows in which larger images are predicted
-    probabilities   whether they are wanted beside the labels
+    batch_size     images in one pass, consecutive ones of equal size
+    tile           auto, none, or the side of the windows in which larger images are predicted
+    probabilities  return them too
     """
 
     def __init__(
@@ -38,20 +38,21 @@ class Labeller:
         self.batch_size, self.tile, self.wanted = batch_size, tile, probabilities
 
     def side(self, image: np.ndarray) -> int | None:
-        """The side of the windows for an image; None: it is predicted as a whole."""
-        return tiles.side(self.tile, image.shape[:2], len(self.network.classes))
+        """Return the side of the windows for an image; None: it is predicted as a whole."""
+        return tiles.side(self.tile, image.shape[:2], len(self.network.named_classes))
 
     def check(self, name: str, image: np.ndarray) -> None:
-        """Raises `ConfigError` if its probabilities are wanted and too large."""
-        size = 2 * len(self.network.classes) * image.shape[0] * image.shape[1]
-        if self.wanted and size > MOST and self.side(image):
+        """Raise `ConfigError` if an image's probabilities are wanted and too large."""
+        classes = len(self.network.named_classes)
+        size = 2 * classes * image.shape[0] * image.shape[1]
+        if self.wanted and size > MAX_BYTES and self.side(image):
             raise ConfigError(
-                f"{name}: {image.shape[1]}x{image.shape[0]} probabilities of {len(self.network.classes)} classes are "
+                f"{name}: {image.shape[1]}x{image.shape[0]} probabilities of {classes} classes are "
                 f"{size / 1e9:.1f} GB; leave probabilities out of formats, or cut the image"
             )
 
     def __call__(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[Labelled]:
-        """Names and images uint8 (H, W, 3) -> results in the same order."""
+        """Label images uint8 (H, W, 3), each with its name -> results in the same order."""
         batch: list[tuple[str, np.ndarray]] = []
         for name, image in images:
             large = self.side(image)
@@ -69,6 +70,7 @@ class Labeller:
             yield from self._together(batch)
 
     def _together(self, batch: list[tuple[str, np.ndarray]]) -> Iterator[Labelled]:
+        halves: Iterable[np.ndarray | None]
         pixels = self._on_device(torch.stack([_planes(image) for _, image in batch]))
         if self.wanted:
             found = self.predictor.probabilities(self.network.logits, pixels)
@@ -80,7 +82,7 @@ class Labeller:
 
     def _in_tiles(self, name: str, image: np.ndarray, side: int) -> Labelled:
         labels, top = np.empty(image.shape[:2], np.uint8), 0
-        halves = np.empty((len(self.network.classes), *labels.shape), np.float16) if self.wanted else None
+        halves = np.empty((len(self.network.named_classes), *labels.shape), np.float16) if self.wanted else None
         for strip in tiles.strips(self._probabilities, _planes(image), side):
             rows = slice(top, top + strip.shape[1])
             labels[rows] = strip.argmax(0).to(torch.uint8).cpu().numpy()
@@ -98,5 +100,5 @@ class Labeller:
 
 
 def _planes(image: np.ndarray) -> Tensor:
-    """Image (H, W, 3) -> (3, H, W), the same memory."""
+    """Return an image (H, W, 3) as (3, H, W), the same memory."""
     return torch.from_numpy(image).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Resized and mirrored views of an image, averaged."""
+"""Prediction at several scales: the scores of resized and mirrored views of an image, averaged."""
 
 import copy
 import math
@@ -23,17 +23,17 @@ Size = tuple[int, int]  # height, width
 
 
 class MultiScale(Predictor):
-    """The scores of an image at several sizes, mirrored too if wanted, averaged at label size.
+    """Average the scores of an image at several sizes, also of its mirror images, at the size of the labels.
 
-    inner      what predicts each view; the whole image by default, or sliding windows
-    scales     factors of the size, each above 0; a scale of 1 is the image itself, untouched
+    inner      predicts each view; null: the whole image at once
+    scales     factors of the size, each above 0; a scale of 1 is the image itself, not resized
     flip       each view also mirrored; classes that a mirror image exchanges are exchanged back (`flip_pairs`)
-    base_size  null: a scale is a factor of the image's own size. A number: of a size at which the side `base_side`
-               ("long" or "short") has so many pixels, whatever the image (PyTorch-Encoding: the long side);
-               "both" stretches it to a square (LIP)
-    scores     "softmax": the probabilities of all views are averaged. "exp": exp(logit + logit of the mirror image),
-               averaged over windows and scales (PyTorch-Encoding), so that a sure view counts more. "logits": the
-               logits are averaged (the released codes of OCR and CCNet)
+    base_size  null: a scale is a factor of the image's own size; a number: of a size at which the side `base_side` has
+               that many pixels
+    base_side  of `base_size`: "long" (PyTorch-Encoding), "short", or "both", which stretches to a square (LIP)
+    scores     "softmax": the probabilities of all views are averaged; "exp": exp(logit + logit of the mirror image) is
+               averaged over windows and scales (PyTorch-Encoding), so confident views weigh more; "logits": the logits
+               are averaged (released codes of OCR and CCNet)
 
     A view is resized bilinearly, without anti-aliasing (as training resizes), and rounded to uint8. Raises
     `ConfigError` for a value outside these ranges.
@@ -58,7 +58,7 @@ class MultiScale(Predictor):
         self.scales, self.flip = tuple(scales), flip
         self.base_size, self.base_side, self.scores = base_size, base_side, scores
 
-    def within(self, window: Sequence[int] | None) -> Predictor:
+    def within(self, window: tuple[int, int] | None) -> Predictor:
         same = copy.copy(self)
         same.inner = self.inner.within(window)
         return same
@@ -72,13 +72,13 @@ class MultiScale(Predictor):
         return scores.softmax(1) if self.scores == "logits" else super().normalised(scores)
 
     def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
-        views = []
+        views: list[WholeView | WindowView] = []
         for size, mirror in self.plan(image):
             views += self.inner.views(self._seen(network, mirror), resized_image(image, size))
         return views
 
     def plan(self, image: Tensor) -> list[tuple[Size, tuple[bool, ...]]]:
-        """Image (1, 3, H, W) -> for each view its size, and whether it is mirrored; both at once: logits are added."""
+        """Return the views of an image (1, 3, H, W): each size, and mirrored or not; logits of both are added."""
         sizes = [self.size_at(scale, image.shape[-2:]) for scale in self.scales]
         mirrors = (False, True) if self.flip else (False,)
         if self.scores == "exp":
@@ -86,19 +86,22 @@ class MultiScale(Predictor):
         return [(size, (mirror,)) for size in sizes for mirror in mirrors]
 
     def size_at(self, scale: float, size: Sequence[int]) -> Size:
-        """Height and width in pixels of a view of an image of `size`, each at least 1."""
+        """Return height and width in pixels of a view of an image of `size`, each at least 1."""
+        height, width = size
         if self.base_size is None:
-            return tuple(max(1, math.floor(side * scale + 0.5)) for side in size)
+            return nearest(height * scale), nearest(width * scale)
         target = math.ceil(self.base_size * scale)
         if self.base_side == "both":
             return target, target
         base = max(size) if self.base_side == "long" else min(size)
-        return tuple(target if side == base else max(1, math.floor(side * target / base + 0.5)) for side in size)
+        return nearest(height * target / base), nearest(width * target / base)
 
     def _seen(self, network: Network, mirrors: Sequence[bool]) -> Network:
-        """The network as it sees an image, its mirror image, or both, whose logits are then added."""
-        seen = [self._mirrored(network) if mirror else network for mirror in mirrors]
-        return seen[0] if len(seen) == 1 else lambda image: sum(look(image).float() for look in seen)
+        """Return the network on an image, on its mirror image, or on both with their logits added."""
+        mirrored = self._mirrored(network)
+        if len(mirrors) == 1:
+            return mirrored if mirrors[0] else network
+        return lambda image: network(image).float() + mirrored(image).float()
 
     def _mirrored(self, network: Network) -> Network:
         def look(image: Tensor) -> Tensor:
@@ -112,12 +115,13 @@ class MultiScale(Predictor):
 
 
 class RandomScales(MultiScale):
-    """Scales and flips that are drawn for each image (AGLN, Section IV-A.4: uniform in [0.5, 2], then averaged).
+    """Average views with scales and flips sampled at random (AGLN, Section IV-A.4: uniform in [0.5, 2]).
 
-    draws   views of an image; the paper does not say how many
-    scale   from, to
-    flip    half of the draws are mirrored, on average
-    seed    of the draws; they depend on it and on the pixels of the image, so on neither batch nor process
+    inner  predicts each view; null: the whole image at once
+    draws  number of views; the paper gives none
+    scale  least and largest
+    flip   each view is mirrored with probability 1/2
+    seed   of the sample, which depends on it and on the pixels of the image alone, not on batch or process
     """
 
     def __init__(
@@ -131,10 +135,10 @@ class RandomScales(MultiScale):
         if not 0 < scale[0] <= scale[1]:
             raise ConfigError(f"eval.predictor.scale={list(scale)}: give [from, to], above 0 and in order")
         super().__init__(inner, flip=flip)
-        self.draws, self.scale, self.seed = draws, tuple(scale), seed
+        self.draws, self.scale, self.seed = draws, (scale[0], scale[1]), seed
 
     def plan(self, image: Tensor) -> list[tuple[Size, tuple[bool, ...]]]:
-        draw = np.random.default_rng([self.seed, zlib.crc32(image.cpu().contiguous().numpy())])
+        draw = np.random.default_rng([self.seed, zlib.crc32(image.cpu().contiguous().numpy().data)])
         scales, mirrors = draw.uniform(*self.scale, self.draws), draw.random(self.draws) < 0.5
         return [
             (self.size_at(scale, image.shape[-2:]), (bool(mirror and self.flip),))
@@ -142,8 +146,13 @@ class RandomScales(MultiScale):
         ]
 
 
+def nearest(length: float) -> int:
+    """Round a length to whole pixels, at least 1."""
+    return max(1, math.floor(length + 0.5))
+
+
 def resized_image(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Image uint8 (1, 3, H, W) -> uint8 (1, 3, *size): bilinear, rounded to the nearest grey level."""
+    """Resize an image uint8 (1, 3, H, W) -> uint8 (1, 3, *size): bilinear, rounded to the nearest grey level."""
     if image.shape[-2:] == torch.Size(size):
         return image
     return resize(image.float(), size).round_().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The base of the ways to predict: views of an image, combined in strips of rows."""
+"""The base of the predictors: views of an image, combined in strips of rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,55 +9,58 @@ from contextseg.errors import ConfigError
 from contextseg.inference.views import WholeView, WindowView
 
 Network = Callable[[Tensor], Tensor]
-STRIP = {"cpu": 2**19, "cuda": 2**26}  # scores in one strip: little enough for a cache, enough for a GPU
+STRIP_SCORES = {"cpu": 2**19, "cuda": 2**26}  # in one strip: few enough for a cache, enough for a GPU
 
 
 class Predictor:
-    """Base of the ways to predict: a subclass says which `views` of an image the network gets; their scores are
-    averaged at the size of the labels.
+    """Predict labels or probabilities of images: the base of the predictors.
 
-    `size` is the (height, width) of the result, that of the image by default. No gradient is recorded. The images of a
-    batch are predicted one by one, so that neither the answer nor the memory depends on the batch.
+    A subclass defines the `views` of an image that the network sees; their scores are averaged at the size of the
+    labels. `size` is the (height, width) of the result, by default that of the image. No gradient is recorded. The
+    images of a batch are predicted one by one, so neither the result nor the memory depends on the batch.
     """
 
-    flip_pairs: Sequence[tuple[int, int]] = ()  # train ids that a mirror image exchanges; `build` fills them in
+    flip_pairs: Sequence[tuple[int, int]] = ()  # train ids that a mirror image exchanges; `engine.build` sets them
     align_corners: bool = False  # how scores are resized; that of the network (`Segmenter.align_corners`)
 
-    def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
-        """One image uint8 (1, 3, H, W) -> what the network says about each view of it."""
+    def views(self, network: Network, image: Tensor) -> Sequence[WholeView | WindowView]:
+        """Run the network on each view of an image uint8 (1, 3, H, W)."""
         raise NotImplementedError
 
     def score(self, logits: Tensor) -> Tensor:
-        """Logits (1, K, h, w) -> what is averaged."""
+        """Turn logits (1, K, h, w) into the scores that are averaged."""
         return logits.softmax(1)
 
     def normalised(self, scores: Tensor) -> Tensor:
-        """Averaged scores (1, K, h, w) -> probabilities."""
+        """Turn averaged scores (1, K, h, w) into probabilities."""
         return scores / scores.sum(1, keepdim=True)
 
-    def within(self, window: Sequence[int] | None) -> "Predictor":
-        """The same for a network that takes images of `window` (height, width) only (`Head.window`); None: any."""
+    def within(self, window: tuple[int, int] | None) -> "Predictor":
+        """Return the predictor for a network that takes images of `window` (height, width) only; None: of any size.
+
+        Raises `ConfigError` if it cannot predict in such windows.
+        """
         if window is None:
             return self
         raise ConfigError(f"{type(self).__name__} cannot predict in windows of {window[0]}x{window[1]} only")
 
     @torch.no_grad()
     def probabilities(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Image uint8 (B, 3, H, W) -> float32 (B, K, *size) that sums to one over the classes."""
+        """Predict probabilities: image uint8 (B, 3, H, W) -> float32 (B, K, *size), classes sum to one."""
         maps = [torch.cat(list(self._strips(network, one, size)), 2) for one in image.split(1)]
         return torch.cat([self.normalised(scores) for scores in maps])
 
     @torch.no_grad()
     def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Image uint8 (B, 3, H, W) -> labels uint8 (B, *size); the full (B, K, *size) map never exists."""
+        """Predict labels: image uint8 (B, 3, H, W) -> uint8 (B, *size); the full (B, K, *size) map never exists."""
         maps = ([strip.argmax(1) for strip in self._strips(network, one, size)] for one in image.split(1))
         return torch.cat([torch.cat([labels.to(torch.uint8) for labels in strips], 1) for strips in maps])
 
     def _strips(self, network: Network, image: Tensor, size: Sequence[int] | None) -> Iterator[Tensor]:
-        """The mean of the scores of all views, a few rows at a time: (1, K, rows, W)."""
+        """Yield the mean of the scores of all views, a few rows at a time: (1, K, rows, W)."""
         size = tuple(size or image.shape[-2:])
         views = self.views(network, image)
-        step = max(1, STRIP.get(image.device.type, STRIP["cuda"]) // (views[0].classes * size[1]))
+        step = max(1, STRIP_SCORES.get(image.device.type, STRIP_SCORES["cuda"]) // (views[0].classes * size[1]))
         for start in range(0, size[0], step):
             rows = slice(start, min(start + step, size[0]))
             total = views[0].rows(size, rows, self.score, self.align_corners)

@@ -1,4 +1,4 @@
-"""Windows that overlap, and the padding of images that are smaller."""
+"""Prediction in windows that overlap, and the padding of images that are smaller."""
 
 import math
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ PAD_COLOUR = (124, 116, 104)  # RGB; what training pads with
 
 
 class SlidingWindow(Predictor):
-    """Windows that overlap, their probabilities averaged at image size.
+    """Average the probabilities of windows that overlap, at image size.
 
     crop          height and width of the window in pixels, one number for a square
     stride        step between windows as a fraction of the crop, above 0 and at most 1
-    window_batch  windows in one pass, which bounds the memory whatever the image
-    pad           what an image smaller than the crop gets: False, a window of its own size, so that no padding is
-                  invented; True, a border of the mean colour below and to the right, cut off again; "grid", such a
-                  border up to the next whole step, so that no window is moved back (PyTorch-Encoding)
+    window_batch  windows in one pass, which bounds the memory for any image
+    pad           of an image smaller than the crop: False, none, the window is as small as the image; True, a border of
+                  the mean colour below and to the right, cut off again; "grid", such a border up to the next whole
+                  step, so that no window is moved back (PyTorch-Encoding)
 
     Raises `ConfigError` for a value outside these ranges.
     """
@@ -36,33 +36,33 @@ class SlidingWindow(Predictor):
         window_batch: Count = 4,
         pad: bool | Literal["grid"] = False,
     ):
-        crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
+        height, width = (crop, crop) if isinstance(crop, int) else crop
         if not 0 < stride <= 1:
             raise ConfigError(f"eval.predictor.stride={stride}: give a fraction of the crop, above 0 and at most 1")
         if pad not in (False, True, "grid"):
             raise ConfigError(f"eval.predictor.pad={pad}: choose false, true or grid")
-        self.crop, self.stride, self.window_batch, self.pad = crop, stride, window_batch, pad
+        self.crop, self.stride, self.window_batch, self.pad = (height, width), stride, window_batch, pad
 
-    def within(self, window: Sequence[int] | None) -> Predictor:
+    def within(self, window: tuple[int, int] | None) -> Predictor:
         if window is None:
             return self
         if self.crop != tuple(window):
             raise ConfigError(f"eval.predictor.crop={list(self.crop)}: the head takes {list(window)} only; give that")
-        return SlidingWindow(window, self.stride, self.window_batch, pad=self.pad or True)
+        return SlidingWindow(self.crop, self.stride, self.window_batch, pad=self.pad or True)
 
     def views(self, network: Network, image: Tensor) -> list[WindowView]:
         size = image.shape[-2:]
         if self.pad:
             image = padded(image, self.grid(size) if self.pad == "grid" else self.crop)
         places = windows(image.shape[-2:], self.crop, self.stride)
-        logits = []
+        logits: list[Tensor] = []
         for start in range(0, len(places), self.window_batch):
             batch = places[start : start + self.window_batch]
             logits += network(torch.cat([image[..., rows, columns] for rows, columns in batch]))
         return [WindowView(size, places, logits)]
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
-        """The least (height, width) that holds `size` and ends where a window of the regular grid ends."""
+        """Return the least (height, width) that holds `size` and ends where a window of the regular grid ends."""
         steps = [step_of(side, self.stride) for side in self.crop]
         return tuple(
             crop + step * math.ceil(max(0, side - crop) / step)
@@ -71,7 +71,7 @@ class SlidingWindow(Predictor):
 
 
 def padded(image: Tensor, least: Sequence[int]) -> Tensor:
-    """Image uint8 (B, 3, H, W) -> at least (B, 3, *least), the border below and to the right in `PAD_COLOUR`."""
+    """Pad an image uint8 (B, 3, H, W) to at least (B, 3, *least), below and to the right, with `PAD_COLOUR`."""
     height, width = image.shape[-2:]
     size = (max(height, least[0]), max(width, least[1]))
     if size == (height, width):
@@ -82,10 +82,10 @@ def padded(image: Tensor, least: Sequence[int]) -> Tensor:
 
 
 def windows(size: Sequence[int], crop: Sequence[int], stride: float) -> list[tuple[slice, slice]]:
-    """Rows and columns of equal windows that together cover every pixel of an image of `size`.
+    """Return rows and columns of equal windows that together cover every pixel of an image of `size`.
 
-    size, crop: (height, width) in pixels; stride: fraction of the crop. A window is never larger than the image; the
-    last one of a line is moved back to the border.
+    `size` and `crop`: (height, width) in pixels. `stride`: fraction of the crop. A window is never larger than the
+    image; the last one of a line is moved back to the border.
     """
 
     def line(length: int, window: int) -> list[slice]:
@@ -97,7 +97,7 @@ def windows(size: Sequence[int], crop: Sequence[int], stride: float) -> list[tup
 
 
 def step_of(window: int, stride: float) -> int:
-    """Pixels between two windows of `window` pixels, to the nearest.
+    """Return the step between two windows of `window` pixels, to the nearest pixel.
 
     PyTorch-Encoding rounds down and CCNet's code up; for their crops of 480 and 769 that is the same.
     """

@@ -1,8 +1,8 @@
-"""Large images in windows that overlap: the result comes in strips, so that the memory does not grow with the image.
+"""Prediction of large images in windows that overlap, strip by strip, so that the memory does not grow with the image.
 
-In an overlap the windows fade into each other: the outer 3/32 of a window's side count for nothing (there the network
-sees the border of the window), over 1/16 of the side one window takes over from the other. So there is no seam, and a
-network whose outputs depend on less than 3/32 of the side around them gives what it gives on the whole image.
+In an overlap the windows are blended. The outer 3/32 of a window's side have weight 0, because the network sees the
+border of the window there; over the next 1/16 of the side the weight rises to 1. So there is no seam, and a network
+whose outputs depend on less than 3/32 of the side around them has the same result as on the whole image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,34 +15,34 @@ from contextseg.errors import ConfigError
 
 GRID = 32  # pixels; windows start at multiples of it, the largest stride of a network
 STEP = 4 * GRID  # a side is a multiple of it, so that three quarters of it lie on the grid
-LARGE = 2**22  # pixels; tile=auto cuts larger images
-STRIP = 2**28  # bytes of the probabilities of a strip, above which tile=auto takes smaller windows
+MAX_PIXELS = 2**22  # tile=auto cuts larger images
+MAX_STRIP_BYTES = 2**28  # of the probabilities; tile=auto takes smaller windows for larger strips
 
 
 def check(tile: str | int) -> None:
-    """Raises `ConfigError` unless it is auto, none or a side that windows can have."""
-    number = isinstance(tile, int) and not isinstance(tile, bool)
-    if tile not in ("auto", "none") and not (number and tile > 0 and tile % STEP == 0):
+    """Raise `ConfigError` unless `tile` is auto, none or a side that windows can have."""
+    multiple = isinstance(tile, int) and not isinstance(tile, bool) and tile > 0 and tile % STEP == 0
+    if tile not in ("auto", "none") and not multiple:
         raise ConfigError(f"tile={tile}: give auto, none, or the side of the windows, a multiple of {STEP} pixels")
 
 
 def side(tile: str | int, size: Sequence[int], classes: int) -> int | None:
-    """The side of the windows for an image of `size` (height, width) in pixels; None: predict it as a whole."""
+    """Return the side of the windows for an image of `size` (height, width) in pixels; None: predict it as a whole."""
     height, width = size
     if tile == "none":
         return None
-    if tile != "auto":
+    if isinstance(tile, int):
         return tile if max(height, width) > tile else None
-    if height * width <= LARGE:
+    if height * width <= MAX_PIXELS:
         return None
     chosen = 1024
-    while chosen > 256 and 4 * classes * chosen * width > STRIP:
+    while chosen > 256 and 4 * classes * chosen * width > MAX_STRIP_BYTES:
         chosen //= 2
     return chosen
 
 
 def spans(length: int, side: int) -> list[tuple[slice, Tensor]]:
-    """Windows along one axis that cover `length` pixels, and the weights (n,) of their n pixels.
+    """Return the windows along one axis that cover `length` pixels, and the weights (n,) of their n pixels.
 
     At each pixel the weights of all windows sum to one. The windows are evenly spaced and overlap by a quarter or more.
     """
@@ -60,14 +60,14 @@ def spans(length: int, side: int) -> list[tuple[slice, Tensor]]:
 
 
 def strips(probabilities: Callable[[Tensor], Tensor], image: Tensor, side: int) -> Iterator[Tensor]:
-    """Image uint8 (3, H, W) -> its probabilities (K, rows, W) strip by strip from the top, K x side x W at a time.
+    """Yield the probabilities (K, rows, W) of an image uint8 (3, H, W) from the top, computing K x side x W at a time.
 
     `probabilities` maps a window uint8 (1, 3, h, w) to (1, K, h, w).
     """
     height, width = image.shape[-2:]
     lines = spans(height, side)
     ends = [rows.start for rows, _ in lines[1:]] + [height]
-    rest = None  # what the windows so far have added below the last strip
+    rest = None  # the sums of earlier windows below the last strip
     for (rows, down), end in zip(lines, ends, strict=True):
         strip = None
         for columns, across in spans(width, side):
@@ -77,5 +77,6 @@ def strips(probabilities: Callable[[Tensor], Tensor], image: Tensor, side: int) 
                 if rest is not None:
                     strip[:, : rest.shape[1]] = rest
             strip[..., columns] += part * (down[:, None] * across).to(part)
+        assert strip is not None
         rest = strip[:, end - rows.start :].clone()
         yield strip[:, : end - rows.start]

@@ -1,11 +1,11 @@
-"""What the network said about a view of one image, kept as small as it came; rows at label size are made when asked.
+"""Views of one image: the network's logits, kept at their own size; rows at label size are computed on demand.
 
 So the memory of a prediction does not grow with views x K x H x W. A view has `classes`, their number, and
 
     rows(size, rows, score, align_corners) -> float32 (1, K, len(rows), size[1])
 
-rows `rows` of the scores at `size` (height, width), where score((1, K, h, w) logits) -> (1, K, h, w) scores;
-`align_corners` is how they are resized, see `layers.resize`.
+which returns rows of the scores at `size` (height, width). `score` turns logits (1, K, h, w) into scores of the same
+shape; `align_corners` is that of `layers.resize`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 class WholeView:
-    """Logits (1, K, h, w) of all that is seen: they are resized, then scored."""
+    """Hold the logits (1, K, h, w) of a whole view; they are resized, then scored."""
 
     def __init__(self, logits: Tensor):
         self.logits, self.classes = logits, logits.shape[1]
@@ -29,10 +29,11 @@ class WholeView:
 
 
 class WindowView:
-    """Windows: each is scored at its own size, the scores are averaged where windows overlap, then resized.
+    """Hold the logits of windows: each is scored at its own size; overlaps are averaged; the result is resized.
 
-    size: (height, width) of the view; beyond it there is only padding. places: rows and columns of each window.
-    logits: (K, h, w) of each.
+    size    (height, width) of the view; beyond it there is only padding
+    places  rows and columns of each window
+    logits  (K, h, w) of each window
     """
 
     def __init__(self, size: Sequence[int], places: Sequence[tuple[slice, slice]], logits: Sequence[Tensor]):
@@ -44,7 +45,7 @@ class WindowView:
         return resized_rows(average, size, rows, align_corners, self.size[0])
 
     def average(self, rows: slice, score: Score, align_corners: bool) -> Tensor:
-        """Rows of the averaged scores at the size of the view: (1, K, len(rows), width)."""
+        """Return rows of the averaged scores at the size of the view: (1, K, len(rows), width)."""
         width = self.size[1]
         total = self.logits[0].new_zeros(1, self.classes, rows.stop - rows.start, width, dtype=torch.float32)
         seen = total.new_zeros(total.shape[-2:])
@@ -68,13 +69,14 @@ def resized_rows(
     align_corners: bool = False,
     height: int | None = None,
 ) -> Tensor:
-    """Rows of `resize(x, size, align_corners)`, from no more than the rows of `x` that they lie between, in float32.
+    """Return rows of `resize(x, size, align_corners)` in float32, from the rows of `x` around them alone.
 
-    x: (B, C, h, w), or a function that gives rows of it, with its `height` beside it.
+    `x`: (B, C, h, w), or a function that returns rows of it, which needs its `height`.
     """
     if isinstance(x, Tensor):
         whole, height = x, x.shape[-2]
         x = lambda needed: whole[..., needed, :]  # noqa: E731
+    assert height is not None
     if height == size[0]:
         return resize(x(rows).float(), (rows.stop - rows.start, size[1]), align_corners)
     at = torch.arange(rows.start, rows.stop)  # as torch counts

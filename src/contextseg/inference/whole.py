@@ -1,4 +1,4 @@
-"""One pass over the whole image."""
+"""Prediction in one pass over the whole image."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from contextseg.layers.resize import argmax_resized, resize
 
 
 class WholeImage(Predictor):
-    """One pass over the whole image at its own size, a batch at a time: logits, resize, arg-max, bit for bit.
+    """Predict in one pass over the whole image at its own size, a batch at a time: logits, resize, arg-max.
 
     A network that takes one size only gets windows of it.
     """
@@ -20,7 +20,7 @@ class WholeImage(Predictor):
     def views(self, network: Network, image: Tensor) -> list[WholeView]:
         return [WholeView(network(image))]
 
-    def within(self, window: Sequence[int] | None) -> Predictor:
+    def within(self, window: tuple[int, int] | None) -> Predictor:
         return self if window is None else SlidingWindow(window, pad=True)
 
     @torch.no_grad()

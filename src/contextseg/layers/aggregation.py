@@ -13,9 +13,13 @@ class AggregationModule(nn.Module):
     """Sum two depth-wise branches, k x 1 then 1 x k and 1 x k then k x 1 -> BN -> ReLU.
 
     Each branch sees k x k pixels with 2 k weights per channel. Figure 4 keeps the number of channels. Section 3.2 goes
-    from C0 to C1 with a layer that is not drawn: `entry` is the kernel size of that conv -> BN -> ReLU (1 by default,
-    the smallest that does it; the released code has 3). None omits it, which needs C0 = C1. `bias` gives the depth-wise
-    convolutions a bias (released code). Raises `ConfigError` for an even `kernel_size`, and for None unless C0 = C1.
+    from C0 to C1 with a layer that is not drawn, here a conv -> BN -> ReLU.
+
+    kernel_size  k, odd
+    entry        kernel size of that layer, by default the smallest; None: no such layer, needs C0 = C1; released: 3
+    bias         of the depth-wise convolutions; released: true
+
+    Raises `ConfigError` for an even `kernel_size`, and for `entry` None unless C0 = C1.
     """
 
     def __init__(

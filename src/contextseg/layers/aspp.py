@@ -16,10 +16,14 @@ from contextseg.layers.pyramid_pooling import PooledConv
 class ASPP(nn.Module):
     """Fuse, by a 1x1 conv, parallel branches: a 1x1 conv, one 3x3 conv per dilation rate, and the pooled image.
 
-    Every convolution has BN and ReLU. `rates` are those of output stride 8 (half of them at 16). `branch_channels` is
-    the width of each branch, by default that of the result. `beside` is the width of the maps that the caller puts in
-    front of the branches (OCR's context). `bias` and `leaky` (slope of the ReLU below zero) go to all blocks but the
-    pooled one.
+    Every convolution has BN and ReLU.
+
+    rates            dilation rates at output stride 8; half of them fit 16
+    image_pooling    the branch of the pooled image
+    branch_channels  width of each branch; None: that of the result
+    beside           width of the maps that the caller puts before the branches (OCR's context)
+    bias             of the convolutions, but for the pooled branch
+    leaky            slope of the ReLUs below zero, but for the pooled branch
     """
 
     def __init__(

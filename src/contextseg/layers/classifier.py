@@ -1,4 +1,4 @@
-"""The classifier of maps: a 1x1 convolution, and what released code puts before it."""
+"""The classifier of maps: a 1x1 convolution, and the layers of released code before it."""
 
 from torch import nn
 
@@ -17,9 +17,13 @@ def pixel_classifier(
 ) -> nn.Module:
     """Build a classifier (B, C, h, w) -> (B, K, h, w).
 
-    It is a 1x1 conv alone (`kernel_size=0`), or conv -> BN -> ReLU -> dropout -> 1x1 conv. Then `kernel_size`,
-    `channels` (0: as many as the map has), `bias` and `leaky` (slope of the ReLU below zero) are those of the first
-    convolution; `dropout` drops whole channels.
+    It is a 1x1 conv alone, or conv -> BN -> ReLU -> dropout -> 1x1 conv.
+
+    kernel_size  of the first convolution; 0: a 1x1 conv alone
+    channels     width of the first convolution; 0: as many as the map has
+    dropout      of whole channels
+    bias         of the first convolution
+    leaky        slope of the ReLU below zero
     """
     if not kernel_size:
         return nn.Conv2d(in_channels, num_classes, 1)

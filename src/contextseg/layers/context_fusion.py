@@ -17,10 +17,13 @@ class ContextFusion(nn.Module):
     """Compute E = Psi(A + alpha M) (Eq. 3), O = Phi(E + beta G) (Eq. 6): M is distributed to A, G refined from B.
 
     Psi and Phi are 3x3 conv -> BN -> ReLU; the parameters of Table VIII show that their convolutions have a bias.
-    `lite` makes them depthwise-separable. `alpha` and `beta`: a number, or None to learn them from 0 and 1 (Table VI).
 
-    Released code: `psi=False`, O = Phi(A + alpha M + beta G) and A, not E, guides the refinement; `conv_bias=False`;
-    `output_conv`, of M; `inverted_resampling` and `residual`, of the refinement.
+    alpha, beta  a number; None: learnt, from 0 and 1 (Table VI)
+    psi          false: O = Phi(A + alpha M + beta G), and A, not E, guides the refinement; released code: false
+    conv_bias    of the convolutions in Psi and Phi; released code: false
+    lite         depthwise-separable convolutions in Psi and Phi
+
+    The other settings are those of `SemanticDistribution` and `LocalRefinement`.
     """
 
     def __init__(

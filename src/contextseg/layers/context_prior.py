@@ -1,4 +1,4 @@
-"""Context prior: a map of which pixels belong together, and the context inside and outside each pixel's class.
+"""Context prior: a map of the pairs of pixels of one class, and the context inside and outside each pixel's class.
 
 Source: CPNet (Yu et al.: Context Prior for Scene Segmentation, CVPR 2020), Section 3.2.
 """
@@ -17,10 +17,13 @@ CONTEXTS = {"both": ("intra", "inter"), "intra": ("intra",), "inter": ("inter",)
 class ContextPrior(nn.Module):
     """Compute P = sigmoid(BN(1x1 conv(X~))), intra-class context Y = P X~, and inter-class context Y' = (1 - P) X~.
 
-    The convolution has one channel per pixel of the map, so `size` (h, w) is fixed. `contexts`: "both", "intra" or
-    "inter". `normalise` divides the contexts by N = hw: the paper writes plain sums, which grow with the map and leave
-    the range of float16; the released code divides. `project` adds a 1x1 conv -> BN -> ReLU on each context (released
-    code). Raises `ConfigError` for other `contexts`.
+    size       (h, w) of the map, fixed because the convolution has one channel per pixel
+    contexts   "both", "intra" or "inter"
+    normalise  contexts are divided by N = hw, as in the released code; the paper writes plain sums, which grow with the
+               map and leave the range of float16
+    project    a 1x1 conv -> BN -> ReLU on each context; released code: true
+
+    Raises `ConfigError` for other `contexts`.
 
     (1 - P) X~ is computed as the sum of X~ over the pixels minus P X~: the same number for half the work.
     """

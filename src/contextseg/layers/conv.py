@@ -6,9 +6,9 @@ from torch import nn
 class ConvNormAct(nn.Sequential):
     """Apply "k x k conv -> BN -> ReLU" of the papers: (B, C, H, W) -> (B, C', H, W) at stride 1.
 
-    `bias` gives the convolution a bias (some released graphs have one; the batch norm makes it superfluous).
-    `act=False` omits the ReLU (the last block of a residual branch). `leaky` is the slope of the ReLU below zero: 0.01
-    is the InPlace-ABN of released code.
+    bias   of the convolution; the batch norm makes it superfluous, but some released graphs have it
+    act    false: no ReLU
+    leaky  slope of the ReLU below zero; 0.01 for the InPlace-ABN of released code
     """
 
     def __init__(

@@ -3,9 +3,9 @@
 Source: CCNet (Huang et al.: CCNet: Criss-Cross Attention for Semantic Segmentation, TPAMI), Sections 3.2-3.3, Eq. 1-2.
 
 An attention map here is a tensor (B, h, w, h + w): at pixel (i, j), the first h entries are the weights of column j,
-the last w those of row i. The pixel itself counts once, in the row part (slot h + j); its slot in the column part
-(slot i) is zero. One arm of the cross can be shut: "horizontal" sets the whole column part to zero, "vertical" the
-row part (then the pixel itself counts in the column part).
+the last w those of row i. The pixel itself is counted once, in the row part (slot h + j); its slot in the column part
+(slot i) is zero. The path "horizontal" sets the whole column part to zero, "vertical" the row part (then the pixel
+itself is counted in the column part).
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class CrissCrossAttention(nn.Module):
     """Attend along row and column: H'_u = sum_i A_iu Phi_iu + H_u (Eq. 2).
 
     A is the softmax over row and column of Q_u . K_i (Eq. 1), without scaling. Q and K go to `key_channels` (the paper:
-    less than C; its GFLOPs say C / 8), V keeps C. `gate` multiplies the sum by a learnt scalar that starts at 0, which
-    is the released code, not the paper. The weights of a pixel sum to one, so V's convolution commutes with the
-    weighted sum and is applied after it: the same number, without a copy of V.
+    less than C; its GFLOPs imply C / 8), V keeps C. Released code: `gate`, a learnt scalar that starts at 0, multiplies
+    the sum. The weights of a pixel sum to one, so V's convolution commutes with the weighted sum and is applied after
+    it: the same number, without a copy of V.
     """
 
     def __init__(self, channels: int, key_channels: int | None = None, *, gate: bool = False):
@@ -55,7 +55,7 @@ def attention_map(query: Tensor, key: Tensor, path: Path = "criss_cross") -> Ten
     column = column.transpose(1, 2)  # (B, h, w, h)
     row = query @ key.mT  # (B, h, w, w)
     if path == "criss_cross":
-        column.diagonal(dim1=1, dim2=3).fill_(-torch.inf)  # the pixel itself counts in its row
+        column.diagonal(dim1=1, dim2=3).fill_(-torch.inf)  # the pixel itself is counted in its row
     elif path == "horizontal":
         column.fill_(-torch.inf)
     else:
@@ -75,8 +75,8 @@ def compose(maps: Sequence[Tensor], point: tuple[int, int]) -> Tensor:
     """Compute where the context of one pixel came from, over all loops.
 
     `maps` of the loops in order, each (..., h, w, h + w), and a pixel (row, column) of theirs -> weights (..., h, w)
-    that sum to one: the pixel's row in the product A_R ... A_1 of the loops' attention matrices. What stays at the
-    pixel is omitted: residuals and convolutions (Section 3.3, too, takes the latter as the identity).
+    that sum to one: the pixel's row in the product A_R ... A_1 of the loops' attention matrices. Residuals and
+    convolutions stay at the pixel and are omitted (Section 3.3, too, takes the latter as the identity).
     """
     *batch, height, width, _ = maps[0].shape
     reach = maps[0].new_zeros(*batch, height, width)

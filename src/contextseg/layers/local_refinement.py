@@ -1,4 +1,4 @@
-"""Local refinement: what an encoder map adds to the decoder, selected by channel and gated by place.
+"""Local refinement: an encoder map resampled by channel and gated by place, before it is added to the decoder's.
 
 Source: AGLN (Li et al.: Attention Guided Global Enhancement and Local Refinement Network for Semantic Segmentation),
 Section III-B.2, Eq. 4 and 5.
@@ -13,8 +13,10 @@ from contextseg.layers.attention_tap import AttentionTap
 class LocalRefinement(nn.Module):
     """Refine an encoder map B: channel resampling by the decoder map E -> spatial gating by the descriptor map M -> G.
 
-    Each of the two can be switched off (Table V) and is the identity then. `residual`: B + gamma G replaces G, with
-    gamma learnt from 0 (released code).
+    channel_resampling  false: the identity (Table V)
+    inverted            see `ChannelResampling`
+    spatial_gating      false: the identity (Table V)
+    residual            B + gamma G replaces G, with gamma learnt from 0; released code: true
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class ChannelResampling(nn.Module):
     products over hw pixels are large and the paper does not scale them, so a channel often takes from one encoder
     channel alone, and many from the same; hence always float32.
 
-    `inverted`: softmax_j(-E_i . B_j), so that a channel takes what is least like it; the released code subtracts each
+    `inverted`: softmax_j(-E_i . B_j), so that a channel takes from those least like it; released code subtracts each
     product from the largest of its row.
     """
 

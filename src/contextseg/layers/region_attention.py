@@ -1,7 +1,7 @@
 """Object regions: gather pixels into one vector per region, and give each pixel its share of those vectors.
 
 Source: OCR (Yuan, Chen, Wang: Object-Contextual Representations for Semantic Segmentation), Section 3.2, Eq. 3-5; the
-relations of other methods in the place of Eq. 5, Section 3.4.
+relations of other methods instead of Eq. 5, Section 3.4.
 """
 
 import torch
@@ -27,8 +27,10 @@ class RegionContext(nn.Module):
 
     A subclass computes the relation w. delta goes to `key_channels`, rho back to `channels`; each is one 1x1 conv
     -> BN -> ReLU. rho's convolution is linear, so it commutes with the weighted sum: it is applied to the K region
-    vectors instead of the hw pixels, which is the same number for less work. Released code gives the convolutions a
-    `bias`; `leaky` is the slope of the ReLUs below zero.
+    vectors instead of the hw pixels, which is the same number for less work.
+
+    bias   of the convolutions; released code: true
+    leaky  slope of the ReLUs below zero
     """
 
     def __init__(self, channels: int, key_channels: int, *, bias: bool = False, leaky: float = 0.0):
@@ -58,8 +60,11 @@ class RegionContext(nn.Module):
 class RegionAttention(RegionContext):
     """Relate pixel and region as OCR does (Eq. 5): w_ik = softmax_k phi(x_i)^T psi(f_k); phi and psi are like delta.
 
-    `phi_kernel`: kernel size of phi's convolution (CTNet: 3). Released code: `scale` multiplies the products by
-    key_channels^-0.5; OCR's also has `transform_layers=2`, phi and psi of two such blocks each.
+    phi_kernel        kernel size of phi's convolution; CTNet: 3
+    transform_layers  blocks in phi and in psi; released OCR: 2
+    scale             the products are multiplied by key_channels^-0.5; released code: true
+
+    The other settings are those of `RegionContext`.
     """
 
     def __init__(

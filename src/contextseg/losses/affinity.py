@@ -1,14 +1,14 @@
 """CPNet's affinity loss: which pairs of pixels share a class, pair by pair and row by row.
 
 Source: CPNet (Yu et al.: Context Prior for Scene Segmentation, CVPR 2020), Section 3.1, Eq. 1-5. The ideal affinity is
-a_ij = 1 where pixels i and j have the same label, the prior p_ij = sigmoid(z_ij) is wanted equal to it:
+a_ij = 1 where pixels i and j have the same label; it is the target of the prior p_ij = sigmoid(z_ij):
 
     unary    -mean_ij (a log p + (1 - a) log(1 - p))
     global   -mean_j (log precision_j + log recall_j + log specificity_j)
              precision = sum ap / sum p,   recall = sum ap / sum a,   specificity = sum (1-a)(1-p) / sum (1-a)
 
-No N x N target is ever built: sums over a class are rows added up by label, and what lies outside is the total minus
-that. Pairs with an ignored pixel count nowhere.
+No N x N target is ever built: the sum over a class adds the rows of its label, and the sum over the others is the total
+minus that. Pairs with an ignored pixel are not counted.
 """
 
 import torch
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from contextseg.contract import IGNORE_INDEX
 from contextseg.losses.functional import global_mean
 
-SMALLEST = 1e-6  # of a ratio, which counts as this at least: no log 0; of its denominator, below which it is 0 / 0
-LOWEST_LOG = -100.0  # of a ratio that is 0, where ratios without denominator are
+MIN_RATIO = 1e-6  # a smaller ratio counts as this, so that there is no log 0; a smaller denominator counts as none
+LOG_OF_ZERO = -100.0  # for empty="zero"
 
 
 def affinity_losses(
@@ -33,16 +33,16 @@ def affinity_losses(
     ignored_class: bool = False,
     empty: str = "one",
 ) -> tuple[Tensor, Tensor]:
-    """Unary and global affinity loss (scalars), means over the valid pairs and pixels of the global batch.
+    """Compute unary and global affinity loss (scalars), means over the valid pairs and pixels of the global batch.
 
     Prior logits (B, N, N), row = pixel, column = partner; labels uint8 (B, N), 255 ignored.
 
-    sums           what the sums of Eq. 2-4 run over: "row", the partners of one pixel (the text: "at j-th row of P",
-                   and the released code), or "column", the pixels that have one partner (the letter of "over i")
+    sums           range of the sums of Eq. 2-4: "row", the partners of one pixel (the text, "at j-th row of P", and the
+                   released code), or "column", the pixels that have one partner (the index i as printed)
     exclude_self   a pixel is no partner of itself in recall and in the numerator of precision (released code)
-    ignored_class  ignored pixels are one more class instead of being left out (released code)
-    empty          a ratio without denominator (specificity in an image of one class) counts as 1, "one": there is
-                   nothing to get wrong; or as 0, "zero", a constant, the log of 0 being -100 (released code)
+    ignored_class  ignored pixels are one more class instead of being omitted (released code)
+    empty          a ratio without denominator, such as specificity in an image of one class: "one", it adds no loss, or
+                   "zero", it adds a constant loss, the log of 0 being -100 (released code)
     """
     group = labels.long().where(labels != IGNORE_INDEX, num_classes)  # (B, N)
     classes = num_classes + ignored_class
@@ -64,19 +64,19 @@ def affinity_losses(
 
 
 def log_ratio(part: Tensor, whole: Tensor, empty: str) -> Tensor:
-    """log(part / whole), at most 0; without gradient where there is nothing to divide by."""
-    defined = whole > SMALLEST
+    """Compute log(part / whole), at most 0; without gradient where `whole` is 0."""
+    defined = whole > MIN_RATIO
     ratio = torch.where(defined, part / torch.where(defined, whole, 1), float(empty == "one")).clamp(max=1)
     if empty == "one":
-        return ratio.clamp(min=SMALLEST).log()
-    return torch.where(ratio > 0, ratio.clamp(min=torch.finfo(ratio.dtype).tiny).log(), LOWEST_LOG)
+        return ratio.clamp(min=MIN_RATIO).log()
+    return torch.where(ratio > 0, ratio.clamp(min=torch.finfo(ratio.dtype).tiny).log(), LOG_OF_ZERO)
 
 
 class AffinitySums(torch.autograd.Function):
-    """The sums over the first pixel of each pair, strip by strip: nothing of size N x N but the gradient.
+    """Sum over the first pixel of each pair, strip by strip: only the gradient has N x N entries.
 
-    Logits (B, N, N) and group int64 (B, N), of which those from `classes` on count nowhere -> float32 (B, N) each, for
-    the second pixel of the pairs: sum of the binary cross-entropy, of p over the same group, of p over all.
+    Logits (B, N, N) and group int64 (B, N), of which groups from `classes` on are not counted -> float32 (B, N) each,
+    for the second pixel of the pairs: sum of the binary cross-entropy, of p over the same group, of p over all.
     """
 
     @staticmethod
@@ -92,9 +92,9 @@ class AffinitySums(torch.autograd.Function):
                 p_sums.index_add_(0, labels, z.sigmoid())
                 z_sums.index_add_(0, labels, z)
                 bce[image] += (labels < classes).float() @ F.softplus(z)
-            own = group[image, None]  # (1, N)
-            bce[image] -= z_sums.gather(0, own)[0]
-            intra[image] = p_sums.gather(0, own)[0]
+            labels = group[image, None]  # (1, N)
+            bce[image] -= z_sums.gather(0, labels)[0]
+            intra[image] = p_sums.gather(0, labels)[0]
             total[image] = p_sums[:classes].sum(0)
         return bce, intra, total
 
@@ -114,7 +114,7 @@ class AffinitySums(torch.autograd.Function):
 
 
 def strips(logits: Tensor) -> list[slice]:
-    """Rows to take at once: few enough for the cache of a CPU, all on an accelerator."""
+    """Return the strips of rows to sum at once: few rows, for the cache of a CPU; all on an accelerator."""
     n = logits.shape[1]
     step = 64 if logits.device.type == "cpu" else n
     return [slice(start, start + step) for start in range(0, n, step)]

@@ -18,7 +18,7 @@ Distance = Literal["piecewise", "quadratic"]
 
 
 class CategoryConsistency(NamedTuple):
-    """The three parts of Eq. 8, unweighted scalars."""
+    """Hold the three parts of Eq. 8, unweighted scalars."""
 
     variance: Tensor  # Eq. 3: pixels close to the mean of their class
     distance: Tensor  # Eq. 4: means of two classes apart
@@ -34,12 +34,10 @@ def category_consistency(
     delta_dis: float = 1.5,
     distance: Distance = "piecewise",
 ) -> CategoryConsistency:
-    """Embedding float (B, D, h, w) and target int64 (B, h, w), 255 ignored -> the three parts."""
+    """Compute the three parts from embedding float (B, D, h, w) and target int64 (B, h, w), 255 ignored."""
     features = embedding.movedim(1, -1).flatten(0, 2)  # (N, D), N pixels
     target = target.flatten()  # (N,)
-    target = target.where(
-        target != IGNORE_INDEX, num_classes
-    )  # ignored pixels are a class of their own, left out below
+    target = target.where(target != IGNORE_INDEX, num_classes)  # ignored pixels: one more class, omitted below
     count = torch.bincount(target, minlength=num_classes + 1).to(features)  # (K + 1,)
     total = features.new_zeros(num_classes + 1, features.shape[1]).index_add(0, target, features)
     mean = total / count.clamp(min=1)[:, None]  # (K + 1, D)
@@ -58,9 +56,9 @@ def category_consistency(
 
 
 def variance_penalty(spread: Tensor, delta_var: float, delta_dis: float, distance: Distance = "piecewise") -> Tensor:
-    """Eq. 6 for distances to the class mean, any shape: 0 up to delta_var, then quadratic, linear beyond delta_dis.
+    """Compute Eq. 6 of distances to the class mean: 0 up to delta_var, then quadratic, linear beyond delta_dis.
 
-    "quadratic" goes on with the square beyond delta_dis (Table 3).
+    Any shape. "quadratic" stays quadratic beyond delta_dis (Table 3).
     """
     quadratic = F.relu(spread - delta_var).square()
     if distance == "quadratic":

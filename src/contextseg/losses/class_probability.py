@@ -1,7 +1,7 @@
-"""CTNet's class-probability loss: which classes an image holds, and how much of it each takes. Pure mathematics.
+"""CTNet's class-probability loss: the share of each class in the pixels of an image. Pure mathematics.
 
 Source: CTNet (Li, Sun, Tang: CTNet: Context-based Tandem Network for Semantic Segmentation), Section 3.2, Eq. 4. The
-target of class i is its share of the image's valid pixels, P_gt = P_i / sum_j P_j; ignored pixels count nowhere. The
+target of class i is its share of the image's valid pixels, P_gt = P_i / sum_j P_j; ignored pixels are not counted. The
 loss is smallest, though not zero, where P_p = P_gt.
 
 The paper calls omega_n "the weight of the current batch" and says no more. Read here in two ways:
@@ -10,14 +10,15 @@ The paper calls omega_n "the weight of the current batch" and says no more. Read
     valid   the share of valid pixels of image n, in units of its mean over the batch: an image that is half void
             counts half as much as a whole one
 
-An image of void alone has no target and counts in neither.
+An image of void alone has no target and is counted in neither.
 
-The released code has another target, "rescaled": the counts less the smallest of them, over the sum of that. It is the
-share as soon as one class is absent, and 0 for an image without a most frequent class: one of void alone (which counts
-there), or one with as many pixels of each class (where theirs is 0 / 0).
+The released code has another target, "rescaled": the counts minus the smallest of them, over the sum of these. It is
+the share as soon as one class is absent. It is 0 for an image of void alone (which is counted there), and for one
+with as many pixels of each class (where the released code has 0 / 0).
 
-A third target, "presence", is neither's: 1 for every class that the image holds, however small, as in EncNet's semantic
-encoding loss (Zhang et al.: Context Encoding for Semantic Segmentation, CVPR 2018, Section 3.1). It goes with sigmoid.
+A third target, "presence", is in neither: 1 for every class that the image holds, however small, as in the semantic
+encoding loss of EncNet (Zhang et al.: Context Encoding for Semantic Segmentation, CVPR 2018, Section 3.1). It needs
+sigmoid.
 """
 
 import torch
@@ -33,17 +34,17 @@ TARGETS = ("share", "rescaled", "presence")
 
 
 def class_counts(mask: Tensor, num_classes: int) -> Tensor:
-    """Valid pixels of each class in each image: uint8 (B, H, W), 255 ignored -> int64 (B, K)."""
+    """Count the valid pixels of each class in each image: uint8 (B, H, W), 255 ignored -> int64 (B, K)."""
     labels = mask.flatten(1).long()
-    labels = labels.where(labels != IGNORE_INDEX, num_classes)  # (B, HW), ignored pixels are a class of their own
+    labels = labels.where(labels != IGNORE_INDEX, num_classes)  # (B, HW), ignored pixels: one more class
     images, bins = len(labels), num_classes + 1
-    own = bins * torch.arange(images, device=labels.device).unsqueeze(1)  # (B, 1), where an image's bins begin
-    counts = torch.bincount((labels + own).flatten(), minlength=images * bins)
+    first = bins * torch.arange(images, device=labels.device).unsqueeze(1)  # (B, 1), the first bin of each image
+    counts = torch.bincount((labels + first).flatten(), minlength=images * bins)
     return counts.view(images, bins)[:, :num_classes]
 
 
 def log_probabilities(scores: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """log P_p and log(1 - P_p) of raw scores (B, K), each (B, K), without a probability that rounds to 0 or 1."""
+    """Compute log P_p and log(1 - P_p) of raw scores (B, K), each (B, K); no probability is rounded to 0 or 1."""
     if activation == "sigmoid":
         return F.logsigmoid(scores), F.logsigmoid(-scores)
     total = scores.logsumexp(-1, keepdim=True)  # (B, 1)
@@ -60,9 +61,9 @@ def class_probability_loss(
     batch_weight: str = "none",
     target: str = "share",
 ) -> Tensor:
-    """Eq. 4 (scalar), the mean over classes and over the images of the global batch.
+    """Compute Eq. 4, the mean over classes and over the images of the global batch.
 
-    Raw scores float (B, K), mask uint8 (B, H, W) with 255 ignored.
+    Raw scores float (B, K), mask uint8 (B, H, W) with 255 ignored -> scalar.
     """
     counts = class_counts(mask, scores.shape[1])  # (B, K)
     valid = counts.sum(1)  # (B,)

@@ -1,8 +1,8 @@
 """The mathematics of the losses: plain functions of logits and masks, computed in float32.
 
-Every mean is over the valid pixels of the *global* batch: under DDP the count is summed over the ranks, because the
-mean of the ranks' means is another number as soon as there are ignored pixels. `global_mean` returns the rank's share
-scaled by the number of ranks, so that DDP's averaging of gradients gives the gradient of the global mean.
+Every mean is over the valid pixels of the *global* batch. Under DDP the count is summed over the ranks: the mean of the
+ranks' means is another number as soon as there are ignored pixels. `global_mean` returns the rank's share times the
+number of ranks, so DDP's average of the gradients is the gradient of the global mean.
 """
 
 import torch
@@ -15,7 +15,7 @@ from contextseg.layers.resize import resize
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Sum (scalar) over count (scalar, no gradient), the count taken over all ranks; 0 where nothing counts."""
+    """Divide a sum by the count over all ranks, both scalars, the count without gradient; 0 if the count is 0."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         count = count.detach().clone()
         dist.all_reduce(count)
@@ -26,10 +26,10 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
 def at_label_size(
     logits: Tensor, mask: Tensor, label_stride: int = 1, align_corners: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Bring logits and labels to one size: every `label_stride`-th label, and the logits up-sampled to those.
+    """Take every s-th label, s = `label_stride`, and up-sample the logits to that size.
 
-    Logits (B, K, h, w), mask (B, H, W) -> float32 logits (B, K, H/s, W/s), int64 target (B, H/s, W/s). The label taken
-    is the one nearest to the centre of its s x s cell.
+    Logits (B, K, h, w), mask (B, H, W) -> float32 logits (B, K, H/s, W/s), int64 target (B, H/s, W/s). The label of an
+    s x s cell is the one nearest to its centre.
     """
     start = (label_stride - 1) // 2
     target = mask[:, start::label_stride, start::label_stride].long()
@@ -39,9 +39,9 @@ def at_label_size(
 def cross_entropy(
     logits: Tensor, target: Tensor, class_weights: Tensor | None = None, mean_over: str = "valid"
 ) -> Tensor:
-    """Mean cross-entropy over valid pixels; with weights, the weighted mean (divided by the sum of the weights).
+    """Compute the mean cross-entropy over valid pixels; with weights, the sum is divided by the sum of the weights.
 
-    `mean_over="all"`: divided by the number of all pixels, ignored ones too, whatever the weights.
+    `mean_over="all"`: the sum is divided by the number of all pixels, ignored ones too, whatever the weights.
 
     Logits float32 (B, K, H, W), target int64 (B, H, W) with 255 ignored -> scalar.
     """
@@ -61,11 +61,12 @@ def ohem_cross_entropy(
     min_kept: int,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy over the hard pixels: those whose true class has a probability below `threshold`, and in any
-    case the `min_kept` hardest of this device's batch.
+    """Compute the mean cross-entropy over the hard pixels.
 
-    Logits float32 (B, K, H, W), target int64 (B, H, W) with 255 ignored -> scalar. Hardness is judged without class
-    weights, on each device for itself; the mean is over the kept pixels of all devices.
+    Hard are those whose true class has a probability below `threshold`, and in any case the `min_kept` with the largest
+    loss in this device's batch, both without class weights. The mean is over the hard pixels of all devices.
+
+    Logits float32 (B, K, H, W), target int64 (B, H, W) with 255 ignored -> scalar.
     """
     valid = target != IGNORE_INDEX
     losses = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")[valid]  # (valid,)

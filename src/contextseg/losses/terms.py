@@ -1,6 +1,10 @@
-"""The configured loss terms: what each reads, its settings and its weight. Maths: `losses.functional`."""
+"""The loss terms that a configuration names: each with its settings, its weight and what it reads of an output.
+
+The mathematics is in the other files of `losses`.
+"""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -18,12 +22,19 @@ from contextseg.typed import Natural, NonNegative, Positive
 
 
 class CrossEntropy(LossTerm):
-    """Pixel cross-entropy on `reads`: the main loss ("logits") or the auxiliary one ("aux_logits").
+    """Compute the cross-entropy of pixels.
 
-    `class_weights`: one per class. `label_stride` s compares with every s-th label only, which is cheaper and, with
-    logits at stride 8, nearly the same. `align_corners`: how the logits are brought to the size of the labels.
-    `mean_over`: the "valid" pixels, or "all", of which ignored ones count as 0 (the released code of CPNet).
+    reads          "logits", the main loss, or "aux_logits", the auxiliary one
+    weight         factor of the term in the sum
+    class_weights  one per class
+    label_stride   s: only every s-th label is compared, which is cheaper and, with logits at stride 8, nearly the same
+    align_corners  of the resize of logits to labels
+    mean_over      "valid" pixels, or "all", of which ignored ones count as 0; released code of CPNet: "all"
+
+    Raises `ConfigError` in the first pass if the number of class weights differs from that of the classes.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -44,12 +55,12 @@ class CrossEntropy(LossTerm):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Output and mask uint8 (B, H, W) -> scalar."""
+        """Compute the term: output and mask uint8 (B, H, W) -> scalar."""
         logits, target = self.at_label_size(output, mask)
         return functional.cross_entropy(logits, target, self.class_weights, self.mean_over)
 
     def at_label_size(self, output: SegOutput, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Output and mask uint8 (B, H, W) -> float32 logits (B, K, H/s, W/s) of `reads`, int64 target (B, H/s, W/s).
+        """Return float32 logits (B, K, H/s, W/s) of `reads` and int64 target (B, H/s, W/s), from mask uint8 (B, H, W).
 
         Raises `ConfigError` unless there is one weight per class.
         """
@@ -60,10 +71,12 @@ class CrossEntropy(LossTerm):
 
 
 class OHEM(CrossEntropy):
-    """Online hard example mining in the place of the main cross-entropy ("bootstrapped" in CPNet, Section 4.3).
+    """Compute the cross-entropy of hard pixels alone ("bootstrapped" in CPNet, Section 4.3).
 
-    Keeps pixels whose true class has probability below `threshold`, and at least `min_kept` per device and batch (the
-    values of the released CCNet and OCR code).
+    threshold  pixels whose true class has a lower probability are hard; the default is that of released CCNet and OCR
+    min_kept   number of pixels per device and batch that are hard in any case; the default as above
+
+    The other settings are those of `CrossEntropy`.
     """
 
     def __init__(
@@ -89,17 +102,19 @@ class OHEM(CrossEntropy):
         self.threshold, self.min_kept = threshold, min_kept
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Output and mask uint8 (B, H, W) -> scalar."""
+        """Compute the term: output and mask uint8 (B, H, W) -> scalar."""
         logits, target = self.at_label_size(output, mask)
         return functional.ohem_cross_entropy(logits, target, self.threshold, self.min_kept, self.class_weights)
 
 
 class Affinity(LossTerm):
-    """CPNet's affinity loss on the prior: `unary_weight` x Eq. 1 + `global_weight` x Eq. 5 (Eq. 6).
+    """Compute CPNet's affinity loss of the prior: `unary_weight` x Eq. 1 + `global_weight` x Eq. 5 (Eq. 6).
 
-    The unary part alone (`global_weight=0`) is the "BCE" of Table 1. `sums`, `exclude_self`, `ignored_class` and
-    `empty` are readings of the paper, explained in `losses.affinity`. `labels` of the prior's cells are those nearest
-    to their "centre", or in their upper left "corner" (released code).
+    weight         factor of the term in the sum
+    unary_weight   of the pairs
+    global_weight  of precision, recall and specificity; 0: the "BCE" of Table 1
+    sums           a reading of the paper, as are `exclude_self`, `ignored_class` and `empty`; see `affinity_losses`
+    labels         of the prior's cells: those nearest to the "centre", or in the upper left "corner" (released code)
     """
 
     reads = "prior_logits"
@@ -126,22 +141,31 @@ class Affinity(LossTerm):
         if labels not in ("centre", "corner"):
             raise ConfigError(f"affinity labels={labels}: choose centre or corner")
         self.unary_weight, self.global_weight = unary_weight, global_weight
-        self.readings = {"sums": sums, "exclude_self": exclude_self, "ignored_class": ignored_class, "empty": empty}
+        self.losses = partial(
+            affinity_losses, sums=sums, exclude_self=exclude_self, ignored_class=ignored_class, empty=empty
+        )
         self.nearest = "nearest-exact" if labels == "centre" else "nearest"  # torch's names
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Output, its prior_logits (B, hw, hw) on the grid of the logits (B, K, h, w), and mask (B, H, W) -> scalar."""
+        """Compute the term: logits (B, K, h, w) with prior_logits (B, hw, hw), and mask uint8 (B, H, W) -> scalar."""
         _, num_classes, *size = output.logits.shape
         labels = F.interpolate(mask[:, None], size, mode=self.nearest).flatten(1)  # (B, hw)
-        unary, glob = affinity_losses(read(output, self.reads), labels, num_classes, **self.readings)
+        unary, glob = self.losses(read(output, self.reads), labels, num_classes)
         return self.unary_weight * unary + self.global_weight * glob
 
 
 class CategoryConsistent(LossTerm):
-    """CCNet's category-consistent loss (Eq. 3-8) on the embedding, at the embedding's stride, with the nearest labels.
+    """Compute CCNet's category-consistent loss (Eq. 3-8) of the embedding, with the nearest label at its stride.
 
-    `alpha`, `beta` and `gamma` weigh variance, distance and regularisation (Eq. 8); `distance` is "piecewise" or
-    "quadratic" (Table 3). Class means are those of the batch on one device, not of all ranks.
+    weight     factor of the term in the sum
+    alpha      of the variance (Eq. 8)
+    beta       of the distance
+    gamma      of the regularisation
+    delta_var  distance to the class mean below which there is no variance (Eq. 6)
+    delta_dis  distance beyond which the variance is linear; class means are kept twice as far apart (Eq. 7)
+    distance   "piecewise", or "quadratic" throughout (Table 3)
+
+    Class means are those of the batch on one device, not of all ranks.
     """
 
     reads = "embedding"
@@ -168,7 +192,7 @@ class CategoryConsistent(LossTerm):
         self.delta_var, self.delta_dis, self.distance = delta_var, delta_dis, distance
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Output and mask uint8 (B, H, W) -> scalar."""
+        """Compute the term: output and mask uint8 (B, H, W) -> scalar."""
         embedding = read(output, self.reads).float()
         size = embedding.shape[-2:]
         target = F.interpolate(mask.unsqueeze(1), size, mode="nearest-exact").squeeze(1)  # (B, h, w)
@@ -184,11 +208,12 @@ class CategoryConsistent(LossTerm):
 
 
 class ClassProbability(LossTerm):
-    """CTNet's class-probability loss (Eq. 4): the classes of an image against their shares of its valid pixels.
+    """Compute CTNet's class-probability loss (Eq. 4): the classes of an image against their shares of its pixels.
 
-    `activation` makes probabilities of the scores and is the head's: "softmax" or "sigmoid". `batch_weight` is a
-    reading of omega_n, "none" or "valid", `target` that of P_gt, "share", "rescaled" or "presence" (sigmoid only); all
-    are explained in `losses.class_probability`.
+    weight        factor of the term in the sum
+    activation    makes probabilities of the scores, as in the head: "softmax" or "sigmoid"
+    batch_weight  reading of omega_n: "none" or "valid"; see `losses.class_probability`
+    target        reading of P_gt: "share", "rescaled" or "presence" (sigmoid only); see there
     """
 
     reads = "class_probability"
@@ -218,6 +243,6 @@ class ClassProbability(LossTerm):
         self.activation, self.readings = activation, {"batch_weight": batch_weight, "target": target}
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Output, its class_probability (B, K), and mask uint8 (B, H, W) -> scalar."""
+        """Compute the term: output with class_probability (B, K), and mask uint8 (B, H, W) -> scalar."""
         scores = read(output, self.reads).float()
         return class_probability_loss(scores, mask, activation=self.activation, **self.readings)

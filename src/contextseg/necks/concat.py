@@ -1,4 +1,4 @@
-"""Concatenation: all maps brought to the size of the finest and stacked, as HRNet makes its representation.
+"""Concatenation: all maps resized to the finest and stacked, as HRNet makes its representation.
 
 Source: Sun et al.: High-Resolution Representations for Labeling Pixels and Regions (2019), "HRNetV2", Section 3.
 """
@@ -13,7 +13,10 @@ from contextseg.layers.resize import resize
 
 
 class Concat(Neck):
-    """One map instead of several: 48 + 96 + 192 + 384 = 720 channels at stride 4 for HRNet-W48."""
+    """Concatenate all maps into one: 48 + 96 + 192 + 384 = 720 channels at stride 4 for HRNet-W48.
+
+    align_corners  of every resize
+    """
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], *, align_corners: bool = False):
         super().__init__()
@@ -21,6 +24,6 @@ class Concat(Neck):
         self.channels, self.strides = (sum(in_channels),), (strides[0],)
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the one map [(B, sum C_i, h_1, w_1)]."""
+        """Concatenate maps [(B, C_i, h_i, w_i)], fine to coarse -> one map [(B, sum C_i, h_1, w_1)]."""
         size = features[0].shape[-2:]
         return [torch.cat([resize(x, size, self.align_corners) for x in features], dim=1)]

@@ -1,7 +1,7 @@
 """Joint pyramid upsampling: a map at stride 8 from a network without dilation.
 
 Source: Wu, Zhang, Huang, Liang, Yu: FastFCN: Rethinking Dilated Convolution in the Backbone for Semantic Segmentation
-(2019), Section 3.3; CTNet (Section 4.2.1) uses it in the place of dilation.
+(2019), Section 3.3; CTNet (Section 4.2.1) uses it instead of dilation.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,23 @@ DILATIONS = (1, 2, 4, 8)
 
 
 class JPU(Neck):
-    """The last map becomes 4 x `channels` at `stride`; the maps before it stay as they are.
+    """Replace the last map by one of 4 x `channels` at `stride`; the maps before it are passed on.
 
-    It joins the maps of stride 8 and more, three at most and two at least: each through a 3x3 conv -> BN -> ReLU to
-    `channels`, brought to one size, stacked, and read by four depth-wise separable 3x3 convolutions side by side, with
-    dilation 1, 2, 4 and 8. ResNets and HRNet give strides 8, 16 and 32. `tiny` ends at stride 8 and gives strides 4
-    and 8, of which the finer is averaged down first: nothing is up-sampled there, the neck merely adds the dilated
-    convolutions. They see 19 x 19 places of the last map, 144 px more than the backbone does, so for the question what
-    a head's context is worth on `context_scenes` take `neck=none` (the dilated alternative on any backbone:
+    channels       width of each map that is joined, and of each dilated branch
+    stride         of the new map
+    align_corners  of the resize to one size; FastFCN's code: true, CTNet's: false
+
+    The maps of stride `stride` and more are joined, two at least and three at most. Each passes a 3x3 conv -> BN ->
+    ReLU; resized and stacked, they are read by four parallel depth-wise separable 3x3 convolutions with dilation 1, 2,
+    4 and 8. ResNets and HRNet give strides 8, 16 and 32; on ResNets the new map is finer than the one before it.
+
+    `tiny` ends at stride 8 and gives strides 4 and 8, of which the finer is averaged down first. Nothing is up-sampled
+    there: the neck merely adds the dilated convolutions, which see 19 x 19 places of the last map, 144 px more than the
+    backbone. To measure the effect of a head's context on `context_scenes`, use `neck=none` (on any backbone, dilated:
     `neck=none backbone.output_stride=8`).
 
-    `align_corners`: of the resize to one size (true in FastFCN's code, false in CTNet's).
-
-    On ResNets the last map is then finer than the one before it. Raises `ConfigError` if there are fewer than two maps,
-    or if `stride` neither divides nor is divided by the strides of those it takes.
+    Raises `ConfigError` for fewer than two maps, and if `stride` neither divides nor is divided by the strides of those
+    it takes.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class JPU(Neck):
         self.strides = (*strides[:-1], stride)
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the same but for the last, (B, 4 C, h, w) at `stride`."""
+        """Replace the last of maps [(B, C_i, h_i, w_i)], fine to coarse, by (B, 4 C, h, w) at `stride`."""
         maps = []
         for x, stride, conv in zip(features[-len(self.taken) :], self.taken, self.lateral, strict=True):
             if stride < self.stride:

@@ -8,12 +8,12 @@ from contextseg.contract import Neck
 
 
 class NoNeck(Neck):
-    """The identity."""
+    """Pass the maps on."""
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int]):
         super().__init__()
         self.channels, self.strides = tuple(in_channels), tuple(strides)
 
     def forward(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Maps -> the same maps."""
+        """Return the same maps."""
         return features
