@@ -95,9 +95,10 @@ class Tar(Reader):
                     member = tar.next()
                     if member is None:
                         return
-                    if not member.isfile() or (name := _plain(member.name)) not in names:
+                    file = tar.extractfile(member)  # None for a folder
+                    if file is None or (name := _plain(member.name)) not in names:
                         continue
-                    data = tar.extractfile(member).read()
+                    data = file.read()
                     if len(data) < member.size:
                         raise EOFError("cut off")
                 yield name, data
@@ -155,7 +156,8 @@ def open_archive(path: Path) -> Reader:
 
 def walk(folder: Path, leave_out: Path) -> tuple[list[Path], list[Path]]:
     """List the archives and the loose files below a folder, without hidden ones and what is below `leave_out`."""
-    archives, loose = [], []
+    archives: list[Path] = []
+    loose: list[Path] = []
     for where, folders, files in os.walk(folder, followlinks=True):
         here = Path(where)
         folders[:] = [name for name in sorted(folders) if not name.startswith(".") and (here / name) != leave_out]

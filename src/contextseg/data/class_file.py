@@ -100,11 +100,11 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     )
 
 
-def made_up(count: int) -> list[list[int]]:
+def made_up(count: int) -> list[tuple[int, int, int]]:
     """Return `count` different colours, RGB 0-255, neighbours far apart."""
     shades = ((0.9, 0.9), (0.5, 0.95), (0.95, 0.55))  # saturation, value
     colours = (colorsys.hsv_to_rgb(i * 0.618 % 1, *shades[i % len(shades)]) for i in range(count))
-    return [[round(255 * part) for part in colour] for colour in colours]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours]
 
 
 def _is_byte(value: object) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.source import counted, decoded
+from contextseg.data.source import File, counted, decoded
 from contextseg.errors import ConfigError
 
 
@@ -25,7 +25,7 @@ class Indices:
         self.table[list(relabel)] = list(relabel.values())
         self.known = np.isin(np.arange(256), [*relabel, IGNORE_INDEX]) if strict else np.ones(256, bool)
 
-    def __call__(self, path: Path) -> np.ndarray:
+    def __call__(self, path: File) -> np.ndarray:
         """Read train ids, uint8 (H, W). Raises `ConfigError` for a damaged file, for colours and unknown labels."""
         mask = decoded(path)
         if mask.mode not in ("1", "L", "P"):
@@ -56,7 +56,7 @@ class Matlab:
         self.table[list(relabel)] = list(relabel.values())
         self.known[list(relabel)] = True
 
-    def __call__(self, path: Path) -> np.ndarray:
+    def __call__(self, path: File) -> np.ndarray:
         """Read train ids, uint8 (H, W). Raises `ConfigError` if the field cannot be read or holds unknown labels."""
         variable, *parts = self.field.split(".")
         try:
@@ -76,7 +76,7 @@ class Matlab:
 class BySuffix:
     """Read a .mat file with `mat`, any other mask with `picture`."""
 
-    def __init__(self, picture: Callable[[Path], np.ndarray], mat: Callable[[Path], np.ndarray]):
+    def __init__(self, picture: Callable[[File], np.ndarray], mat: Callable[[File], np.ndarray]):
         self.picture, self.mat = picture, mat
 
     def __call__(self, path: Path) -> np.ndarray:

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.err
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
+File = Path | BytesIO  # a BytesIO is a member of an archive; messages show its name
 NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # what the fingerprint of a large file reads of it
 
 
@@ -185,7 +187,7 @@ def as_rgb(image: Image.Image, name: object) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def decoded(path: Path, upright: bool = False, pixels: bool = True) -> Image.Image:
+def decoded(path: File, upright: bool = False, pixels: bool = True) -> Image.Image:
     """Open a picture file and load its pixels, or only its header (`pixels` false).
 
     Pixels lie as stored unless `upright`, which a TIFF always is. Raises `ConfigError` if the file is damaged.

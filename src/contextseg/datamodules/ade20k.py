@@ -1,6 +1,6 @@
 """ADE20K's scene parsing benchmark, 150 classes: 20,210 train, 2,000 val, 3,352 test images of many sizes."""
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -28,7 +28,7 @@ class ADE20K(Published):
     submission = "ade20k"
     expected = "{images,annotations}/{training,validation}/ADE_*.{jpg,png} of ADEChallengeData2016.zip"
     folders = ("ADEChallengeData2016",)
-    counts: ClassVar = {"train": (20210,), "val": (2000,), "test": (3352, 3000, 2000)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (20210,), "val": (2000,), "test": (3352, 3000, 2000)}
     test = "release_test/testing"
 
     def open(self, split: str) -> FileSource:

@@ -1,6 +1,7 @@
 """CamVid, 11 classes: 367 train, 101 val, 233 test images, in SegNet's copy (480x360) or as published (960x720)."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -41,7 +42,7 @@ class CamVid(Published):
     name = "camvid"
     title = "CamVid"
     classes = class_set("camvid")
-    counts: ClassVar = {"train": (367,), "val": (101,), "test": (233,)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (367,), "val": (101,), "test": (233,)}
 
     def __init__(
         self,

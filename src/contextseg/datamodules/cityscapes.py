@@ -1,6 +1,8 @@
 """Cityscapes, 19 classes, 2048x1024: 2,975 train (19,998 more with coarse masks), 500 val, 1,525 test images."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -44,7 +46,7 @@ class Cityscapes(Published):
         "coarse masks also {leftImg8bit,gtCoarse}/train_extra/"
     )
     folders = ("cityscapes",)
-    counts: ClassVar = {
+    counts: Mapping[str, tuple[int, ...]] = {
         "train": (2975,),
         "trainval": (3475,),
         "coarse": (19997,),
@@ -71,7 +73,8 @@ class Cityscapes(Published):
         if split == "test":
             return self.unlabelled(self.find(f"{self.test}/*/*_leftImg8bit.png"))
         count = self.train_set if split == "train" else split
-        images, masks = {}, {}
+        images: dict[str, Path] = {}
+        masks: dict[str, Path] = {}
         for kind, folder in SETS[count] if split == "train" else (VAL,):
             images |= self.find(f"leftImg8bit/{folder}/*/*_leftImg8bit.png")
             masks |= self.find(f"{kind}/{folder}/*/*_{kind}_labelIds.png")

@@ -52,11 +52,11 @@ def draw_scene(
     index: int,
     *,
     size: int = 128,
-    cue_radius: tuple[int, int] = (8, 10),
-    strip: tuple[int, int] = (24, 30),
+    cue_radius: Sequence[int] = (8, 10),
+    strip: Sequence[int] = (24, 30),
     noise: float = 7.0,
     furniture_share: float = 0.27,
-    flip: tuple[bool, bool] = (False, False),
+    flip: Sequence[bool] = (False, False),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
 

@@ -71,8 +71,7 @@ class ContextScenesHard(SegDataModule):
         num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
-        several = isinstance(factor, Sequence) and not isinstance(factor, str)
-        chosen = list(factor) if several else list(factors) if factor is None else [factor]
+        chosen = list(factors) if factor is None else [factor] if isinstance(factor, str) else list(factor)
         if not chosen or any(chosen.count(name) > 1 or name not in list(factors) for name in chosen):
             raise ConfigError(f"data.factor={factor}: choose one or several of {', '.join(factors)}, each once")
         if not SMALLEST <= size <= BANK:

@@ -77,8 +77,10 @@ class Folder(SegDataModule):
         pattern = self.images if self.lists is None else self.lists
         if isinstance(pattern, Mapping):
             there = "test" in pattern
+        elif self.lists is None:
+            there = bool(find(self.root, _of(pattern, "test")))
         else:
-            there = find(self.root, _of(pattern, "test")) if self.lists is None else self._list("test").is_file()
+            there = (self.root / _of(pattern, "test")).is_file()
         return SPLITS if there else SPLITS[:2]
 
     def open(self, split: str) -> FileSource:
@@ -111,7 +113,7 @@ class Folder(SegDataModule):
     def _chosen(self, split: str, names: Mapping[str, Path]) -> list[str]:
         """The names of a split, in order."""
         if self.lists is not None:
-            return self._listed(split, names)
+            return self._listed(self.root / _of(self.lists, split), names)
         if self.ratio is None:
             return sorted(names)
         if split not in self.splits():
@@ -126,8 +128,7 @@ class Folder(SegDataModule):
             )
         return chosen
 
-    def _listed(self, split: str, names: Mapping[str, Path]) -> list[str]:
-        path = self._list(split)
+    def _listed(self, path: Path, names: Mapping[str, Path]) -> list[str]:
         try:
             lines = [line.strip() for line in path.read_text().splitlines()]
         except (OSError, UnicodeDecodeError) as error:
@@ -140,9 +141,6 @@ class Folder(SegDataModule):
                 raise ConfigError(f"{path}: {line} {fault}; correct or remove the line")
             chosen.append(name)
         return chosen
-
-    def _list(self, split: str) -> Path:
-        return self.root / _of(self.lists, split)
 
 
 def _indices(facts) -> Indices:

@@ -1,6 +1,6 @@
 """Look into Person (single person), 20 body parts and clothes: 30,462 train, 10,000 val, 10,000 test images."""
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 from contextseg.classes import class_set
 from contextseg.data.labels import Indices
@@ -24,7 +24,7 @@ class LIP(Published):
     submission = "lip"
     expected = "{train,val}_images/<id>.jpg and {train,val}_segmentations/<id>.png"
     folders = ("LIP", "lip")
-    counts: ClassVar = {"train": (30462,), "val": (10000,), "test": (10000,)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (30462,), "val": (10000,), "test": (10000,)}
     test = "test_images"
 
     def open(self, split: str) -> FileSource:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.typed import Count, Natural
 
+Choice = TypeVar("Choice")
 log = logging.getLogger(__name__)
 
 
@@ -26,9 +27,9 @@ class Published(SegDataModule):
     """
 
     title: ClassVar[str]  # as its authors write it
-    expected: ClassVar[str]  # what is expected below data.root
-    folders: ClassVar[Sequence[str]] = ()  # that an archive may put between root and the data
-    counts: ClassVar[Mapping[str, Sequence[int]]]  # split or training set -> images, one number for each edition
+    expected: str  # what is expected below data.root
+    folders: Sequence[str] = ()  # that an archive may put between root and the data
+    counts: Mapping[str, tuple[int, ...]]  # split or training set -> images, one number for each edition
     test: ClassVar[str | None] = None  # what is there if the test split is; None: there is no public one
 
     def __init__(
@@ -144,7 +145,7 @@ class Published(SegDataModule):
         return ConfigError(f"{self.title} has no public test split; the papers score its val split: split=val")
 
 
-def choose(option: str, value: object, choices: Collection) -> object:
+def choose(option: str, value: Choice, choices: Collection[Choice]) -> Choice:
     """The value. Raises `ConfigError` naming the choices if it is none of them."""
     if value not in choices:
         raise ConfigError(f"data.{option}={value}: choose one of {', '.join(map(str, choices))}")

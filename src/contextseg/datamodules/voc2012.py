@@ -1,6 +1,7 @@
 """PASCAL VOC 2012 segmentation, 21 classes: 1,464 train (10,582 with SBD's masks), 1,449 val, 1,456 test images."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.data.labels import BySuffix, Indices, Matlab
@@ -36,7 +37,13 @@ class VOC2012(Published):
         "for data.train_set=trainaug also SegmentationClassAug/<id>.png"
     )
     folders = ("VOCdevkit/VOC2012", "VOC2012")
-    counts: ClassVar = {"train": (1464,), "trainval": (2913,), "trainaug": (10582,), "val": (1449,), "test": (1456,)}
+    counts: Mapping[str, tuple[int, ...]] = {
+        "train": (1464,),
+        "trainval": (2913,),
+        "trainaug": (10582,),
+        "val": (1449,),
+        "test": (1456,),
+    }
     test = f"{LISTS}/test.txt"
 
     def __init__(
@@ -68,6 +75,6 @@ class VOC2012(Published):
                     "scores would say nothing; take them out, or remove the file: the list is then made of VOC and SBD"
                 )
         else:
-            both = augmented.keys() | set(self.names(f"{LISTS}/train.txt"))
-            listed = sorted(both - set(self.names(f"{LISTS}/val.txt")))
+            either = augmented.keys() | set(self.names(f"{LISTS}/train.txt"))
+            listed = sorted(either - set(self.names(f"{LISTS}/val.txt")))
         return self.pair(chosen, images, augmented | masks, LABELS, listed)

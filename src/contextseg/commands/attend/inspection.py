@@ -26,11 +26,11 @@ def inspect(network: Segmenter, image: Picture, point: tuple[int, int]) -> Inspe
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     maps = context_maps(network, pixels, point)
-    labels = network.predict(pixels).cpu().numpy()
-    tiles = context_tiles(image, labels, maps, point, network.classes)
+    labels, classes = network.predict(pixels[None])[0].cpu().numpy(), network.named_classes
+    tiles = context_tiles(image, labels, maps, point, classes)
     context = {text.replace("\n", ", "): mark(viz.enlarge(tile), point, image.shape) for text, tile in tiles.items()}
     return Inspection(
-        network.classes.names[labels[point[1], point[0]]],
-        context | {"classes": viz.legend(network.classes)},
-        {name: inside_picture({name: shown}, network.classes) for name, shown in inside_maps(network, pixels).items()},
+        classes.names[labels[point[1], point[0]]],
+        context | {"classes": viz.legend(classes)},
+        {name: inside_picture({name: shown}, classes) for name, shown in inside_maps(network, pixels).items()},
     )

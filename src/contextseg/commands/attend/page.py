@@ -71,7 +71,7 @@ def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], lon
             return [None, *opened(read_upload(Path(path)))]
 
         @told
-        def click(picture: Picture | None, event: gr.SelectData) -> list[int]:
+        def click(picture: Picture, event: gr.SelectData) -> list[int]:
             """From pixels of the enlarged image to those of the image."""
             times = viz.enlarge(picture, SHOWN).shape[0] // picture.shape[0]
             return [at // times for at in event.index]
@@ -86,7 +86,7 @@ def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], lon
                 raise ConfigError("there is no pixel yet: click one, or give x and y")
             if not ticked:
                 raise ConfigError("no model is ticked: tick at least one")
-            found = []
+            found: list[Any] = []
             for name, network in networks.items():
                 if name not in ticked:
                     found += [None, None, None]

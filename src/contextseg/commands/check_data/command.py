@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -70,6 +70,9 @@ def examined(source: Source, split: str, workers: int) -> Iterator[Seen]:
         return
     with ProcessPoolExecutor(workers, initializer=_remember, initargs=(source, split)) as pool:
         yield from pool.map(_examine, range(len(source)), chunksize=8)
+
+
+_work: Callable[[int], Seen]  # of a worker process: index -> pair
 
 
 def _remember(source: Source, split: str) -> None:

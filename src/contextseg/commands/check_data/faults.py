@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.source import Source, decoded, digest, read_image
+from contextseg.data.source import FileSource, Source, decoded, digest, read_image
 from contextseg.errors import ConfigError
 
 ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 5 to 8 turned by a quarter
@@ -55,10 +55,9 @@ class Seen:
 
 def examine(source: Source, split: str, index: int) -> Seen:
     """Read one pair and say all that is wrong with it."""
-    files = source.files(index)
-    if files is None:
+    if not isinstance(source, FileSource):
         return _examine_generated(source, split, index)
-    image_file, mask_file = files
+    image_file, mask_file = source.files(index)
     seen = Seen(split, str(image_file))
     image = mask = stored = None
     try:

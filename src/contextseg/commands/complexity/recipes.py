@@ -22,6 +22,7 @@ from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.contract import IGNORE_INDEX
 from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
 from contextseg.layers.resize import resize
 from contextseg.segmenter import Segmenter
@@ -64,7 +65,8 @@ class Training(nn.Module):
         output = self.network(image, mask)
         named = {"logits": output.logits, **output.extras}
         maps = [resize(named[name].float(), mask.shape[-2:]) for name in ("logits", "aux_logits") if name in named]
-        total = sum(functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
+        terms = (functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
+        total = sum(terms, image.new_zeros((), dtype=torch.float32))
         if "prior_logits" in named:
             prior = named["prior_logits"].float()
             total = total + functional.binary_cross_entropy_with_logits(prior, torch.empty_like(prior))
@@ -76,10 +78,18 @@ def memory(cfg: DictConfig, count: int = 2) -> Memory:
     classes = build.datamodule(cfg).classes
     with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
         training = Training(build.network(cfg, classes, pretrained=False)[0]).train()
-        saved = saved_for_backward(training, *images(count, build.crop_size(cfg)))[""]
+        saved = saved_for_backward(training, *images(count, crop(cfg)))[""]
     copies = sum(2 * weight.numel() for weight in training.parameters() if weight.ndim > 1)
     buffers = sum(buffer.nbytes for buffer in training.buffers())
     return Memory(3 * 4 * parameters(training) + buffers + copies, (saved - copies) // count)
+
+
+def crop(cfg: DictConfig) -> tuple[int, int]:
+    """Return height and width of the training images. Raises `ConfigError` if they vary."""
+    size = build.crop_size(cfg)
+    if size is None:
+        raise ConfigError("the images vary in size; give data.transform.crop_size=[height,width]")
+    return size[0], size[1]
 
 
 def names() -> tuple[str, ...]:
@@ -94,7 +104,7 @@ def alike(cfg: DictConfig) -> str:
     backbone = {name: value for name, value in cfg.backbone.items() if name != "weights"}
     parts |= {
         "backbone": backbone,
-        "crop": build.crop_size(cfg),
+        "crop": crop(cfg),
         "data": cfg.choices.data,
         "batch": cfg.data.batch_size,
     }
@@ -103,7 +113,7 @@ def alike(cfg: DictConfig) -> str:
 
 def cells(cfg: DictConfig) -> list[str]:
     """The numbers of a recipe, in GiB, and its form for one GPU."""
-    need, batch, (height, width) = memory(cfg), cfg.data.batch_size, build.crop_size(cfg)
+    need, batch, (height, width) = memory(cfg), cfg.data.batch_size, crop(cfg)
     most = need.most(batch)
     form = f"`trainer.max_device_batch={most}`" if most else "does not fit"
     return [

@@ -19,6 +19,7 @@ from contextseg.commands.convert.released import read_tensors
 from contextseg.conf import CONF
 from contextseg.console import console
 from contextseg.data.class_file import made_up
+from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import side_file, write_atomically
@@ -148,8 +149,8 @@ def choose_classes(count: int, cfg: ConvertOptions) -> tuple[str | None, ClassSe
         chosen = named("classes", cfg.classes)
     elif cfg.classes is not None:
         chosen = class_set(cfg.classes)
-    elif data is not None:
-        chosen = build.datamodule(cfg).classes
+    elif cfg.data is not None:
+        chosen = build.instantiate(cfg.data, "data", SegDataModule).classes
     else:
         fitting = [(name, known) for name, known in data_sets().items() if len(known) == count]
         if len(fitting) == 1:
@@ -173,7 +174,7 @@ def data_sets() -> dict[str, ClassSet]:
 
 def named(name: str, names: list[str]) -> ClassSet:
     """A class set with colours made up."""
-    return ClassSet(name, tuple(names), tuple(tuple(colour) for colour in made_up(len(names))))
+    return ClassSet(name, tuple(names), tuple(made_up(len(names))))
 
 
 def checkpoint(found: Match, cfg: DictConfig, classes: ClassSet) -> dict:

@@ -61,15 +61,13 @@ class Graph:
     symbol: str = "K"
     spelling: Mapping[str, str] = field(default_factory=dict)  # a name here -> that of the base
 
-    def ours(self, name: str) -> str | None:
-        """Our name of a tensor of theirs; None if no rule of `map` knows it."""
-        name = self.spelling.get(name, name)
-        for pattern, replacement in self.rename:
-            name = re.sub(pattern, replacement, name)
+    def ours(self, name: str) -> str:
+        """Return our name of a tensor of theirs. Raises `ConfigError` if no rule of `map` knows it."""
+        base = respelled(self.spelling.get(name, name), self.rename)
         for pattern, replacement in self.rules:
-            if re.search(pattern, name):
-                return re.sub(pattern, replacement, name, count=1)
-        return None
+            if re.search(pattern, base):
+                return re.sub(pattern, replacement, base, count=1)
+        raise ConfigError(f"graph {self.name}: {name} has no rule")
 
     def ignores(self, name: str) -> bool:
         """Whether a tensor of theirs is one that ours does not have."""
@@ -97,8 +95,8 @@ class Graph:
             if self.ignores(name):
                 continue
             ours = self.ours(name)
-            if ours is None or ours in found:
-                raise ConfigError(f"graph {self.name}: {name} {'has no rule' if ours is None else f'doubles {ours}'}")
+            if ours in found:
+                raise ConfigError(f"graph {self.name}: {name} doubles {ours}")
             shape = self.shape(name, classes)
             found[ours] = name, shape[::-1] if self.is_transposed(name) else shape
         return found
@@ -265,7 +263,10 @@ def tensors_of(name: str, shape: list | str) -> Iterator[tuple[str, Shape]]:
     if not isinstance(shape, str):
         yield name, tuple(shape)
         return
-    channels, _, flag = re.fullmatch(r"norm\(([^,()]+)(, *(no_count|paddle))?\)", shape).groups()
+    norm = re.fullmatch(r"norm\(([^,()]+)(, *(no_count|paddle))?\)", shape)
+    if norm is None:
+        raise ConfigError(f"{name}: {shape}: give [sizes], norm(C), norm(C, no_count) or norm(C, paddle)")
+    channels, _, flag = norm.groups()
     size = int(channels) if channels.isdigit() else channels
     statistics = ("_mean", "_variance") if flag == "paddle" else ("running_mean", "running_var")
     yield from ((f"{name}.{part}", (size,)) for part in ("weight", "bias", *statistics))

@@ -24,7 +24,7 @@ def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfi
     return OmegaConf.merge(trained, without_nulls(OmegaConf.to_container(cfg)))
 
 
-def first_look(cfg: DictConfig, kind: type = EvaluateOptions) -> None:
+def first_look(cfg: DictConfig, kind: type[Any] = EvaluateOptions) -> None:
     """Check what the command line alone can tell, before the checkpoint is read. Raises `ConfigError`."""
     options = parse(kind, without_nulls(OmegaConf.to_container(cfg, resolve=True)))
     for part in ("data", "eval"):
@@ -33,7 +33,7 @@ def first_look(cfg: DictConfig, kind: type = EvaluateOptions) -> None:
     existing_checkpoint(options.ckpt)
 
 
-def checked(kind: type, trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
+def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
     """Return the options of an evaluation and the same as plain containers. Raises `ConfigError` for a wrong one."""
     merged = as_trained(trained, cfg, f"ckpt={cfg.ckpt}")
     known = [declared.name for declared in fields(kind) if declared.name in merged]

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,13 +52,13 @@ def predict(cfg: PredictOptions) -> Outcome:
     if network.head.needs_mask:
         raise ConfigError(f"ckpt={cfg.ckpt}: {type(network.head).__name__} needs the ground truth and cannot predict")
     predictor = build.predictor(cfg.eval, network)
-    asked = {"batch_size": cfg.batch_size, "tile": cfg.tile}
-    labeller = Labeller(network, predictor, probabilities="probabilities" in cfg.formats, **asked)
+    asked = partial(Labeller, network, predictor, batch_size=cfg.batch_size, tile=cfg.tile)
     outcome = Outcome([], [])
-    with ImageWriter(cfg.output, cfg.formats, network.classes) as writer, progress() as bar:
+    with ImageWriter(cfg.output, cfg.formats, network.named_classes) as writer, progress() as bar:
         if found.images:
+            labeller = asked(probabilities="probabilities" in cfg.formats)
             label_images(found.images, names, labeller, writer, outcome, bar, cfg.max_megapixels)
-        labeller = Labeller(network, predictor, probabilities=False, **asked)
+        labeller = asked(probabilities=False)
         for source in found.videos:
             label_video(source, names[source], labeller, cfg, outcome, bar)
     total = len(found.images) + len(found.videos)
@@ -111,11 +112,12 @@ def label_video(
 
     A video that cannot be read is added to `outcome.skipped`, one that breaks off too; what it had is kept.
     """
-    folder, classes, overlays = cfg.output, labeller.network.classes, "overlays" in cfg.video_formats
+    folder, classes, overlays = cfg.output, labeller.network.named_classes, "overlays" in cfg.video_formats
+    path = folder / "videos" / f"{name}.mp4"
     try:
         with (
             video.Frames(source, cfg.frames) as frames,
-            side_file(folder / "videos" / f"{name}.mp4") if overlays else nullcontext() as side,
+            side_file(path) if overlays else nullcontext(path) as side,
             closing(video.OverlayVideo(side, frames.fps)) as result,
         ):
             task = bar.add_task(name, total=frames.total, note="")

@@ -28,23 +28,24 @@ def find(given: str | Sequence[str]) -> Inputs:
     if not names:
         raise ConfigError("input=[]: name an image, a folder, a pattern, a video or webcam:0")
     found = list(dict.fromkeys(one for name in names for one in _named(str(name))))
-    videos = [one for one in found if isinstance(one, int) or one.suffix.lower() in VIDEOS]
-    return Inputs([one for one in found if one not in videos], videos)
+    images = [one for one in found if isinstance(one, Path) and one.suffix.lower() not in VIDEOS]
+    return Inputs(images, [one for one in found if one not in images])
 
 
-def _named(name: str) -> list[Path | int]:
+def _named(name: str) -> Sequence[Path | int]:
     path = Path(name)
     if webcam := re.fullmatch(r"webcam:(\d+)", name):
         return [int(webcam[1])]
     if path.is_file():
         return [path]
     if path.is_dir():
-        known, where, files = IMAGES, "no image in this folder", path.iterdir()
+        known, where, found = IMAGES, "no image in this folder", list(path.iterdir())
     elif glob.has_magic(name):
-        known, where, files = IMAGES | VIDEOS, "no image or video matches", map(Path, glob.iglob(name, recursive=True))
+        known, where = IMAGES | VIDEOS, "no image or video matches"
+        found = [Path(match) for match in glob.iglob(name, recursive=True)]
     else:
         raise ConfigError(f"input={name}: no such file or folder")
-    files = sorted(file for file in files if file.suffix.lower() in known and file.is_file())
+    files = sorted(file for file in found if file.suffix.lower() in known and file.is_file())
     if not files:
         raise ConfigError(f"input={name}: {where} (looked for {' '.join(sorted(known))})")
     return files

@@ -55,7 +55,7 @@ class ImageWriter:
         """The files of one result; `file_name` is what coco.json calls the image. The overlay is painted into it."""
         if "labels" in self.formats:
             save_labels(done.labels, self.classes, self._path("labels", done, "png"))
-        if "probabilities" in self.formats:
+        if "probabilities" in self.formats and done.probabilities is not None:
             with side_file(self._path("probabilities", done, "npz")) as side:
                 np.savez_compressed(side, probabilities=done.probabilities, classes=np.array(self.classes.names))
         if "polygons" in self.formats:

@@ -66,7 +66,8 @@ class Coco:
     def __init__(self, classes: ClassSet):
         if importlib.util.find_spec("pycocotools") is None:
             raise ConfigError("formats=[coco_rle] needs pycocotools: pip install 'contextseg[coco]'")
-        self.images, self.annotations = [], []
+        self.images: list[dict] = []
+        self.annotations: list[dict] = []
         self.categories = [{"id": k, "name": name, "supercategory": ""} for k, name in enumerate(classes.names)]
 
     def add(self, name: str, labels: np.ndarray) -> None:

@@ -61,7 +61,7 @@ class Frames:
 
     def check_whole(self) -> None:
         """Raises `ConfigError` if a file broke off clearly before the end that it promised, which is an estimate."""
-        if self.promised and self.count < 0.9 * self.total:
+        if self.promised and self.total and self.count < 0.9 * self.total:
             raise ConfigError(f"{self.name} breaks off after {self.count} of {self.total} frames; these are labelled")
 
 
@@ -69,7 +69,8 @@ class OverlayVideo:
     """An MPEG-4 video that opens with its first frame. Odd sides get one more pixel, as the format wants them even."""
 
     def __init__(self, path: Path, fps: float):
-        self.path, self.fps, self.writer = path, fps, None
+        self.path, self.fps = path, fps
+        self.writer: cv2.VideoWriter | None = None
 
     def write(self, frame: np.ndarray) -> None:
         """Frame uint8 (H, W, 3) RGB."""

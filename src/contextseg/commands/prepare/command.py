@@ -23,8 +23,8 @@ def prepare(options: PrepareOptions) -> Path:
     for a file that is there and differs, and if the disk is too small.
     """
     workers = min(os.cpu_count() or 1, 8) if options.workers is None else options.workers
-    name, root = options.choices["data"], options.root
-    layout, deliveries = find(options.source, name, root)
+    name, root = options.choices["data"], options.folder
+    layout, deliveries = find(options.sources, name, root)
     tree = Tree(root, options.overwrite)
     if tree.record.get("data", name) != name:
         raise ConfigError(f"root={root}: holds {tree.record['data']}; give another folder for {name}")

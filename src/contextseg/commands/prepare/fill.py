@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 from contextseg.commands.archives import Loose, sha256
@@ -88,7 +88,7 @@ def converted(delivery: Delivery, names: set[str], workers: int) -> Iterator[tup
                 yield target, _convert(convert, data, delivery, name) if convert else data
         return
     with ProcessPoolExecutor(workers) as pool:
-        waiting = deque()
+        waiting: deque[tuple[str, str, Future[bytes]]] = deque()
         for name, data in delivery.reader.stream(names):
             for target, convert in delivery.files[name]:
                 if not convert:
@@ -101,7 +101,7 @@ def converted(delivery: Delivery, names: set[str], workers: int) -> Iterator[tup
             yield _result(waiting.popleft(), delivery)
 
 
-def _result(item: tuple, delivery: Delivery) -> tuple[str, bytes]:
+def _result(item: tuple[str, str, Future[bytes]], delivery: Delivery) -> tuple[str, bytes]:
     target, name, future = item
     return target, _convert(lambda _: future.result(), b"", delivery, name)
 

@@ -33,17 +33,13 @@ class Rule:
         return match and match.expand(self.target)
 
 
-@dataclass(frozen=True)
-class Archive:
-    """One official archive. It is known by what is inside, so it may have any name, be several files or unpacked."""
+class Known:
+    """Recognise an archive by its contents, so that it may have any name, be several files or unpacked.
 
-    part: str  # what it gives; of several archives with one part, any will do
-    name: str
-    origin: str
-    holds: str  # pattern of a member that only this archive has
-    rules: tuple[Rule, ...]
-    optional: bool = False
-    suspect: Callable[[Sequence[bytes]], str] | None = None  # what is wrong with some of the members that `holds` fits
+    `holds` is the pattern of a member that only this archive has.
+    """
+
+    holds: str
 
     def known_by(self, members: Sequence[str]) -> bool:
         """Tell whether it holds one of these members."""
@@ -51,13 +47,24 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Wrong:
+class Archive(Known):
+    """One official archive."""
+
+    part: str  # what it gives; of several archives with one part, any will do
+    name: str
+    origin: str
+    holds: str
+    rules: tuple[Rule, ...]
+    optional: bool = False
+    suspect: Callable[[Sequence[bytes]], str] | None = None  # what is wrong with some of the members that `holds` fits
+
+
+@dataclass(frozen=True)
+class Wrong(Known):
     """An archive that is easily mistaken for one of these: what its members look like, what it is, what to get."""
 
     holds: str
     says: str
-
-    known_by = Archive.known_by
 
 
 @dataclass(frozen=True)

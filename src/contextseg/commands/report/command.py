@@ -46,11 +46,11 @@ def report(cfg: ReportOptions) -> Path:
 def asked_for(names: str | Sequence[str] | None, tables: Sequence[dict]) -> list[dict]:
     """The tables with these names, all for None. Raises `ConfigError` for an unknown one."""
     known = {table["table"]: table for table in tables}
-    names = known if names is None else [names] if isinstance(names, str) else names
-    for name in names:
+    chosen = list(known) if names is None else [names] if isinstance(names, str) else names
+    for name in chosen:
         if name not in known:
             raise ConfigError(f"tables={name}: no such table; choose from {', '.join(known)}")
-    return [table for name, table in known.items() if name in names]
+    return [table for name, table in known.items() if name in chosen]
 
 
 def check_choice(choice: Choice, runs: Iterable[Run]) -> None:

@@ -140,7 +140,7 @@ class Comparison:
         """
         lines = [line for line in self.ran if column in line.published and line.values(metric) and not line.lost]
         lines = [line for line in lines if line.kind == self.kind]
-        if any(line.kind[-1] is not None for line in lines):
+        if any(line.kind and line.kind[-1] is not None for line in lines):
             backbones = Counter(line.backbone for line in lines)
             best = max(backbones, key=lambda backbone: (backbones[backbone], backbone == self.base.backbone))
             lines = [line for line in lines if line.backbone == best]
@@ -166,8 +166,8 @@ def compare(table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice:
     pairs = compared(table, {line.group.choices["data"] for line in lines if line.group})
     columns = dict.fromkeys(column for line in lines for column in line.published)
     others = [column for column in columns if column not in dict(pairs)]
-    facts = (table[key] for key in ("table", "source", "about", "data"))
-    return Comparison(*facts, base_row(table, lines), lines, pairs, others)
+    base = base_row(table, lines)
+    return Comparison(table["table"], table["source"], table["about"], table["data"], base, lines, pairs, others)
 
 
 def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:

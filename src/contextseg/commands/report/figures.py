@@ -28,7 +28,7 @@ def draw(comparison: Comparison, path: Path) -> bool:
         return False
     theirs: Values = [(line.published[column], None) if column in line.published else None for line in comparison.lines]
     ours: Values = [mean_sd(line.values(metric)) if line in shown else None for line in comparison.lines]
-    settings = dict.fromkeys(line.group.setting for line in shown)
+    settings = dict.fromkeys(line.group.setting for line in shown if line.group)
     sides = [(f"published ({comparison.data})", theirs)] if any(theirs) else []
     sides.append((f"ours ({'; '.join(settings)})", ours))
     series = lines_of(comparison.lines)
@@ -70,9 +70,8 @@ def draw_bars(axis: Axes, comparison: Comparison, values: Values, colour: str) -
         if sd is not None:
             axis.errorbar(mean, row, xerr=sd, color="black", capsize=2.5, linewidth=1)
         axis.text(mean + (sd or 0), row, f"  {mean:.1f}", va="center", fontsize=7)
-    base = comparison.lines.index(comparison.base)
-    if values[base]:
-        axis.axvline(values[base][0], color=BASE, linewidth=1, linestyle=":")
+    if base := values[comparison.lines.index(comparison.base)]:
+        axis.axvline(base[0], color=BASE, linewidth=1, linestyle=":")
     axis.set_xlim(left, most + 0.2 * max(most - left, 1))
     axis.set_yticks(range(len(values)), [line.label for line in comparison.lines])
     axis.set_ylim(len(values) - 0.4, -0.6)
@@ -82,15 +81,15 @@ def draw_lines(axis: Axes, lines: Sequence[Line], series: dict[str, dict[int, fl
     """A line per series over its setting; rows of no series are level."""
     colours = dict(zip([*series, *(line.label for line in lines)], COLOURS * len(lines), strict=False))
     for name, places in series.items():
-        points = sorted((x, *values[row]) for row, x in places.items() if values[row])
+        points = sorted((x, *value) for row, x in places.items() if (value := values[row]))
         if points:
             x, mean, sd = zip(*points, strict=True)
             errors = [value or 0 for value in sd]
             axis.errorbar(x, mean, errors, marker="o", markersize=4, capsize=2.5, color=colours[name], label=name)
     inside = {row for places in series.values() for row in places}
-    alone = [row for row in range(len(lines)) if row not in inside and values[row]]
-    for row, style in zip(alone, [":", "--", "-."] * len(lines), strict=False):
-        axis.axhline(values[row][0], color=THEIRS, linestyle=style, linewidth=1.2, label=lines[row].label)
+    alone = [(lines[row].label, value[0]) for row, value in enumerate(values) if row not in inside and value]
+    for (label, level), style in zip(alone, [":", "--", "-."] * len(lines), strict=False):
+        axis.axhline(level, color=THEIRS, linestyle=style, linewidth=1.2, label=label)
     ticks = sorted({x for places in series.values() for x in places.values()})
     if min(ticks) > 0 and max(ticks) / min(ticks) > 12:
         axis.set_xscale("log", base=2)

@@ -60,7 +60,8 @@ def file_of(target: str) -> str:
 
 def spread(values: list[float | None]) -> str:
     """Mean ± sample standard deviation; empty if a run lacks the value."""
-    if any(value is None for value in values):
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return ""
-    mean = statistics.mean(values)
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+    mean = statistics.mean(known)
+    return f"{mean:.1f} ± {statistics.stdev(known):.1f}" if len(known) > 1 else f"{mean:.1f}"

@@ -18,22 +18,21 @@ def by_row(runs: Iterable[Run], tables: Iterable[Mapping]) -> tuple[dict[str, li
     found: dict[str, list[Run]] = {id: [] for id in rows}
     others = []
     for run in runs:
-        if run.row not in rows:
+        if run.row is None or run.row not in rows:
             others.append(run)
             continue
-        for id in same_rows(run, known):
+        for id in same_rows(run.row, run.config, known):
             found[id].append(run)
     return found, others
 
 
-def same_rows(run: Run, known: Mapping[str, Overrides]) -> set[str]:
+def same_rows(row: str, config: Mapping, known: Mapping[str, Overrides]) -> set[str]:
     """The rows whose overrides are those of the run's row, but for groups that the command line chose instead."""
-    if not run.config or run.row not in known:
-        return {run.row}
-    mine = known[run.row]
-    replaced = chosen_instead(mine, run.config["choices"])
-    kept = without(mine, replaced)
-    return {run.row} | {id for id, overrides in known.items() if without(overrides, replaced) == kept}
+    if not config or row not in known:
+        return {row}
+    replaced = chosen_instead(known[row], config["choices"])
+    kept = without(known[row], replaced)
+    return {row} | {id for id, overrides in known.items() if without(overrides, replaced) == kept}
 
 
 def chosen_instead(overrides: Overrides, choices: Mapping[str, str]) -> set[str]:

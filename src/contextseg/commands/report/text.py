@@ -84,7 +84,7 @@ def notes(comparison: Comparison, line: Line) -> str:
         told.append(f"failed besides: {line.failed}")
     if line.lost:
         told.append(f"run without {' '.join(line.lost)}")
-    if line.others:
+    if line.group and line.others:
         told.append("run too, not shown: " + "; ".join(apart(group, line.group) for group in line.others))
     if line.trials and not line.group:
         told.append(f"trial runs of {' and '.join(f'{steps:,}' for steps in line.trials)} steps do not count")
@@ -110,9 +110,10 @@ def caption(comparison: Comparison) -> list[str]:
     told = [f"Published: {where}the paper's own backbone, schedule and test."]
     if not comparison.ran:
         return [*told, "Ours: no row has finished runs."]
-    settings = dict.fromkeys(conditions(line) for line in comparison.ran)
+    groups = [line.group for line in comparison.lines if line.group]
+    settings = dict.fromkeys(map(conditions, groups))
     told.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
-    if not {line.group.choices["data"] for line in comparison.ran} <= set(comparison.data.split(", ")):
+    if not {group.choices["data"] for group in groups} <= set(comparison.data.split(", ")):
         told.append("The data sets differ, so only differences and orders compare, not the values.")
     if any(column in MIOU[2:3] for column, _ in comparison.pairs):
         told.append("The published mIoU is of a multi-scale test.")
@@ -126,12 +127,12 @@ def caption(comparison: Comparison) -> list[str]:
     return told
 
 
-def conditions(line: Line) -> str:
-    """What our runs of a row were: data, network, budget and test."""
-    config = line.group.config
+def conditions(group: Group) -> str:
+    """Describe our runs of a row: data, network, budget and test."""
+    config = group.config
     width = f"width {config['width']}" if config.get("width") else "the paper's width"
     batch = f", batches of {config['data']['batch_size']}" if "batch_size" in config.get("data", {}) else ""
-    return f"{line.group.setting}{batch}, {width}, eval={line.group.choices['eval']}"
+    return f"{group.setting}{batch}, {width}, eval={group.choices['eval']}"
 
 
 def ordering(name: str, found: Agreement | None, comparison: Comparison, column: str, metric: str) -> str:

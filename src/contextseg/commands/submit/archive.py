@@ -29,9 +29,9 @@ def pack(path: Path, files: Mapping[str, Path], advance: Callable[[], Any]) -> N
         with tarfile.open(path, "w:gz") as archive:
             for name, file in files.items():
                 data = file.read_bytes()
-                info = tarfile.TarInfo(name)
-                info.size, info.mode = len(data), MODE
-                archive.addfile(info, BytesIO(data))
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(data), MODE
+                archive.addfile(member, BytesIO(data))
                 advance()
 
 

@@ -70,6 +70,8 @@ def submit(composed: DictConfig) -> Submission:
         raise ConfigError(f"ckpt={cfg.ckpt}: {type(network.head).__name__} needs the ground truth and cannot predict")
     data.check(splits=(cfg.split,))
     source = data.source(cfg.split)
+    if not isinstance(source, FileSource):
+        raise ConfigError(f"data={data.name}: has no image files to submit label maps of")
     members = [form.member.format(name=name, split=cfg.split) for name in source.names]
     if len(set(members)) < len(members):
         raise ConfigError(f"split={cfg.split}: images share a name; the server wants one file for each name")
@@ -88,7 +90,7 @@ def submit(composed: DictConfig) -> Submission:
 def facts(cfg: SubmitOptions, source: FileSource, module: SegModule) -> dict[str, Any]:
     """What the label maps depend on beside the checkpoint."""
     names = {"images": len(source), "names": digest("\n".join(source.names).encode())}
-    asked = {"data": module.segmenter.classes.name, "split": cfg.split, "eval": cfg.choices.get("eval")}
+    asked = {"data": module.segmenter.named_classes.name, "split": cfg.split, "eval": cfg.choices.get("eval")}
     how = {"predictor": cfg.eval.predictor, "precision": module.trainer.precision}
     return asked | names | how
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -33,7 +32,7 @@ class Format:
     archive: str
     member: str
     values: Sequence[int]
-    labels: Callable[[Path | InMemory], np.ndarray]
+    labels: Callable[[InMemory], np.ndarray]
     coloured: bool = False
     open_point: str = ""
 

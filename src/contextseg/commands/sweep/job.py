@@ -81,12 +81,12 @@ class Job:
     def stop(self) -> None:
         """Ask the process to stop."""
         self.stopped = True
-        if self.running():
+        if self.process is not None and self.running():
             self.process.terminate()
 
     def clear(self) -> None:
         """Wait for the process to end, and leave none of those that it started."""
-        if self.process is None:
+        if self.process is None or self.process.stdin is None:
             return
         self.process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -108,7 +108,7 @@ class Job:
 
     def reason(self) -> str:
         """Why a process ended that did not say so itself."""
-        code = self.process.returncode
+        code = self.process.returncode if self.process else 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         told = [line for line in self.output.read_text(errors="replace").splitlines() if line.startswith("error: ")]

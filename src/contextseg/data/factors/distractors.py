@@ -59,8 +59,8 @@ class Distractors(Factor):
             mask[window][insides[shape]] = 3 if absent[shape] else 4 + shape
 
         for slot, shape in enumerate(rng.permutation(len(SHAPES))):
-            sign = square(rng, slot, len(SHAPES), self.strip, size - 1, self.radius + 1)
-            sign = tuple(slice(side.start, side.stop + 1) for side in sign)
+            high, wide = square(rng, slot, len(SHAPES), self.strip, size - 1, self.radius + 1)
+            sign = slice(high.start, high.stop + 1), slice(wide.start, wide.stop + 1)
             colour = rng.integers(30, 120, 3)
             image[sign], mask[sign] = 210, 2
             if not absent[shape]:

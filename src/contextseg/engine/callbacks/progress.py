@@ -1,7 +1,7 @@
 """One bar for the whole run, with loss, rate and the time that is left; one for each evaluation."""
 
 import lightning as L
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from contextseg.console import progress
 
@@ -11,7 +11,7 @@ class ProgressBar(L.Callback):
 
     def __init__(self):
         self.bar: Progress | None = None
-        self.tasks: dict[str, int] = {}
+        self.tasks: dict[str, TaskID] = {}
 
     def _start(self, trainer: L.Trainer, name: str, total: int, completed: int = 0) -> None:
         if not trainer.is_global_zero:
