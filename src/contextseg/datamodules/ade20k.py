@@ -16,10 +16,10 @@ FULL = ("ADE20K_*", "index_ade20k.*", "images/ADE", "images/training/*/")  # in 
 
 
 class ADE20K(Published):
-    """{images,annotations}/{training,validation}/ of ADEChallengeData2016, test images in release_test/testing/.
+    """Read {images,annotations}/{training,validation}/ of ADEChallengeData2016, and release_test/testing/.
 
-    Stored labels are one more than train ids, 0 is void. Labels of the test split are kept back; published counts of it
-    differ. Settings as in `Published`. Raises `ConfigError` for the full ADE20K, which has other masks.
+    Stored labels are one more than train ids; 0 is void. Labels of the test split are kept back; published counts of
+    its images differ. Settings as in `Published`. Raises `ConfigError` for the full ADE20K, which has other masks.
     """
 
     name = "ade20k"

@@ -29,14 +29,14 @@ COLOURS = {  # of the official masks, by class: 31 labels become 11
 
 
 class CamVid(Published):
-    """Images and masks in one of two layouts, the split is SegNet's in both.
+    """Read images and masks in one of two layouts; both use SegNet's split.
 
     segnet      {train,val,test}/<id>.<image> and {train,val,test}annot/<id>.png with labels 0..10 and 11 = void
     official    701_StillsRaw_full/<id>.png and LabeledApproved_full/<id>_L.png in 32 colours, of which 31 are grouped
-                into the 11 classes and all others are void; SegNet's {train,val,test}.txt say which image is where
+                into the 11 classes and all others are void; SegNet's {train,val,test}.txt list the images of each split
 
-    The two differ in the label maps too (road, pavement, pedestrian): say which one a score is of. Other settings as
-    in `Published`.
+    Their label maps differ too (road, pavement, pedestrian), so a score belongs to one layout. Other settings as in
+    `Published`.
     """
 
     name = "camvid"

@@ -29,11 +29,11 @@ BROKEN = "troisdorf/troisdorf_000000_000073"  # a black image with a coarse mask
 
 
 class Cityscapes(Published):
-    """{leftImg8bit,gtFine,gtCoarse}/<split>/<city>/ as published: labelIds are mapped to train ids when read.
+    """Read {leftImg8bit,gtFine,gtCoarse}/<split>/<city>/ as published; labelIds are mapped to train ids.
 
     train_set    train, trainval, coarse (train_extra), train+coarse or trainval+coarse
 
-    The one broken image of train_extra is left out, so coarse has 19,997. Labels of the test split are kept back. Other
+    The one broken image of train_extra is omitted, so coarse has 19,997. Labels of the test split are kept back. Other
     settings as in `Published`.
     """
 

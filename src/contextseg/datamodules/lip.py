@@ -12,7 +12,7 @@ LABELS = Indices({label: label for label in range(20)}, strict=True, wanted=WANT
 
 
 class LIP(Published):
-    """{train,val}_images/ and {train,val}_segmentations/, test images in test_images/.
+    """Read {train,val}_images/ and {train,val}_segmentations/; test images: test_images/.
 
     Background is a class. A mirror image exchanges left and right limbs (`classes.flip_pairs`), so the reversed masks
     of the release are not used. Labels of the test split are kept back. Settings as in `Published`.

@@ -19,9 +19,9 @@ WANTED = "masks are PNGs with 0..59 (0: none of the 59 classes, which are sorted
 
 
 class PascalContext(Published):
-    """JPEGImages/ of VOCdevkit/VOC2010, masks in SegmentationClassContext/*.png, or trainval/*.mat as released.
+    """Read JPEGImages/ of VOCdevkit/VOC2010 with SegmentationClassContext/*.png, or trainval/*.mat as released.
 
-    protocol    59: what is none of the 59 classes is void; 60: it is a class of its own, background
+    protocol    59: pixels of none of the 59 classes are void; 60: they are the class background
 
     The released masks number 10,103; the merged JSON of the annotations gives 10,100 (4,996 and 5,104). There is no
     public test split. Other settings as in `Published`.

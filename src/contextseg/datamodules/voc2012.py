@@ -19,11 +19,11 @@ LABELS = BySuffix(Indices(SAME, strict=True, wanted=WANTED), Matlab("GTcls.Segme
 
 
 class VOC2012(Published):
-    """JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/ of VOCdevkit/VOC2012.
+    """Read JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/ of VOCdevkit/VOC2012.
 
-    train_set    train, trainval, or trainaug: the masks of SBD too, in SegmentationClassAug/ or as SBD's cls/*.mat;
-                 where VOC has a mask, it is VOC's. Without ImageSets/Segmentation/trainaug.txt it is all of train and
-                 of SBD less val, which is the published list of 10,582 names
+    train_set    train, trainval, or trainaug: with the masks of SBD, in SegmentationClassAug/ or as SBD's cls/*.mat.
+                 VOC's mask is used where there is one. Without ImageSets/Segmentation/trainaug.txt the list is train
+                 and SBD less val, the published 10,582 names
 
     SBD has no void borders. Labels of the test split are kept back. Other settings as in `Published`.
     """
