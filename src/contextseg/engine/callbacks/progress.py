@@ -1,4 +1,4 @@
-"""One bar for the whole run, with loss, rate and the time that is left; one for each evaluation."""
+"""Progress bars: one for the whole run, with loss, rate and the time left; one for each evaluation."""
 
 import lightning as L
 from rich.progress import Progress, TaskID
@@ -7,7 +7,7 @@ from contextseg.console import progress
 
 
 class ProgressBar(L.Callback):
-    """Shows training by optimizer steps and evaluation by batches, on rank 0."""
+    """Show training by optimizer steps and evaluation by batches, on rank 0."""
 
     def __init__(self):
         self.bar: Progress | None = None
