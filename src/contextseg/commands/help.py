@@ -1,4 +1,4 @@
-"""What `--help` prints: every option with its type, default and meaning, every group with its options."""
+"""The text of `--help`: every option with its type, default and meaning, every group with its options."""
 
 import typing
 from dataclasses import fields, is_dataclass

@@ -1,4 +1,4 @@
-"""`attend`: where the context of one pixel came from, drawn for an image file, or shown on a local page."""
+"""Drawing the context of one pixel, for an image file or on a local page."""
 
 import logging
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def main(options: AttendOptions) -> None:
-    """Draw one pixel's context, or with `serve=true` serve a page to ask about any, until Ctrl-C."""
+    """Draw the context of one pixel, or with `serve=true` serve a page that draws that of any, until Ctrl-C."""
     if options.image is None or options.point is None:  # with serve=true, the page asks for them
         show(options)
     else:
@@ -66,8 +66,7 @@ def show(cfg: AttendOptions) -> None:
 
 
 def examples(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The configuration of a training -> some of its validation images uint8 (H, W, 3) by name; {} if they are not
-    on this machine."""
+    """Return some validation images of a training, uint8 (H, W, 3), by name; {} if they are not on this machine."""
     try:
         source = build.instantiate(config["data"], "data").source("val")
         places = np.linspace(0, len(source) - 1, min(EXAMPLES, len(source))).astype(int)

@@ -1,4 +1,4 @@
-"""All there is to see of one pixel, as pictures: the page's work, without a page."""
+"""Inspection of one pixel: its predicted class and pictures of its context."""
 
 from typing import NamedTuple
 
@@ -12,15 +12,15 @@ from contextseg.viz import Picture
 
 
 class Inspection(NamedTuple):
-    """What a network says of a pixel. Pictures by caption, uint8 (H', W', 3)."""
+    """The prediction of a network for a pixel, and pictures uint8 (H', W', 3) by caption."""
 
     predicted: str  # the class of the pixel
     context: dict[str, Picture]  # image, prediction and each context map, the pixel marked; the colours of the classes
-    inside: dict[str, Picture]  # what the head shows of its inside; empty for many heads
+    inside: dict[str, Picture]  # the head's inside; empty for many heads
 
 
 def inspect(network: Segmenter, image: Picture, point: tuple[int, int]) -> Inspection:
-    """Ask a network what it predicts at the pixel `point` (x, y) of an image uint8 (H, W, 3), and why, in pictures.
+    """Predict the class of the pixel `point` (x, y) of an image uint8 (H, W, 3), and draw its context.
 
     Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground truth.
     """

@@ -1,4 +1,4 @@
-"""What `input=` may name: images, folders, glob patterns, videos, a webcam, or a list of those. Nothing is read."""
+"""The inputs that `input=` names: images, folders, patterns, videos, a webcam, or a list. Nothing is read."""
 
 import glob
 import re
@@ -13,16 +13,16 @@ VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 class Inputs(NamedTuple):
-    """What is to be labelled, in the order given, nothing twice."""
+    """The inputs to label, in the order given, none twice."""
 
     images: list[Path]
     videos: list[Path | int]  # a file, or the number of a webcam
 
 
 def find(given: str | Sequence[str]) -> Inputs:
-    """Find what `input=` names. A folder stands for the images in it, a glob pattern for images and videos.
+    """Find the inputs. A folder stands for the images in it, a glob pattern for images and videos.
 
-    Raises `ConfigError` for a name behind which there is nothing.
+    Raises `ConfigError` for a name without files.
     """
     names = [given] if isinstance(given, str) else list(given)
     if not names:
@@ -54,7 +54,7 @@ def _named(name: str) -> Sequence[Path | int]:
 def output_names(inputs: Sequence[Path | int]) -> dict[Path | int, str]:
     """Return a different name for each input.
 
-    That is its stem, its whole name where two share a stem, its folders where that is shared too, and at last a number.
+    That is its stem; its whole name where two share a stem; its path where two share a name; else with a number.
     """
     ways = (
         lambda path: path.stem,

@@ -17,10 +17,10 @@ def main(options: PrepareOptions) -> None:
 
 
 def prepare(options: PrepareOptions) -> Path:
-    """Make the ready tree of `data=` in `root=` from the archives in `source=`; returns its folder.
+    """Make the ready tree of `data=` in `root=` from the archives in `source=`; return its folder.
 
-    Goes on where an earlier run stopped. Raises `ConfigError` for an archive that is missing, wrong, damaged or unsafe,
-    for a file that is there and differs, and if the disk is too small.
+    A stopped command continues when it is repeated. Raises `ConfigError` for an archive that is missing, wrong, damaged
+    or unsafe, for a file that exists and differs, and if the disk is too small.
     """
     workers = min(os.cpu_count() or 1, 8) if options.workers is None else options.workers
     name, root = options.choices["data"], options.folder

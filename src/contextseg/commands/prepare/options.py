@@ -18,7 +18,7 @@ class PrepareOptions:
     """
 
     source: Path | list[Path] | None = option(
-        None, "the folder with the downloaded archives, or [ARCHIVE,ARCHIVE]; what is unpacked already will do too"
+        None, "the folder with the downloaded archives, or [ARCHIVE,ARCHIVE]; they may be unpacked"
     )
     root: Path | None = option("${oc.select:data.root,null}", "the folder for the ready tree")
     dry_run: bool = option(False, "true: only list what would be written")
