@@ -320,7 +320,7 @@ def test_images_of_different_sizes_need_a_crop(tree):
     with pytest.raises(ConfigError, match=r"images of 4 sizes, .*data\.transform\.crop_size for training"):
         folder(tree).check()
     data = folder(tree, transform=TrainTransform(crop_size=16))
-    data.plan(seed=0, num_batches=2)
+    data.set_stream(seed=0, num_batches=2)
     assert len({batch.image.shape for batch in data.train_dataloader()}) == 1
 
 

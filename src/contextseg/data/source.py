@@ -19,7 +19,7 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.err
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
-File = Path | BytesIO  # a BytesIO is a member of an archive; messages show its name
+File = Path | BytesIO  # of a mask; messages show it as text
 NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # that the fingerprint of a large file reads
 
 

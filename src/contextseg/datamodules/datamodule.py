@@ -28,13 +28,13 @@ class SegDataModule(LightningDataModule):
     """Load the splits of a data set: the base of the data modules. A subclass sets `classes`, `name`, writes `open`.
 
     `batch_size` counts the images of one optimizer step over all processes and accumulated batches. `transform` is
-    applied in training only. `plan` sets the training stream; the attached trainer knows the number of processes.
+    applied in training only. `set_stream` sets the training stream; the attached trainer knows the number of processes.
     """
 
     name: str
     classes: ClassSet
     submission: ClassVar[str | None] = None  # format in which a server scores the test split; its labels are kept back
-    # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
+    # rule -> (cue class ids, ids of the classes that only the cue separates); None if no such rule is known
     context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
 
     def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
@@ -66,7 +66,7 @@ class SegDataModule(LightningDataModule):
             self._sources[split] = source
         return self._sources[split]
 
-    def plan(
+    def set_stream(
         self,
         *,
         seed: int,
@@ -126,9 +126,9 @@ class SegDataModule(LightningDataModule):
         return f"{how_to_run('check_data')} data={self.name}{f' data.root={root}' if root else ''}"
 
     def train_dataloader(self) -> DataLoader:
-        """Load the keyed, augmented batches that `plan` set."""
+        """Load the keyed, augmented batches of the training stream."""
         if self._stream is None:
-            raise RuntimeError("call plan(seed=..., num_batches=...) before train_dataloader()")
+            raise RuntimeError("call set_stream(seed=..., num_batches=...) before train_dataloader()")
         source = self.source("train")
         dataset = KeyedDataset(source, transform=self.transform, seed=self._stream["seed"])
         size = self._micro_batch_size()

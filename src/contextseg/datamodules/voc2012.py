@@ -71,8 +71,8 @@ class VOC2012(Published):
             listed = self.names(f"{LISTS}/trainaug.txt")
             if both := sorted(set(listed) & set(self.names(f"{LISTS}/val.txt"))):
                 raise ConfigError(
-                    f"{self.tree / LISTS / 'trainaug.txt'} holds {len(both)} images of val, first {both[0]}, whose "
-                    "scores would say nothing; take them out, or remove the file: the list is then made of VOC and SBD"
+                    f"{self.tree / LISTS / 'trainaug.txt'} holds {len(both)} images of val, first {both[0]}, which "
+                    "would bias its scores; remove them, or the file: the list is then made of VOC and SBD"
                 )
         else:
             either = augmented.keys() | set(self.names(f"{LISTS}/train.txt"))

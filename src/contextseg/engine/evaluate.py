@@ -41,7 +41,7 @@ def evaluate(options: EvaluateOptions, config: dict[str, Any], checkpoint: dict[
         data = build.datamodule(options)
         lightning = trainer(options.trainer, data.batch_size, callbacks, [])
         refuse_other_classes(data, network, str(options.ckpt))
-        data.plan(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
+        data.set_stream(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
         data.trainer = lightning
         data.check(splits=(options.split,))
         refuse_unlabelled(data, options.split)

@@ -53,7 +53,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
         with loggers(options.logger, config, first_step) as started:
             lightning = trainer(options.trainer, data.batch_size, callbacks, started)
             accumulate = lightning.accumulate_grad_batches
-            data.plan(
+            data.set_stream(
                 seed=options.seed,
                 num_batches=options.trainer.max_steps * accumulate,
                 first_batch=first_step * accumulate,

@@ -22,7 +22,7 @@ def load_run(folder: str | Path, which: str = "last") -> tuple[dict[str, Any], S
     if not found:
         raise ConfigError(f"{place.path} has no checkpoints/{which}*.ckpt")
     data = instantiate(config["data"], "data")
-    data.plan(
+    data.set_stream(
         seed=config["seed"],
         num_batches=config["trainer"]["max_steps"],
         eval_batch_size=config["eval"]["batch_size"],
