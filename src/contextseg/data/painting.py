@@ -115,7 +115,7 @@ def grained(rng: np.random.Generator, colours: np.ndarray, parts: np.ndarray, am
 
 
 def square(rng: np.random.Generator, slot: int, slots: int, strip: int, width: int, radius: int) -> tuple[slice, slice]:
-    """Place a window of side 2 `radius` mid-height in a strip (strip, width), at random within slot `slot`."""
+    """Place a window of side 2 `radius` mid-height in a strip (strip, width), at random in slot `slot`."""
     each = width // slots
     x = slot * each + int(rng.integers(radius, each - radius + 1))
     return slice(strip // 2 - radius, strip // 2 + radius), slice(x - radius, x + radius)

@@ -25,7 +25,7 @@ MIN_SAMPLES = 16  # that a check reads, and reads at a time
 
 
 class SegDataModule(LightningDataModule):
-    """Load the splits of a data set: the base of the data modules. A subclass sets `classes`, `name`, writes `open`.
+    """Load the splits of a data set. A subclass sets `classes` and `name`, and writes `open`.
 
     `batch_size` counts the images of one optimizer step over all processes and accumulated batches. `transform` is
     applied in training only. `set_stream` sets the training stream; the attached trainer knows the number of processes.

@@ -98,20 +98,20 @@ class TrainOptions:
     contextseg train -m head=fcn,ocr seed=0,1,2        a sweep: every combination
     """
 
-    name: str | None = option(None, "name of the run, a folder below paths.runs; null: <head>_<backbone>_<data>")
+    name: str | None = option(None, "folder of the run, below paths.runs; null: <head>_<backbone>_<data>")
     rows: str | list[str] | None = option(None, "with ablation=: only the rows whose names match, such as ccnet_*")
     row: str | None = option(None, "<table>/<row> of the papers that the run stands for; ablation= fills it in")
-    seed: Annotated[int, Ge(0), Lt(2**32)] = option(0, "seed of initialisation, data order, augmentation and dropout")
+    seed: Annotated[int, Ge(0), Lt(2**32)] = option(0, "fixes initialisation, data order, augmentation and dropout")
     init_from: str | None = option(
         None, "another run, its folder or a .ckpt: start from its weights; optimizer and schedule start anew"
     )
     resume: str | None = option(
-        None, "auto: continue the newest unfinished run of this name, with -m all that is missing; or a run folder"
+        None, "auto: continue the newest unfinished run of this name, with -m only what is missing; or a run folder"
     )
     frozen_batch_norm: bool = option(False, "keep the batch statistics as they are")
     width: Count | None = option(None, "channels of the head; null: the paper's")
     label_stride: Annotated[int, Ge(1), Le(32)] = option(1, "losses compare with every n-th label")
-    class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "of the cross-entropies, one per class")
+    class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "in the cross-entropies, one per class")
     align_corners: bool = option(
         False, "true: logits and maps are resized with aligned corner pixels, as in much released code"
     )
@@ -139,7 +139,7 @@ class TrainOptions:
 class PicturesOptions:
     """Pictures that an evaluation draws."""
 
-    folder: Path | None = option(None, "their folder; null: predictions/ of the run folder")
+    folder: Path | None = option(None, "folder of the pictures; null: predictions/ of the run folder")
     count: Natural | None = option(None, "how many images are drawn; null: as many as in training")
 
 
@@ -161,7 +161,7 @@ class EvaluateOptions:
     ckpt: Path = option(REQUIRED, "a .ckpt file")
     split: Literal["val", "test"] = option("val", "which images are scored")
     force: bool = option(False, "true: score images that were trained on, too")
-    name: str | None = option(None, "name of the run, a folder below paths.runs; null: that of the training run")
+    name: str | None = option(None, "folder of the run, below paths.runs; null: that of the training run")
     callbacks: EvaluateCallbacks = option(EvaluateCallbacks, "")
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")

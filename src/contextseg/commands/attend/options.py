@@ -28,9 +28,9 @@ class AttendOptions:
     output: Path = option("attention.png", "the picture; one of the head's inside goes beside it, attention_inside.png")
     serve: bool = option(False, "true: a local page instead, where images and pixels are chosen")
     ckpt2: Path | None = option(None, "a second checkpoint beside the first, on the page")
-    port: Annotated[int, Ge(1), Le(65535)] = option(7860, "port of 127.0.0.1, which no other machine reaches")
+    port: Annotated[int, Ge(1), Le(65535)] = option(7860, "on 127.0.0.1, which no other machine reaches")
     longest_side: Annotated[int, Ge(32), Le(4096)] = option(
-        640, "pixels; larger images are scaled down on the page: attention has a number for each pair of places"
+        640, "pixels; the page scales larger images down: attention has a number for each pair of places"
     )
     choices: dict[str, str] = option({}, "filled in")
 
