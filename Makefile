@@ -27,9 +27,10 @@ test: setup lint  ## lint and the quick tests
 test-all: setup lint  ## all tests, the slow ones too
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-lint: setup  ## style and format check
+lint: setup  ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 wheel: setup  ## build the package into dist/, to be installed elsewhere with pip
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
@@ -41,5 +42,5 @@ bench: setup  ## measure what is claimed to be fast
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove caches and the environment; runs and data stay
-	rm -rf .venv .pytest_cache .ruff_cache build dist src/*.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

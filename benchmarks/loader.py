@@ -20,7 +20,7 @@ def generator(count: int = 300) -> float:
 
 def loader(data: SegDataModule, num_batches: int, *, warm_up: int = 4) -> float:
     """Return the images per second of wall time, after the workers have started."""
-    data.plan(seed=0, num_batches=num_batches + warm_up)
+    data.set_stream(seed=0, num_batches=num_batches + warm_up)
     batches = iter(data.train_dataloader())
     for _ in range(warm_up):
         next(batches)

@@ -133,7 +133,7 @@ def train_with(small):
         )
         data = build.datamodule(options)
         accumulate = trainer.accumulate_grad_batches
-        data.plan(seed=cfg.seed, num_batches=cfg.trainer.max_steps * accumulate, accumulate=accumulate)
+        data.set_stream(seed=cfg.seed, num_batches=cfg.trainer.max_steps * accumulate, accumulate=accumulate)
         data.trainer = trainer
         module = build.module(options, data)
         trainer.fit(module, datamodule=data)

@@ -219,7 +219,7 @@ def test_the_keys_of_a_conversion_are_told(small):
     assert "small, 5 classes (classes): out.ckpt" in said
     listed = Path("out.ckpt.keys.txt").read_text()
     assert f"used: {len(tensors) - 1}\n" in listed
-    assert "left out on purpose: 1\n  loss.weight\n" in listed
+    assert "omitted on purpose: 1\n  loss.weight\n" in listed
     assert "missing: 0\nunknown: 0\nof another shape: 0\n" in listed
     assert "  net_head.classifier.weight -> head.classifier.weight\n" in listed
     state = load_checkpoint("out.ckpt").state_dict()
@@ -432,7 +432,7 @@ def test_prefixes_of_the_graph_itself_stay():
     ("more", "message"),
     [
         ({"spelt": 1}, "no such keys: spelt; known: base"),
-        ({"names": {"a{0..1}": [1], "a1": [2]}}, "a1 stands there twice"),
+        ({"names": {"a{0..1}": [1], "a1": [2]}}, "a1 occurs twice"),
     ],
 )
 def test_a_wrong_file_is_refused(small, tmp_path, more, message):

@@ -76,9 +76,9 @@ def scenes(**settings):
     return ContextScenes(transform=TrainTransform(scale=[0.5, 2], crop_size=64, hue=0.1), **settings)
 
 
-def batches(num_workers=0, **plan):
+def batches(num_workers=0, **stream):
     data = scenes(num_workers=num_workers)
-    data.plan(**{"seed": 0, "num_batches": 6, **plan})
+    data.set_stream(**{"seed": 0, "num_batches": 6, **stream})
     return list(data.train_dataloader())
 
 
@@ -101,7 +101,7 @@ def test_two_processes_share_a_batch():
     for rank in range(2):
         data = scenes()
         data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
-        data.plan(seed=0, num_batches=1)
+        data.set_stream(seed=0, num_batches=1)
         parts += data.train_dataloader()
     for rank, part in enumerate(parts):
         assert torch.equal(part.image, whole.image[rank::2])
@@ -117,7 +117,7 @@ def test_an_image_looks_different_in_every_epoch():
 
 def test_evaluation_is_plain():
     data = scenes()
-    data.plan(seed=0, num_batches=1, eval_batch_size=2)
+    data.set_stream(seed=0, num_batches=1, eval_batch_size=2)
     found = [image for batch in data.val_dataloader() for image in batch.image]
     assert len(found) == 5
     assert np.array_equal(found[3].permute(1, 2, 0), data.source("val").read(3)[0])
@@ -125,7 +125,7 @@ def test_evaluation_is_plain():
 
 def test_batch_size_is_checked():
     data = scenes(batch_size=6)
-    data.plan(seed=0, num_batches=1, accumulate=4)
+    data.set_stream(seed=0, num_batches=1, accumulate=4)
     with pytest.raises(ConfigError, match=r"data.batch_size=6 .* multiple of 4 \(1 processes x 4"):
         data.check()
     with pytest.raises(ConfigError, match="train split of context_scenes is empty"):
@@ -234,7 +234,7 @@ def test_an_evaluated_batch_has_one_size(tmp_path):
     write_camvid(tmp_path, sizes=sizes, suffixes=(".png",) * 5)
     data = CamVid(root=str(tmp_path))
     assert len(list(data.test_dataloader())) == 5
-    data.plan(seed=0, num_batches=1, eval_batch_size=2)
+    data.set_stream(seed=0, num_batches=1, eval_batch_size=2)
     batches = list(data.test_dataloader())
     assert [batch.name for batch in batches] == [["f0"], ["f1", "f2"], ["f3"], ["f4"]]
     assert len(data.test_dataloader()) == 4

@@ -82,7 +82,7 @@ def test_one_failing_process_stops_all(tmp_path):
     """No process waits for the one that is gone; `run` would give up after five minutes."""
     done = run("train", *SMALL, "trainer=ddp_cpu", f"paths.runs={tmp_path}", disturb(3, rank=1))
     assert done.returncode != 0
-    assert "error in process 1: PowerCut: at step 3" in done.stderr
+    assert "error: process 1: PowerCut: at step 3" in done.stderr
     assert "Traceback" not in done.stderr
     (folder,) = folders(tmp_path)
     assert "PowerCut: at step 3" in (folder / "train.log").read_text()

@@ -117,7 +117,7 @@ def test_shares(tmp_path):
         (ALL, "nothing says which images are train and val"),
         ({"ratio": [0.8, 0.2]}, r"\{split\} in data.images and data.ratio says which"),
         ({**ALL, "ratio": [0.8, 0.1]}, r"data\.ratio=\[0\.8, 0\.1\]: give the shares"),
-        ({"images": "images", "lists": "{split}.txt"}, r"data\.masks=masks/\{split\} goes by split"),
+        ({"images": "images", "lists": "{split}.txt"}, r"data\.masks=masks/\{split\} has \{split\}"),
         ({"labels": "rgb"}, r"data\.labels=rgb: choose ids or colours"),
         ({"classes": "no.yaml"}, r"data\.classes=.*no\.yaml cannot be read .*names: \[background"),
     ],
@@ -149,7 +149,7 @@ def test_the_key_is_what_the_wildcards_stand_for(tmp_path):
     assert keys(tmp_path, "sub/c_rgb.JPG") == ["c_rgb"]
     assert keys(tmp_path, "*.tif") == keys(tmp_path, "nowhere") == []
     save(tmp_path / "a_rgb.jpg", np.zeros((2, 2)))
-    with pytest.raises(ConfigError, match=r"a_rgb\.jpg and .*a_rgb\.png both answer to the name 'a_rgb'"):
+    with pytest.raises(ConfigError, match=r"a_rgb\.jpg and .*a_rgb\.png have the same name 'a_rgb'"):
         find(tmp_path, ".")
 
 
@@ -320,7 +320,7 @@ def test_images_of_different_sizes_need_a_crop(tree):
     with pytest.raises(ConfigError, match=r"images of 4 sizes, .*data\.transform\.crop_size for training"):
         folder(tree).check()
     data = folder(tree, transform=TrainTransform(crop_size=16))
-    data.plan(seed=0, num_batches=2)
+    data.set_stream(seed=0, num_batches=2)
     assert len({batch.image.shape for batch in data.train_dataloader()}) == 1
 
 

@@ -139,7 +139,7 @@ def test_a_photo_is_labelled_as_one_sees_it(here, monkeypatch):
     Image.fromarray(picture(40, 56)).save("turned.jpg", exif=exif)
     small = reading.read(here / "turned.jpg", 1)
     assert small.shape == (56, 40, 3)
-    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(reading, "MAX_WHOLE", 0)
     monkeypatch.setattr(reading, "BAND", 13)
     assert np.array_equal(reading.read(here / "turned.jpg", 1), small), "the frugal way for large ones"
     Image.fromarray(picture()[..., 0]).save("grey.png")

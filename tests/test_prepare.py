@@ -170,7 +170,7 @@ def test_matlab_masks(tmp_path):
 
 
 def test_processes_convert_to_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(fill, "FEW", 0)
+    monkeypatch.setattr(fill, "MIN_CONVERSIONS", 0)
     folder = build("voc2012", tmp_path / "in")
     assert files(prepare("voc2012", folder, tmp_path / "a", workers=2)) == files(
         prepare("voc2012", folder, tmp_path / "b")
@@ -351,7 +351,7 @@ def test_bombs(ade, tmp_path, monkeypatch):
     monkeypatch.setattr(fill.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     refused("GiB to write, 0.0 GiB free", "ade20k", ade, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(archives, "LARGEST", 500)
+    monkeypatch.setattr(archives, "MAX_MEMBER", 500)
     refused("claims to unpack to", "ade20k", ade / "release_test.zip", tmp_path / "out")
 
 

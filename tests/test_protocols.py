@@ -78,7 +78,7 @@ def test_a_head_tied_to_one_size_goes_by_windows_within_scales():
 @pytest.mark.parametrize("option", ["ms", "flip", "slide", "agln_paper"])
 def test_an_oracle_sees_whole_images_only(option):
     model = network("ocr_ground_truth")
-    with pytest.raises(ConfigError, match="needs the mask of what it sees: use eval=ss"):
+    with pytest.raises(ConfigError, match="needs the mask of the whole image: use eval=ss"):
         build.predictor(compose([f"eval={option}"]).eval, model)
     assert isinstance(build.predictor(compose(["eval=ss"]).eval, model), WholeImage)
 
@@ -101,5 +101,5 @@ def test_extra_metrics_are_asked_for():
     cfg = compose(["eval.extra_metrics=[boundary_iou,miou_per_image]", "data.size=96"])
     assert list(build.metrics(cfg.eval, build.datamodule(cfg))) == ["seg", "reach", "boundary_iou", "miou_per_image"]
     cfg = compose(["eval.extra_metrics=[dice]"])
-    with pytest.raises(ConfigError, match=r"extra_metrics=dice: choose of boundary_iou, miou_per_image"):
+    with pytest.raises(ConfigError, match=r"extra_metrics=dice: choose from boundary_iou, miou_per_image"):
         build.metrics(cfg.eval, build.datamodule(cfg))

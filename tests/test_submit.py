@@ -201,7 +201,7 @@ def test_nothing_else_is_overwritten_or_mixed(trained, tmp_path):
     (tmp_path / "full/mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("full", "file"):
-        with pytest.raises(ConfigError, match=r"was not made by submit\.py; give another folder"):
+        with pytest.raises(ConfigError, match=r"was not made by submit; give another folder"):
             submit(checkpoint, tmp_path / name)
     submit(checkpoint, tmp_path / "out")
     with pytest.raises(ConfigError, match="differs in eval, predictor"):

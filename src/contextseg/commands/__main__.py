@@ -10,7 +10,7 @@ from contextseg.commands.table import COMMANDS
 
 
 def main(name: str | None = None, words: Sequence[str] | None = None) -> None:
-    """Run a command, the first word of the command line unless `name` is given, and exit with its exit code."""
+    """Run a command, the first word of the command line unless `name` is given, and exit with its code."""
     words = list(sys.argv[1:] if words is None else words)
     if name is None:
         if not words or words[0] in ("-h", "--help", "help"):

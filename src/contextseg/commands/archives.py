@@ -1,7 +1,7 @@
-"""Reading archives that nobody vouches for: zip, tar and folders as one thing, a member at a time, in memory.
+"""Reading untrusted archives: zip, tar and folders in one way, a member at a time, in memory.
 
-Nothing is ever unpacked under a member's own name, and yet an archive with a name that leads outside, a link or a
-device is refused as a whole: it is not the published one. (`tarfile`'s data filter would mend some of these.)
+Nothing is unpacked under a member's own name. Still an archive with a path that leads outside, a link or a device is
+refused as a whole, because it is not the published one. (`tarfile`'s data filter would mend some of these.)
 """
 
 import hashlib
@@ -20,38 +20,38 @@ from pathlib import Path, PurePosixPath
 from contextseg.errors import ConfigError
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-LARGEST = 2**30  # bytes of one member; no picture is that large, PASCAL-Context's json is near it
+MAX_MEMBER = 2**30  # bytes; no picture is that large, PASCAL-Context's json is near it
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
 CHUNK = 2**22
 
 
 class Damaged(ConfigError):
-    """An archive that cannot be read, or is not safe to."""
+    """An archive that is damaged or unsafe."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, and the bytes that it says it has."""
+    """A file in an archive, and its size in bytes as the archive declares it."""
 
     name: str
     size: int
 
 
 class InMemory(BytesIO):
-    """The content of a member as a file without a name, which messages call "it"."""
+    """Hold the content of a member as a file without a name, which messages call "it"."""
 
     def __str__(self) -> str:
         return "it"
 
 
 class Reader:
-    """An archive, or the loose files of a folder. Raises `Damaged` for what cannot be read or is not safe."""
+    """Read an archive, or the loose files of a folder. Raises `Damaged` for one that is damaged or unsafe."""
 
     path: Path
     members: Sequence[Member]
 
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield name and content of the members of these names, in the order in which they lie."""
+        """Yield name and content of the members of these names, in the order of the archive."""
         raise NotImplementedError
 
     @property
@@ -60,7 +60,7 @@ class Reader:
 
 
 class Zip(Reader):
-    """A zip; with it the zips inside, as if they had been unpacked beside it."""
+    """Read a zip, and the zips in it as if they had been unpacked beside it."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -77,7 +77,7 @@ class Zip(Reader):
 
 
 class Tar(Reader):
-    """A tar, compressed or not."""
+    """Read a tar, compressed or not."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -95,16 +95,17 @@ class Tar(Reader):
                     member = tar.next()
                     if member is None:
                         return
-                    if not member.isfile() or (name := _plain(member.name)) not in names:
+                    file = tar.extractfile(member)  # None for a folder
+                    if file is None or (name := _plain(member.name)) not in names:
                         continue
-                    data = tar.extractfile(member).read()
+                    data = file.read()
                     if len(data) < member.size:
                         raise EOFError("cut off")
                 yield name, data
 
 
 class Loose(Reader):
-    """Files as they lie, named from the folder on; `path` itself may be the one file."""
+    """Read files as they lie, named from the folder on; `path` itself may be the one file."""
 
     def __init__(self, path: Path, files: Sequence[Path]):
         self.path = path
@@ -121,7 +122,7 @@ class Loose(Reader):
 
 @contextmanager
 def reading(path: Path, member: str = "") -> Iterator[None]:
-    """Turn the errors of a damaged archive into `Damaged`, which names it."""
+    """Turn the errors of a damaged archive into `Damaged`, which names archive and member."""
     try:
         yield
     except ConfigError:
@@ -138,9 +139,9 @@ def is_archive(path: Path) -> bool:
 
 
 def open_archive(path: Path) -> Reader:
-    """Open a zip or tar, its contents listed.
+    """Open a zip or tar and list its contents.
 
-    Raises `Damaged` for a file that is no archive at all, such as the page that asks for a password.
+    Raises `Damaged` for a file that is no archive, such as the web page that asks for a password.
     """
     with reading(path):
         if zipfile.is_zipfile(path):
@@ -153,12 +154,13 @@ def open_archive(path: Path) -> Reader:
     raise Damaged(f"{path}: {kind}; download it again")
 
 
-def walk(folder: Path, leave_out: Path) -> tuple[list[Path], list[Path]]:
-    """List the archives and the loose files below a folder, without hidden ones and what is below `leave_out`."""
-    archives, loose = [], []
+def walk(folder: Path, omitted: Path) -> tuple[list[Path], list[Path]]:
+    """List the archives and the loose files below a folder, without hidden ones and those below `omitted`."""
+    archives: list[Path] = []
+    loose: list[Path] = []
     for where, folders, files in os.walk(folder, followlinks=True):
         here = Path(where)
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and (here / name) != leave_out]
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and (here / name) != omitted]
         for name in sorted(files):
             if not name.startswith("."):
                 (archives if is_archive(here / name) else loose).append(here / name)
@@ -176,7 +178,7 @@ def sha256(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
 
 
 def _zipped(file: zipfile.ZipFile, depth: int = 3) -> Iterator[tuple[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]]]:
-    """Yield name and place of all members, in the order in which they lie."""
+    """Yield name and place of all members, in the order of the archive."""
     for info in sorted(file.infolist(), key=lambda info: info.header_offset):
         kind = info.external_attr >> 28  # of a Unix mode; 0 where the packing system had none
         _check(file.filename, info.orig_filename, info.file_size, regular=kind in (0, 0o04, 0o10))
@@ -203,7 +205,7 @@ def _check(path: object, name: str, size: int, regular: bool) -> None:
         fault = "has an absolute path"
     elif ".." in re.split(r"[/\\]", name) or "\0" in name:
         fault = "leads outside"
-    elif size > LARGEST and not name.lower().endswith(".zip"):
+    elif size > MAX_MEMBER and not name.lower().endswith(".zip"):
         fault = f"claims to unpack to {size / 2**30:.1f} GiB"
     if fault:
         raise Damaged(f"{path}: the member {name!r} {fault}; this is not the published archive, get it from its source")

@@ -17,17 +17,16 @@ from contextseg.conf import CONF
 from contextseg.door import defaults, groups, parse
 from contextseg.engine.options import TrainerOptions
 
-NAMED = ("data", "backbone", "head", "loss", "eval")  # groups whose choice is recorded
+RECORDED = ("data", "backbone", "head", "loss", "eval")  # groups whose choice is recorded
 HYDRA = {"output_subdir": None, "run": {"dir": "."}}
 QUIET = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
 
 
 @cache
 def register(name: str) -> type:
-    """Make the primary configuration of a command from its dataclass of options, for Hydra to find by `name`.
+    """Give Hydra the primary configuration of a command, made from its dataclass of options; return the dataclass.
 
-    Groups come after the options and in their order, so that a later group may override an earlier one. Returns the
-    dataclass.
+    Groups come after the options and in their order, so that a later group may override an earlier one.
     """
     command = COMMANDS[name]
     kind = command.options_class()
@@ -49,10 +48,10 @@ def register(name: str) -> type:
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
-    """Compose what the command `config_name` would get from these overrides; within a command, too."""
+    """Compose the configuration of the command `config_name` with these overrides; within a command, too."""
     register(config_name)
     running = GlobalHydra.instance()
-    command, running.hydra = running.hydra, None  # while a command's is there, nobody else may compose
+    command, running.hydra = running.hydra, None  # Hydra refuses a second composition while a command runs
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra_compose(config_name, list(overrides), return_hydra_config=True)
@@ -62,17 +61,17 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
 
 
 def options(overrides: Sequence[str] = (), config_name: str = "train") -> Any:
-    """Compose and check: what the function of the command `config_name` takes."""
+    """Compose and check the options of the command `config_name`."""
     return COMMANDS[config_name].check(compose(overrides, config_name))
 
 
 def without_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
-    """Return a composed configuration without Hydra's own part, the chosen options written down in `choices`.
+    """Return a composed configuration without Hydra's part, and with the chosen options in `choices`.
 
-    `name` is made from them if it is null.
+    A `name` that is null is made from them.
     """
     cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    chosen = {group: str(choices[group]) for group in NAMED if choices.get(group)}
+    chosen = {group: str(choices[group]) for group in RECORDED if choices.get(group)}
     with open_dict(cfg):
         cfg.choices = chosen
         if "head" in chosen and cfg.get("name") is None:

@@ -1,7 +1,7 @@
-"""How a command runs: Hydra composes, the door checks, mistakes become one line and exit code 2.
+"""Running a command: Hydra composes, the door checks, mistakes become one line and exit code 2.
 
-Exit code 0: done; 1: failed, or a job of a sweep did; 2: the user can put it right; 130 and 143: stopped by Ctrl-C and
-by SIGTERM.
+Exit code 0: done; 1: failed, or a job of a sweep did; 2: the user can correct it; 130 and 143: stopped by Ctrl-C and by
+SIGTERM.
 """
 
 import json
@@ -19,7 +19,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.logging import RichHandler
-from rich.markup import escape
 from rich.table import Table
 
 from contextseg.commands.compose import register, without_hydra
@@ -28,15 +27,15 @@ from contextseg.commands.sweep import pool
 from contextseg.commands.sweep.job import Job, follow_parent
 from contextseg.commands.table import COMMANDS
 from contextseg.conf import CONF
-from contextseg.console import console
+from contextseg.console import console, print_error
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.runs import folder as run_folder
 
-SWEEP = "CONTEXTSEG_SWEEP_FOLDER"  # how the jobs of a sweep know its folder, those in other processes too
+SWEEP = "CONTEXTSEG_SWEEP_FOLDER"  # by which the jobs of a sweep know its folder, in other processes too
 
 
 def sweep_folder(runs: str, name: str | None) -> str:
-    """Make the folder for the sweep of this command when first asked for: `<runs>/sweeps/<name>/<date>_<time>`."""
+    """Return the folder of this command's sweep, `<runs>/sweeps/<name>/<date>_<time>`; make it at the first call."""
     if SWEEP not in os.environ:
         parent = Path(runs).expanduser() / "sweeps" / run_folder.plain_name(name or "sweep")
         os.environ[SWEEP] = str(run_folder.new_folder(parent))
@@ -47,7 +46,7 @@ OmegaConf.register_new_resolver("sweep_folder", lambda *where: sweep_folder(*whe
 
 
 def run_command(name: str, words: Sequence[str]) -> int:
-    """Run a command with the words of its command line; returns its exit code."""
+    """Run a command with the words of its command line; return its exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be explained here
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     follow_parent()
@@ -81,7 +80,8 @@ def run_command(name: str, words: Sequence[str]) -> int:
         message, code = explain(error, name, words)
         if not message:
             raise
-        refuse(message)
+        process = f"process {run_folder.rank()}: " if run_folder.rank() else ""  # of several, the one that failed
+        print_error(process + message)
         return code
     finally:
         sys.argv = typed_line
@@ -91,7 +91,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
 
 
 def work(name: str, cfg: DictConfig) -> int | None:
-    """Check the composed configuration of a command and do its work; returns its exit code."""
+    """Check the composed configuration of a command and do its work; return its exit code."""
     command = COMMANDS[name]
     checked = command.check(cfg)  # before anything heavy is imported
     return command.function()(checked)
@@ -112,14 +112,8 @@ def log_to_console() -> None:
     logging.captureWarnings(True)
 
 
-def refuse(message: str) -> None:
-    """Print one readable line; of several processes, name the one."""
-    process = f" in process {run_folder.rank()}" if run_folder.rank() else ""
-    console.print(f"[bold red]error{process}:[/] {escape(message)}", soft_wrap=True, highlight=False)
-
-
 def run_job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
-    """Run a job of another launcher than ours, on SLURM say, in a process of its own there too. Returns the mIoU."""
+    """Run a job of another launcher, on SLURM say, in a process of its own; return its mIoU."""
     if hydra_cfg.job.config_name != "train":
         other = hydra_cfg.job.config_name
         raise ConfigError(f"-m is for train: run {how_to_run(other)} once for each value")
@@ -129,7 +123,7 @@ def run_job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
 
 
 def jobs_of(sweep: Path) -> dict[str, Path]:
-    """Return the run folders of a sweep by name: those of its plan, or if it had none, those in its folder."""
+    """Return the run folders of a sweep by job: those of its plan, or without one, those in its folder."""
     plan = sweep / "jobs.json"
     if plan.is_file():
         return {name: Path(folder) for name, folder in json.loads(plan.read_text()).items()}
@@ -137,7 +131,7 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
 
 
 def summarise(sweep: Path) -> bool:
-    """Print what became of the jobs of a sweep; returns whether one did not finish."""
+    """Print the results of the jobs of a sweep; return whether one did not finish."""
     jobs = jobs_of(sweep)
     table = Table(title="sweep", title_justify="left")
     for column in ("job", "status", "mIoU", "pixAcc", "steps", "seconds"):

@@ -1,4 +1,4 @@
-"""Errors in words: one line that names the option, its value and the way out."""
+"""Errors in one line that names the option, its value and the way out."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from contextseg.runs.configuration import flatten
 
 
 def explain(error: BaseException, config_name: str, words: Sequence[str] = ()) -> tuple[str, int]:
-    """One line on an error, and the exit code: 2 if the user can put it right; "" if only the traceback tells more."""
+    """Return one line on an error and the exit code, 2 if the user can correct it; "" if only the traceback helps."""
     if isinstance(error, ConfigError):
         return worker_error(str(error)), 2
     if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
@@ -31,12 +31,12 @@ def one_line(text: str) -> str:
 
 
 def worker_error(text: str) -> str:
-    """The message of a `ConfigError`, also if a loader worker raised it: torch wraps it in the worker's traceback."""
+    """Return the message of a `ConfigError`, also of one that torch wrapped in the traceback of a loader worker."""
     return one_line(text.rsplit("ConfigError: ", 1)[-1])
 
 
 def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) -> str:
-    """Hydra's message as one line, with the way out."""
+    """Return Hydra's message as one line, with the way out."""
     if str(error).startswith("Config group override must be"):
         chosen = [word.removesuffix("=null") for word in words if word.endswith("=null")]
         group = next((name for name in chosen if name in groups_known()), "GROUP")
@@ -54,7 +54,7 @@ def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) 
 
 
 def quoting(override: str) -> str:
-    """How to write an override that Hydra's grammar does not read."""
+    """Say how to write an override that Hydra's grammar does not read."""
     key, equals, value = override.partition("=")
     if not equals:
         return f"cannot read {override}: write key=value; a value with spaces needs quotes:  'key=\"two words\"'"
@@ -62,14 +62,14 @@ def quoting(override: str) -> str:
 
 
 def no_such_option(file: str) -> str:
-    """The options of a group, for one that does not exist."""
+    """List the options of a group, for one that does not exist."""
     group, _, option = file.rpartition("/")
     known = options_of(group)
     return f"{group}={option}: no such option; choose one of {', '.join(known) or 'none'}"
 
 
 def unknown_key(key: str, config_name: str) -> str:
-    """The way out for an option that does not exist: the one that was meant, or those that there are."""
+    """Name the option that was probably meant by one that does not exist, or the existing ones."""
     cfg = compose(config_name=config_name)
     groups = groups_known()
     if key in groups:

@@ -1,4 +1,4 @@
-"""What `--help` prints: every option with its type, default and meaning, every group with its options."""
+"""The text of `--help`: every option with its type, default and meaning, every group with its options."""
 
 import typing
 from dataclasses import fields, is_dataclass
@@ -45,7 +45,7 @@ def _options(kind: type, above: str = "") -> list[str]:
         if "default" not in declared.metadata or declared.name == "choices":
             continue
         default, name = declared.metadata["default"], above + declared.metadata.get("name", declared.name)
-        if is_dataclass(default):
+        if isinstance(default, type) and is_dataclass(default):
             found += _options(default, f"{name}.")
             continue
         value = "required" if default == REQUIRED else f"default {shown(default)}"

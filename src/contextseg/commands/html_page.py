@@ -1,4 +1,4 @@
-"""HTML files that need no other file: the frame, tables, pictures."""
+"""HTML files without external files: the frame, tables, pictures."""
 
 import base64
 import html
@@ -12,10 +12,9 @@ def document(title: str, body: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: Callable[[str], str] = lambda name: "") -> str:
-    """Write a table of texts that scrolls by itself where the screen is narrow.
+    """Write a table of texts that scrolls where the screen is narrow.
 
-    `kind` of a column, by its name: "words" stand to the left, "ours" are shaded, "" are numbers. The first column are
-    words.
+    `kind` of a column, by its name: "words" are set left, "ours" are shaded, "" are numbers. The first column is words.
     """
     kinds = ["words", *map(kind, header[1:])]
     marks = [f" class={each}" if each else "" for each in kinds]
@@ -28,7 +27,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: Callable[[
 
 
 def picture(path: Path, meaning: str) -> str:
-    """Embed a PNG file; `meaning` is for those who cannot see it."""
+    """Embed a PNG file; `meaning` is the text for those who cannot see it."""
     content = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(meaning)}" src="data:image/png;base64,{content}">'
 

@@ -1,4 +1,4 @@
-"""The commands: what each is called, its options, and the function that does its work. Nothing heavy is imported."""
+"""The commands: name, options, and the function that does the work. Nothing heavy is imported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
+    """A command of the command line.
 
     options       "module:class" of its dataclass of options
     work          "module:function" that does it
-    door          "module:function" that checks the composed configuration before `work`, which gets it as composed,
-                  is imported; none: `work` gets the parsed options
+    door          "module:function" that checks the composed configuration before `work` is imported; `work` then gets
+                  it as composed. None: `work` gets the parsed options
     hydra         settings of Hydra
     hydra_groups  options of Hydra's own groups
     """
@@ -29,7 +29,7 @@ class Command:
         return _named(self.options)
 
     def check(self, composed: Any) -> Any:
-        """Check the composed configuration; returns what `work` takes."""
+        """Check the composed configuration; return what `work` takes."""
         if self.door is None:
             return _named("commands.compose:parsed")(self.options_class(), composed)
         _named(self.door)(composed)

@@ -1,4 +1,4 @@
-"""The yaml file in which a user writes down the classes of a data set; described in docs/own_data.md."""
+"""The yaml file of the classes of a data set, which a user writes; docs/own_data.md describes it."""
 
 import colorsys
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ KEYS = ("names", "palette", "ids", "ignore", "groups", "flip_pairs")
 
 @dataclass(frozen=True)
 class ClassFile:
-    """The contents of such a file."""
+    """The contents of a class file."""
 
     path: Path
     classes: ClassSet
-    has_palette: bool  # else the colours are made up
+    has_palette: bool  # else `made_up` chose the colours
     ids: dict[int, int] | None  # raw label -> train id; None: they are the same
     ignore: tuple[int | tuple[int, int, int], ...]  # raw labels, or colours, that are void
 
 
 def read_class_file(path: Path, name: str) -> ClassFile:
-    """Read the file of the data set `name`. Raises `ConfigError` naming the file, the key and the value."""
+    """Read the class file of the data set `name`. Raises `ConfigError` naming the file, the key and the value."""
     try:
         facts = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -100,11 +100,11 @@ def read_class_file(path: Path, name: str) -> ClassFile:
     )
 
 
-def made_up(count: int) -> list[list[int]]:
-    """Return `count` different colours, RGB 0-255, neighbours far apart."""
+def made_up(count: int) -> list[tuple[int, int, int]]:
+    """Return `count` different colours, RGB 0-255; neighbours are far apart."""
     shades = ((0.9, 0.9), (0.5, 0.95), (0.95, 0.55))  # saturation, value
     colours = (colorsys.hsv_to_rgb(i * 0.618 % 1, *shades[i % len(shades)]) for i in range(count))
-    return [[round(255 * part) for part in colour] for colour in colours]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours]
 
 
 def _is_byte(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""From a key to a training sample, and from samples to a `Batch`."""
+"""Samples by their keys, and batches of samples."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -16,7 +16,7 @@ Transform = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray
 
 
 class KeyedDataset(Dataset):
-    """Read a source by keys (epoch, index): the same key and seed give the same pixels in any process.
+    """Read a source by keys (epoch, index). The same key and seed give the same pixels in any process.
 
     Without a transform the epoch has no effect.
     """
@@ -40,7 +40,7 @@ class KeyedDataset(Dataset):
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
-    """Stack samples. Raises `ConfigError` if their sizes differ."""
+    """Stack samples into a `Batch`. Raises `ConfigError` if their sizes differ."""
     images, masks, names = zip(*samples, strict=True)
     one_size({tuple(mask.shape) for mask in masks})
     return Batch(torch.stack(images), torch.stack(masks), list(names))

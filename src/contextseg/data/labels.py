@@ -1,4 +1,4 @@
-"""Readers of mask files: a picture of indices or colours, or a label map in a .mat file, becomes train ids."""
+"""Readers of mask files: pictures of indices or colours, and label maps in .mat files. They return train ids."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.source import counted, decoded
+from contextseg.data.source import File, counted, decoded
 from contextseg.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ class Indices:
     """Read masks of one index per pixel (mode 1, L or P; the colours of a palette do not matter).
 
     `relabel` maps raw labels to train ids (11 -> 255 for CamVid). A label that it does not name stays as it is; with
-    `strict` it is an error, unless it is 255. `wanted` says in error messages what the right masks are.
+    `strict` it is an error, unless it is 255. `wanted` describes the right masks in error messages.
     """
 
     def __init__(self, relabel: Mapping[int, int] | None = None, *, strict: bool = False, wanted: str | None = None):
@@ -25,7 +25,7 @@ class Indices:
         self.table[list(relabel)] = list(relabel.values())
         self.known = np.isin(np.arange(256), [*relabel, IGNORE_INDEX]) if strict else np.ones(256, bool)
 
-    def __call__(self, path: Path) -> np.ndarray:
+    def __call__(self, path: File) -> np.ndarray:
         """Read train ids, uint8 (H, W). Raises `ConfigError` for a damaged file, for colours and unknown labels."""
         mask = decoded(path)
         if mask.mode not in ("1", "L", "P"):
@@ -56,7 +56,7 @@ class Matlab:
         self.table[list(relabel)] = list(relabel.values())
         self.known[list(relabel)] = True
 
-    def __call__(self, path: Path) -> np.ndarray:
+    def __call__(self, path: File) -> np.ndarray:
         """Read train ids, uint8 (H, W). Raises `ConfigError` if the field cannot be read or holds unknown labels."""
         variable, *parts = self.field.split(".")
         try:
@@ -64,7 +64,7 @@ class Matlab:
             for part in (variable, *parts):
                 raw = raw[part]
             raw = np.asarray(raw).astype(np.int64)
-        except Exception as error:  # a damaged file makes SciPy raise anything
+        except Exception as error:  # SciPy may raise anything for a damaged file
             raise ConfigError(f"cannot read {self.field} in {path} ({error!r}); {self.wanted}") from error
         inside = (raw >= 0) & (raw < len(self.table))
         known = inside & self.known[np.where(inside, raw, 0)]
@@ -76,7 +76,7 @@ class Matlab:
 class BySuffix:
     """Read a .mat file with `mat`, any other mask with `picture`."""
 
-    def __init__(self, picture: Callable[[Path], np.ndarray], mat: Callable[[Path], np.ndarray]):
+    def __init__(self, picture: Callable[[File], np.ndarray], mat: Callable[[File], np.ndarray]):
         self.picture, self.mat = picture, mat
 
     def __call__(self, path: Path) -> np.ndarray:
@@ -111,6 +111,6 @@ class Colours:
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
-    """Turn RGB (..., 3) into one number per colour (...)."""
+    """Turn RGB (..., 3) into a number for each colour (...)."""
     red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
     return (red << 16) + (green << 8) + blue

@@ -1,4 +1,4 @@
-"""The means to paint generated scenes: textures, coordinates, cues, and the light on the finished image."""
+"""Parts of generated scenes: textures, coordinates, cues, and the light on the finished image."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ BANK = 512  # side of the texture bank in pixels
 
 @cache
 def bank() -> np.ndarray:
-    """Return zero-mean patterns float32 (5, 512, 512): foliage, grain, ripple, wood, and white noise."""
+    """Return the textures, float32 (5, BANK, BANK) of mean zero: foliage, grain, ripple, wood, white noise."""
     rng = np.random.default_rng(0)
 
     def noise(coarseness: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def bank() -> np.ndarray:
 
 
 def crop(rng: np.random.Generator, texture: np.ndarray, size: int) -> np.ndarray:
-    """Cut a square out of a texture at random: (BANK, BANK) -> (size, size)."""
+    """Cut a square (size, size) out of a texture (BANK, BANK) at a random place."""
     top, left = rng.integers(0, BANK - size + 1, 2)
     return texture[top : top + size, left : left + size]
 
@@ -53,7 +53,7 @@ def turned(rng: np.random.Generator, shape: tuple[int, int], y0: float, x0: floa
 
 
 def gains(rng: np.random.Generator, *shape: int, spread: float = 0.12) -> np.ndarray:
-    """Draw factors float32 around 1, such as one for each channel."""
+    """Draw factors from [1 - spread, 1 + spread], float32 of the given shape: one for each channel, say."""
     return 1 + rng.uniform(-spread, spread, shape).astype(np.float32)
 
 
@@ -83,12 +83,12 @@ def nearest(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def dealt(rng: np.random.Generator, kinds: int, cells: int) -> np.ndarray:
-    """Draw a kind for each cell (cells,), at random but each at least once if there are cells enough."""
+    """Draw a kind for each cell (cells,) at random; each kind occurs if there are enough cells."""
     return np.concatenate([rng.permutation(kinds), rng.integers(kinds, size=cells)])[:cells]
 
 
 def circle(rng: np.random.Generator, count: int, distance: float) -> np.ndarray:
-    """Draw colours (count, 3), `distance` from one to the next, on a circle of random plane and middle."""
+    """Draw colours (count, 3) on a circle of random plane and centre, `distance` from one to the next."""
     plane = np.linalg.qr(rng.standard_normal((3, 2)))[0]  # (3, 2), orthonormal columns
     angles = 2 * np.pi * (np.arange(count) / count + rng.uniform())
     radius = distance / (2 * np.sin(np.pi / count))
@@ -97,7 +97,7 @@ def circle(rng: np.random.Generator, count: int, distance: float) -> np.ndarray:
 
 
 def apart(candidates: np.ndarray, count: int, distance: float) -> np.ndarray:
-    """Select the first `count` of the candidates (N, 3) that are `distance` apart; too few: less far apart."""
+    """Select the first `count` candidates (N, 3) that are `distance` apart, or less if there are too few."""
     chosen: list[np.ndarray] = []
     while len(chosen) < count:
         chosen = []
@@ -109,13 +109,13 @@ def apart(candidates: np.ndarray, count: int, distance: float) -> np.ndarray:
 
 
 def grained(rng: np.random.Generator, colours: np.ndarray, parts: np.ndarray, amplitude: float = 12) -> np.ndarray:
-    """Paint parts (H, W), each in its colour (parts, 3), all of one texture -> image float32 (H, W, 3)."""
+    """Paint parts (H, W) in their colours (parts, 3), all in one texture: float32 (H, W, 3)."""
     height, width = parts.shape
     return colours[parts] + amplitude * crop(rng, bank()[GRAIN], max(parts.shape))[:height, :width, None]
 
 
 def square(rng: np.random.Generator, slot: int, slots: int, strip: int, width: int, radius: int) -> tuple[slice, slice]:
-    """Place a window of 2 `radius` pixels mid-height in a strip (strip, width), at random in one of `slots` parts."""
+    """Place a window of side 2 `radius` mid-height in a strip (strip, width), at random in slot `slot`."""
     each = width // slots
     x = slot * each + int(rng.integers(radius, each - radius + 1))
     return slice(strip // 2 - radius, strip // 2 + radius), slice(x - radius, x + radius)
@@ -128,7 +128,7 @@ def inner(window: tuple[slice, slice], frame: int) -> tuple[slice, slice]:
 
 
 def borders(parts: np.ndarray) -> np.ndarray:
-    """Mark one pixel wherever the part changes: parts (H, W) -> bool (H, W)."""
+    """Mark the pixels at which the part changes: parts (H, W) -> bool (H, W)."""
     border = np.zeros(parts.shape, bool)
     border[1:] = parts[1:] != parts[:-1]
     border[:, 1:] |= parts[:, 1:] != parts[:, :-1]
@@ -136,14 +136,14 @@ def borders(parts: np.ndarray) -> np.ndarray:
 
 
 def lit(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Light an image float32 (H, H, 3) in a random colour, add noise, turn it and its mask (H, H) -> both uint8."""
+    """Light an image float32 (H, H, 3) in a random colour, add noise, rotate it and its mask (H, H); both uint8."""
     image = image * gains(rng, 3, spread=0.08) + noise * crop(rng, bank()[-1], len(image))[..., None]
     turns = int(rng.integers(4))
     image = image.clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.rot90(image, turns)), np.ascontiguousarray(np.rot90(mask, turns))
 
 
-# Cues: coordinates in units of the radius -> area and dark pixels. Only the parasol turns.
+# Cues: coordinates in units of the radius -> area and dark pixels. Only the parasol uses the angle.
 
 
 def paint_cue(rng: np.random.Generator, shape, part: int, radius: int, centre: tuple[int, int], parts, image) -> None:
@@ -160,12 +160,10 @@ def paint_cue(rng: np.random.Generator, shape, part: int, radius: int, centre: t
 
 def parasol(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """Return area and dark pixels, bool (H, W), of a parasol."""
-    """Return area and dark pixels, bool (H, W), of a parasol."""
     return np.hypot(y, x) <= 1, np.sin(3 * np.arctan2(y, x) + angle) > 0
 
 
 def car(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return area and dark pixels, bool (H, W), of a car."""
     """Return area and dark pixels, bool (H, W), of a car."""
     wheels = np.hypot(y - 0.6, abs(x) - 0.5) <= 0.25
     window = (abs(x) <= 0.55) & (abs(y + 0.3) <= 0.2)
@@ -174,12 +172,10 @@ def car(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndar
 
 def mug(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """Return area and dark pixels, bool (H, W), of a mug."""
-    """Return area and dark pixels, bool (H, W), of a mug."""
     distance = np.hypot(y, x)
     return distance <= 1, abs(distance - 0.55) <= 0.15
 
 
 def pillow(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return area and dark pixels, bool (H, W), of a pillow."""
     """Return area and dark pixels, bool (H, W), of a pillow."""
     return (abs(y) <= 0.8) & (abs(x) <= 1), np.sin(5 * np.pi * x) > 0

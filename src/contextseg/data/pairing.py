@@ -1,4 +1,4 @@
-"""Pairing of images and masks: by the name without ending, or by what wildcards stand for."""
+"""Pairing of images and masks: by file name without ending, or by the text that wildcards stand for."""
 
 import glob
 import re
@@ -32,7 +32,7 @@ def find(root: Path, pattern: str, suffixes: Collection[str] = SUFFIXES) -> dict
             continue
         if key in files:
             raise ConfigError(
-                f"{files[key]} and {path} both answer to the name {key!r}; rename one, or give a pattern "
+                f"{files[key]} and {path} have the same name {key!r}; rename one, or give a pattern "
                 f"that fits one of them, such as {pattern}/*{path.suffix}"
             )
         files[key] = path
@@ -46,7 +46,7 @@ def _expression(part: str) -> str:
 
 
 def _key(match: re.Match) -> str:
-    """Return what the wildcards stand for; without the ending where the last one covers it, as in * and *.*"""
+    """Return the text that the wildcards stand for, without the ending where the last one covers it, as in * and *.*"""
     if match.lastindex is None:
         return Path(match[0]).stem
     *parts, last = match.groups()

@@ -2,7 +2,7 @@
 
 The training stream is an endless sequence of positions. Position p belongs to epoch p // length and has the index
 that stands at place p % length of that epoch's permutation. A batch is a range of positions, whatever the number of
-processes. So a restart just begins at a later batch, and a batch may straddle two epochs.
+processes. So a restart begins at a later batch, and a batch may lie in two epochs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -79,8 +79,8 @@ class StridedEvalSampler:
                 "use at most one process per image"
             )
         self.batches: list[list[Key]] = []
-        for _, run in groupby(range(rank, length, world_size), key=lambda index: sizes and sizes[index]):
-            keys = [(0, index) for index in run]
+        for _, group in groupby(range(rank, length, world_size), key=lambda index: sizes and sizes[index]):
+            keys = [(0, index) for index in group]
             self.batches += [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The source of generated scenes."""
+"""The source of generated scenes, which draws each when it is first read."""
 
 from functools import partial
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from contextseg.data.source import Sample, Source, digest
 
-SEEDS = {"train": 1, "val": 2, "test": 3}  # of the splits
+SEEDS = {"train": 1, "val": 2, "test": 3}  # split -> seed
 
 
 class Scenes(Source):
-    """Draw `count` scenes of a seed by `draw(seed, index)`, each when first read, and keep them (uint8).
+    """Draw `count` scenes by `draw(seed, index)`, each when it is first read, and keep them (uint8).
 
-    `draw` is a partial whose keywords, together with seed and index, determine a scene.
+    `draw` is a partial; its keywords, seed and index determine a scene.
     """
 
     def __init__(self, draw: partial, *, seed: int, count: int, num_classes: int):

@@ -1,9 +1,10 @@
-"""Sources of image and mask pairs: the base of all, and those that read files."""
+"""Sources of image and mask pairs: their base, and those that read files."""
 
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,14 +19,15 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.err
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
-NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # what the fingerprint of a large file reads of it
+File = Path | BytesIO  # of a mask; messages show it as text
+NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # that the fingerprint of a large file reads
 
 
 class Source:
     """Give checked samples (image, mask, name) by index. A subclass writes `__len__` and `load`."""
 
     unpaired: Mapping[str, Sequence[Path]] = {}  # files without a partner, by what is missing: mask, image
-    labelled: ClassVar[bool] = True  # else every mask is void, because nobody has the labels
+    labelled: ClassVar[bool] = True  # else every mask is void: the labels are kept back
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
@@ -34,11 +36,11 @@ class Source:
         raise NotImplementedError
 
     def load(self, index: int) -> Sample:
-        """Return image uint8 (H, W, 3) RGB, mask uint8 (H, W) of train ids, void 255, and a name; not checked yet."""
+        """Return image uint8 (H, W, 3) RGB, mask uint8 (H, W) of train ids, void 255, and a name, unchecked."""
         raise NotImplementedError
 
     def where(self, index: int) -> str:
-        """Return what an error message calls the mask of this sample."""
+        """Return the name of the mask of a sample in error messages."""
         return f"mask {index} of {type(self).__name__}"
 
     def files(self, index: int) -> tuple[Path, Path] | None:
@@ -114,13 +116,13 @@ class FileSource(Source):
         return self.pairs[index]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width by the file's header. Raises `ConfigError` if it cannot be read."""
+        """Return height and width from the file's header. Raises `ConfigError` if it cannot be read."""
         return decoded(self.pairs[index][0], pixels=False).size[::-1]
 
     def fingerprint(self, index: int) -> str:
         """Return a digest of the image file, all of it up to 1 MiB.
 
-        Of a larger file it reads the size and 64 blocks of 16 KiB, evenly spread. Raises `ConfigError` if it cannot.
+        For a larger file: of its size and 64 blocks of 16 KiB, evenly spread. Raises `ConfigError` if it is unreadable.
         """
         path = self.pairs[index][0]
         try:
@@ -156,7 +158,7 @@ def digest(*parts: bytes) -> str:
 
 
 def counted(values: np.ndarray, max_shown: int = 5) -> str:
-    """List different values of (N,) or (N, 3) in words: "12, 37 (40, 8 pixels)", the most frequent first."""
+    """List the values of (N,) or (N, 3) in words, the most frequent first: "12, 37 (40, 8 pixels)"."""
     values, counts = np.unique(values, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:max_shown]
     more = f" and {len(counts) - max_shown} more" if len(counts) > max_shown else ""
@@ -185,7 +187,7 @@ def as_rgb(image: Image.Image, name: object) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def decoded(path: Path, upright: bool = False, pixels: bool = True) -> Image.Image:
+def decoded(path: File, upright: bool = False, pixels: bool = True) -> Image.Image:
     """Open a picture file and load its pixels, or only its header (`pixels` false).
 
     Pixels lie as stored unless `upright`, which a TIFF always is. Raises `ConfigError` if the file is damaged.

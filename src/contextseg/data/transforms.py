@@ -20,19 +20,19 @@ import cv2
 
 
 class TrainTransform:
-    """Size, scale, aspect, rotation, crop, colour and mirror image of one sample, in this order; all off by default.
+    """Resize, scale, rotate, crop, recolour and mirror a sample, in this order; by default only mirror.
 
     resize       [height, width] that the image is stretched to
     short_side   pixels of the shorter side, or several to draw from; the shape is kept
     long_side    range of the longer side in pixels, such as [260, 1040]; the shape is kept
     scale        range of the zoom factor, such as [0.5, 2.0]
     scales       or the factors to draw from, such as [0.5, 0.75, 1, 1.5]
-    aspect       range of the factor of width over height, such as [0.9, 1.1]; the area is kept
+    aspect       range of the factor on width over height, such as [0.9, 1.1]; the area is kept
     rotate       largest angle in degrees, either way
     crop_size    side, or [height, width], of the result; a smaller image is padded
-    brightness, contrast, saturation    b draws a factor from [1 - b, 1 + b]
-    brightness_shift    b adds a number from [-b, b] to all grey levels
-    hue          largest shift, as a part of the colour circle
+    brightness, contrast, saturation    b: a factor from [1 - b, 1 + b]
+    brightness_shift    b: a number from [-b, b], added to all grey levels
+    hue          largest shift, as a share of the colour circle
     flip         probability of the mirror image
     flip_pairs   train ids that the mirror image exchanges; a data module fills in those of its classes
     fill         RGB of pixels outside the image; their label is 255
@@ -76,15 +76,15 @@ class TrainTransform:
         if short_side is not None:
             steps.append(A.SmallestMaxSize([short_side] if isinstance(short_side, int) else list(short_side), p=1))
         if long_side is not None:
-            _require("long_side", long_side, long_side[0] <= long_side[1], "[least, most]")
+            _require("long_side", long_side, long_side[0] <= long_side[1], "[lowest, highest]")
             steps.append(A.LongestMaxSize(list(range(long_side[0], long_side[1] + 1)), p=1))
         if scales is not None:
             steps.append(A.OneOf([A.RandomScale((factor - 1, factor - 1), p=1) for factor in scales], p=1))
         if scale is not None:
-            _require("scale", scale, scale[0] <= scale[1], "[least, most]")
+            _require("scale", scale, scale[0] <= scale[1], "[lowest, highest]")
             steps.append(A.RandomScale((scale[0] - 1, scale[1] - 1), p=1))
         if aspect is not None:
-            _require("aspect", aspect, aspect[0] <= aspect[1], "[least, most]")
+            _require("aspect", aspect, aspect[0] <= aspect[1], "[lowest, highest]")
             steps.append(RandomAspect(aspect))
         if rotate:
             steps.append(A.Rotate((-rotate, rotate), p=1, **outside))
@@ -101,7 +101,7 @@ class TrainTransform:
         self.flip_pairs = tuple(flip_pairs)
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Image uint8 (H, W, 3), mask uint8 (H, W) -> the same types at the new size; `key` decides every draw."""
+        """Augment image uint8 (H, W, 3) and mask uint8 (H, W); `key` decides every random number."""
         numbers, coins = random_streams(key)
         if self.compose is not None:
             # set_random_seed would give every step a copy of one stream: zoom, crop position and colour would move
@@ -115,7 +115,7 @@ class TrainTransform:
 
 
 class RandomAspect(A.DualTransform):
-    """Makes an image wider by sqrt(a) and less high by as much, a drawn from `limits` = (least, most)."""
+    """Widen an image by sqrt(a) and lower it by as much, with a drawn from `limits`."""
 
     def __init__(self, limits: Sequence[float]):
         super().__init__(p=1)
@@ -134,13 +134,13 @@ class RandomAspect(A.DualTransform):
 
 
 def random_streams(key: tuple[int, ...]) -> tuple[np.random.Generator, random.Random]:
-    """The two generators of one sample; different keys have unrelated streams."""
+    """Return the two generators of a sample; different keys have independent streams."""
     numbers = np.random.default_rng(key)
     return numbers, random.Random(int(numbers.integers(2**63)))
 
 
 def swap_labels(mask: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Exchange the labels of each pair; mask uint8 of any shape -> a new mask of that shape."""
+    """Return a mask uint8, of any shape, with the labels of each pair exchanged."""
     table = np.arange(256, dtype=np.uint8)
     for a, b in pairs:
         table[[a, b]] = b, a
@@ -148,7 +148,7 @@ def swap_labels(mask: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarra
 
 
 def single_threaded(worker: int) -> None:
-    """Worker start: the workers are the parallelism, so OpenCV and torch take one thread in each."""
+    """Give OpenCV and torch one thread in a loader worker: the workers are the parallelism."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

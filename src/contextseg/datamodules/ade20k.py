@@ -1,6 +1,6 @@
 """ADE20K's scene parsing benchmark, 150 classes: 20,210 train, 2,000 val, 3,352 test images of many sizes."""
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -16,10 +16,10 @@ FULL = ("ADE20K_*", "index_ade20k.*", "images/ADE", "images/training/*/")  # in 
 
 
 class ADE20K(Published):
-    """{images,annotations}/{training,validation}/ of ADEChallengeData2016, test images in release_test/testing/.
+    """Read {images,annotations}/{training,validation}/ of ADEChallengeData2016, and release_test/testing/.
 
-    Stored labels are one more than train ids, 0 is void. Labels of the test split are kept back; published counts of it
-    differ. Settings as in `Published`. Raises `ConfigError` for the full ADE20K, which has other masks.
+    Stored labels are one more than train ids; 0 is void. Labels of the test split are kept back; published counts of
+    its images differ. Settings as in `Published`. Raises `ConfigError` for the full ADE20K, which has other masks.
     """
 
     name = "ade20k"
@@ -28,7 +28,7 @@ class ADE20K(Published):
     submission = "ade20k"
     expected = "{images,annotations}/{training,validation}/ADE_*.{jpg,png} of ADEChallengeData2016.zip"
     folders = ("ADEChallengeData2016",)
-    counts: ClassVar = {"train": (20210,), "val": (2000,), "test": (3352, 3000, 2000)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (20210,), "val": (2000,), "test": (3352, 3000, 2000)}
     test = "release_test/testing"
 
     def open(self, split: str) -> FileSource:

@@ -1,6 +1,7 @@
 """CamVid, 11 classes: 367 train, 101 val, 233 test images, in SegNet's copy (480x360) or as published (960x720)."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -28,20 +29,20 @@ COLOURS = {  # of the official masks, by class: 31 labels become 11
 
 
 class CamVid(Published):
-    """Images and masks in one of two layouts, the split is SegNet's in both.
+    """Read images and masks in one of two layouts; both use SegNet's split.
 
     segnet      {train,val,test}/<id>.<image> and {train,val,test}annot/<id>.png with labels 0..10 and 11 = void
     official    701_StillsRaw_full/<id>.png and LabeledApproved_full/<id>_L.png in 32 colours, of which 31 are grouped
-                into the 11 classes and all others are void; SegNet's {train,val,test}.txt say which image is where
+                into the 11 classes and all others are void; SegNet's {train,val,test}.txt list the images of each split
 
-    The two differ in the label maps too (road, pavement, pedestrian): say which one a score is of. Other settings as
-    in `Published`.
+    Their label maps differ too (road, pavement, pedestrian), so a score belongs to one layout. Other settings as in
+    `Published`.
     """
 
     name = "camvid"
     title = "CamVid"
     classes = class_set("camvid")
-    counts: ClassVar = {"train": (367,), "val": (101,), "test": (233,)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (367,), "val": (101,), "test": (233,)}
 
     def __init__(
         self,

@@ -1,6 +1,8 @@
 """Cityscapes, 19 classes, 2048x1024: 2,975 train (19,998 more with coarse masks), 500 val, 1,525 test images."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -27,11 +29,11 @@ BROKEN = "troisdorf/troisdorf_000000_000073"  # a black image with a coarse mask
 
 
 class Cityscapes(Published):
-    """{leftImg8bit,gtFine,gtCoarse}/<split>/<city>/ as published: labelIds are mapped to train ids when read.
+    """Read {leftImg8bit,gtFine,gtCoarse}/<split>/<city>/ as published; labelIds are mapped to train ids.
 
     train_set    train, trainval, coarse (train_extra), train+coarse or trainval+coarse
 
-    The one broken image of train_extra is left out, so coarse has 19,997. Labels of the test split are kept back. Other
+    The one broken image of train_extra is omitted, so coarse has 19,997. Labels of the test split are kept back. Other
     settings as in `Published`.
     """
 
@@ -44,7 +46,7 @@ class Cityscapes(Published):
         "coarse masks also {leftImg8bit,gtCoarse}/train_extra/"
     )
     folders = ("cityscapes",)
-    counts: ClassVar = {
+    counts: Mapping[str, tuple[int, ...]] = {
         "train": (2975,),
         "trainval": (3475,),
         "coarse": (19997,),
@@ -71,7 +73,8 @@ class Cityscapes(Published):
         if split == "test":
             return self.unlabelled(self.find(f"{self.test}/*/*_leftImg8bit.png"))
         count = self.train_set if split == "train" else split
-        images, masks = {}, {}
+        images: dict[str, Path] = {}
+        masks: dict[str, Path] = {}
         for kind, folder in SETS[count] if split == "train" else (VAL,):
             images |= self.find(f"leftImg8bit/{folder}/*/*_leftImg8bit.png")
             masks |= self.find(f"{kind}/{folder}/*/*_{kind}_labelIds.png")

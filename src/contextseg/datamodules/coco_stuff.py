@@ -26,7 +26,7 @@ LISTS = {"train": "train", "val": "test"}  # of 10k
 
 
 class COCOStuff(Published):
-    """Images and masks of `version` 10k or 164k; labels are mapped to 171 train ids when read.
+    """Read images and masks of `version` 10k or 164k; labels are mapped to 171 train ids.
 
     10k     images/*.jpg, annotations/*.mat or PNGs of the same labels, imageLists/{train,test}.txt; test is val here,
             as in the papers

@@ -1,8 +1,9 @@
-"""Generated scenes on which context decides: 71 % of the pixels cannot be told apart locally.
+"""Generated scenes on which context decides: 71 % of the pixels cannot be classified locally.
 
-Each image draws two fair bits. The scene bit says whether the two ground textures are sand and sea or road and glass,
-and is shown by one cue only, a parasol or a car. The furniture bit says whether all wood is table or bed, and is shown
-by a mug or a pillow. The cues stand in a strip of foliage along one border, most ambiguous pixels far away from them.
+Each image has two random bits, each 0 or 1 with equal probability. The scene bit says whether the two ground textures
+are sand and sea or road and glass; one cue alone shows it, a parasol or a car. The furniture bit says whether all wood
+is table or bed; a mug or a pillow shows it. The cues stand in a strip of foliage along one border, far away from most
+ambiguous pixels.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ from contextseg.errors import ConfigError
 from contextseg.typed import Count, Natural, NonNegative
 
 CLASSES = class_set("context_scenes")
-# What is painted beside the textures. The bits turn parts into classes.
+# The parts beside the textures; the bits turn parts into classes.
 POLE, SCENE_CUE, FURNITURE_CUE = range(4, 7)
 
 
@@ -52,18 +53,18 @@ def draw_scene(
     index: int,
     *,
     size: int = 128,
-    cue_radius: tuple[int, int] = (8, 10),
-    strip: tuple[int, int] = (24, 30),
+    cue_radius: Sequence[int] = (8, 10),
+    strip: Sequence[int] = (24, 30),
     noise: float = 7.0,
     furniture_share: float = 0.27,
-    flip: tuple[bool, bool] = (False, False),
+    flip: Sequence[bool] = (False, False),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
+    """Draw image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
 
     `seed` and `index` decide everything. `cue_radius` and `strip` (height) are inclusive ranges in pixels, `noise` is
-    the sigma of the grey pixel noise, `furniture_share` the approximate share of wood; slabs grow with `size`, all
-    else keeps its size in pixels. `flip` turns the (scene, furniture) bit over: the same picture with the other cue,
-    and the labels that follow from it.
+    the sigma of the grey pixel noise, `furniture_share` the approximate share of wood. Slabs grow with `size`; all
+    else keeps its size in pixels. `flip` flips the (scene, furniture) bit: the same picture with the other cue, and
+    the labels that follow from it.
     """
     rng = np.random.default_rng([seed, index])
     scene, furniture = (bool(bit) != bool(turn) for bit, turn in zip(rng.integers(2, size=2), flip, strict=True))
@@ -86,7 +87,7 @@ def draw_scene(
 
 
 def _class_ids(scene: bool, furniture: bool) -> np.ndarray:
-    """Class id of each part, in the parts' order."""
+    """Return the class id of each part, in their order."""
     grain, ripple, scene_cue = ("road", "glass", "car") if scene else ("sand", "sea", "parasol")
     wood, furniture_cue = ("bed", "pillow") if furniture else ("table", "mug")
     names = ("foliage", grain, ripple, wood, "pole", scene_cue, furniture_cue)
@@ -94,14 +95,14 @@ def _class_ids(scene: bool, furniture: bool) -> np.ndarray:
 
 
 def _textured(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
-    """Parts (H, W) below POLE -> image float32 (H, W, 3): a random crop and channel gains for each texture."""
+    """Paint parts (H, W) below POLE, float32 (H, W, 3), with a random crop and channel gains for each texture."""
     gain = gains(rng, 4, 3)
     crops = [crop(rng, texture, len(parts)) for texture in bank()[:4]]
     pattern = np.choose(parts, crops)[..., None]
     return (BASE * gain)[parts] + (AMPLITUDE[:, None] * gain)[parts] * pattern
 
 
-# Shapes. `ground` is the view of the parts below the strip.
+# Shapes; `ground` is the view of the parts below the strip.
 
 
 def _paint_ground(rng: np.random.Generator, ground: np.ndarray) -> None:
@@ -144,10 +145,10 @@ def _paint_cue(rng: np.random.Generator, shape, part: int, right: int, radii: Se
 
 
 class ContextScenes(SegDataModule):
-    """Scenes of `draw_scene`, whose options these are; train, val and test have the seeds 1, 2 and 3.
+    """Generate scenes by `draw_scene`, which describes the options; train, val and test have the seeds 1, 2 and 3.
 
-    `flip=[true, false]` turns the scene bit of every image over, `[false, true]` the furniture bit. The last
-    three as in `SegDataModule`. Raises `ConfigError` when the cues do not fit.
+    `flip=[true, false]` flips the scene bit of every image, `[false, true]` the furniture bit. The last three as in
+    `SegDataModule`. Raises `ConfigError` if the cues do not fit.
     """
 
     name = "context_scenes"

@@ -1,7 +1,7 @@
 """Generated scenes that separate good context heads: six factors, each aimed at one mechanism of the papers.
 
-A scene shows one factor (`contextseg.data.factors`), described in its file; `factor` chooses one, several or all of
-them. How to add one: docs/context_scenes_hard.md; what was measured: docs/diagnostic.md.
+A scene shows one factor (`contextseg.data.factors`), which its file describes; `factor` chooses one, several or all.
+docs/context_scenes_hard.md tells how to add one, docs/diagnostic.md has the measurements.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from contextseg.classes import ClassSet, class_set
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.factors.factor import SMALLEST, Factor
+from contextseg.data.factors.factor import MIN_SIDE, Factor
 from contextseg.data.painting import BANK, borders, lit
 from contextseg.data.scenes import SEEDS, Scenes
 from contextseg.data.transforms import TrainTransform
@@ -31,10 +31,10 @@ def draw_scene(
     noise: float = 7.0,
     flip: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
+    """Draw image uint8 (size, size, 3) and mask uint8 (size, size) of one scene; void is 255.
 
-    `seed` and `index` decide everything; the factors take turns. `noise` is the sigma of the grey pixel noise. `flip`:
-    the same picture with all cues turned over, and the labels that follow.
+    `seed` and `index` decide everything; the factors take turns. `noise` is the sigma of the grey pixel noise. `flip`
+    flips all cues of the same picture, and with them the labels that follow.
     """
     rng = np.random.default_rng([seed, index])
     factor = factors[index % len(factors)]
@@ -47,11 +47,11 @@ def draw_scene(
 
 
 class ContextScenesHard(SegDataModule):
-    """Scenes of `draw_scene`; train, val and test have the seeds 1, 2 and 3.
+    """Generate scenes by `draw_scene`; train, val and test have the seeds 1, 2 and 3.
 
-    `factors`: the kinds of scenes by name. `factor`: one name or several; None for all, in turn. The classes are those
+    `factors`: the kinds of scenes by name. `factor`: one name or several; None: all, in turn. The classes are those
     that the chosen factors paint, and each chosen factor has a group: the classes that context decides. The last three
-    as in `SegDataModule`. Raises `ConfigError` for an unknown factor or a size that the factors do not fit in.
+    as in `SegDataModule`. Raises `ConfigError` for an unknown factor, or if the factors do not fit in `size`.
     """
 
     name = "context_scenes_hard"
@@ -64,19 +64,18 @@ class ContextScenesHard(SegDataModule):
         train_size: Count = 2000,
         val_size: Count = 300,
         test_size: Count = 500,
-        size: Count = SMALLEST,
+        size: Count = MIN_SIDE,
         noise: NonNegative = 7.0,
         flip: bool = False,
         batch_size: Count = 8,
         num_workers: Natural = 0,
         transform: TrainTransform | None = None,
     ):
-        several = isinstance(factor, Sequence) and not isinstance(factor, str)
-        chosen = list(factor) if several else list(factors) if factor is None else [factor]
+        chosen = list(factors) if factor is None else [factor] if isinstance(factor, str) else list(factor)
         if not chosen or any(chosen.count(name) > 1 or name not in list(factors) for name in chosen):
             raise ConfigError(f"data.factor={factor}: choose one or several of {', '.join(factors)}, each once")
-        if not SMALLEST <= size <= BANK:
-            raise ConfigError(f"data.size={size} does not make a scene; give {SMALLEST} to {BANK} pixels")
+        if not MIN_SIDE <= size <= BANK:
+            raise ConfigError(f"data.size={size} does not make a scene; give {MIN_SIDE} to {BANK} pixels")
         kinds = [factors[name] for name in chosen]
         classes = class_set(self.name).subset([name for kind in kinds for name in kind.paints])
         self.classes = replace(classes, groups={name: ids for name, ids in classes.groups.items() if name in chosen})

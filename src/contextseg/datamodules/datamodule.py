@@ -1,4 +1,4 @@
-"""The data module: loaders that depend on nothing but the data, the seed and the batch number."""
+"""The base of the data modules: loaders that depend on the data, the seed and the batch number alone."""
 
 import logging
 import os
@@ -21,20 +21,20 @@ from contextseg.typed import Count, Natural
 
 SPLITS = ("train", "val", "test")
 log = logging.getLogger(__name__)
-LEAST = 16  # samples that a check reads at a time
+MIN_SAMPLES = 16  # that a check reads, and reads at a time
 
 
 class SegDataModule(LightningDataModule):
-    """Base of the data modules. A data set sets `classes` and `name` and writes `open`.
+    """Load the splits of a data set. A subclass sets `classes` and `name`, and writes `open`.
 
     `batch_size` counts the images of one optimizer step over all processes and accumulated batches. `transform` is
-    applied in training only. `plan` says what the run needs; processes are counted from the attached trainer.
+    applied in training only. `set_stream` sets the training stream; the attached trainer knows the number of processes.
     """
 
     name: str
     classes: ClassSet
     submission: ClassVar[str | None] = None  # format in which a server scores the test split; its labels are kept back
-    # rule -> (cue class ids, ids of the classes that only the cue tells apart); None where no such rule is known
+    # rule -> (cue class ids, ids of the classes that only the cue separates); None if no such rule is known
     context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
 
     def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
@@ -48,15 +48,15 @@ class SegDataModule(LightningDataModule):
         self._sources: dict[str, Source] = {}
 
     def open(self, split: str) -> Source:
-        """The source of a split: "train", "val" or "test"."""
+        """Return the source of a split: "train", "val" or "test"."""
         raise NotImplementedError
 
     def splits(self) -> tuple[str, ...]:
-        """The splits that this data set has."""
+        """Return the splits that this data set has."""
         return SPLITS
 
     def source(self, split: str) -> Source:
-        """As `open`, opened once. Raises `ConfigError` if the split is unknown or empty."""
+        """Return the source of a split, opened once. Raises `ConfigError` if the split is unknown or empty."""
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r}; known: {', '.join(SPLITS)}")
         if split not in self._sources:
@@ -66,7 +66,7 @@ class SegDataModule(LightningDataModule):
             self._sources[split] = source
         return self._sources[split]
 
-    def plan(
+    def set_stream(
         self,
         *,
         seed: int,
@@ -75,7 +75,7 @@ class SegDataModule(LightningDataModule):
         accumulate: int = 1,
         eval_batch_size: int = 1,
     ) -> None:
-        """Settle the training stream: micro-batches `first_batch` to `num_batches` - 1 of the stream of `seed`.
+        """Set the training stream: micro-batches `first_batch` to `num_batches` - 1 of the stream of `seed`.
 
         An optimizer step takes `accumulate` micro-batches of batch_size / accumulate images over all processes;
         `eval_batch_size` counts images per process.
@@ -84,9 +84,9 @@ class SegDataModule(LightningDataModule):
         self.accumulate, self.eval_batch_size = accumulate, eval_batch_size
 
     def check(self, splits: tuple[str, ...] = ("train", "val"), limit: int = 1000, seconds: float = 1) -> None:
-        """Read samples of each split, drawn by lot: up to `limit`, no more after `seconds`, but `LEAST` at least.
+        """Read up to `limit` samples of each split, sampled at random; stop after `seconds`, but read `MIN_SAMPLES`.
 
-        Raises the first `ConfigError` found. `check_data` reads everything.
+        Raises the first `ConfigError` found. The command `check_data` reads everything.
         """
         if "train" in splits:
             self._micro_batch_size()
@@ -96,11 +96,11 @@ class SegDataModule(LightningDataModule):
             order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
             sizes = set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for first in range(0, len(order), LEAST):
+                for first in range(0, len(order), MIN_SAMPLES):
                     if first and time.monotonic() - start > seconds:
                         break
                     try:
-                        some = pool.map(source.read, sorted(order[first : first + LEAST]))
+                        some = pool.map(source.read, sorted(order[first : first + MIN_SAMPLES]))
                         sizes |= {mask.shape for _, mask, _ in some}
                     except ConfigError as error:
                         raise ConfigError(f"{error}; {self.check_command()} lists all faults") from error
@@ -110,7 +110,7 @@ class SegDataModule(LightningDataModule):
                     one_size(sizes)
 
     def refuse_unpaired(self, source: Source, split: str) -> None:
-        """Raises `ConfigError` if images of the split have no mask; masks without an image are only told."""
+        """Raise `ConfigError` if images of the split have no mask; log masks without an image."""
         if images := source.unpaired.get("mask"):
             raise ConfigError(
                 f"{len(images)} of {len(source) + len(images)} images of the {split} split have no mask of the same "
@@ -121,14 +121,14 @@ class SegDataModule(LightningDataModule):
             log.warning("%d masks of the %s split have no image, first %s", len(masks), split, masks[0])
 
     def check_command(self) -> str:
-        """The command that reads every file of this data set."""
+        """Return the command that reads every file of this data set."""
         root = getattr(self, "root", None)
         return f"{how_to_run('check_data')} data={self.name}{f' data.root={root}' if root else ''}"
 
     def train_dataloader(self) -> DataLoader:
-        """Keyed, augmented batches; as many as `plan` said."""
+        """Load the keyed, augmented batches of the training stream."""
         if self._stream is None:
-            raise RuntimeError("call plan(seed=..., num_batches=...) before train_dataloader()")
+            raise RuntimeError("call set_stream(seed=..., num_batches=...) before train_dataloader()")
         source = self.source("train")
         dataset = KeyedDataset(source, transform=self.transform, seed=self._stream["seed"])
         size = self._micro_batch_size()
@@ -137,7 +137,7 @@ class SegDataModule(LightningDataModule):
         )
 
     def eval_dataloader(self, split: str) -> DataLoader:
-        """Every image of the split once over all processes, at its own size, in order; a batch has one size."""
+        """Load every image of a split once over all processes, at its own size, in order; a batch has one size."""
         source = self.source(split)
         sizes = [source.size(index) for index in range(len(source))] if self.eval_batch_size > 1 else None
         sampler = StridedEvalSampler(length=len(source), batch_size=self.eval_batch_size, sizes=sizes, **self._place())
@@ -155,7 +155,7 @@ class SegDataModule(LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def _micro_batch_size(self) -> int:
-        """Images per micro-batch over all processes."""
+        """Count the images of a micro-batch over all processes. Raises `ConfigError` if they cannot be split evenly."""
         world_size = self._place()["world_size"]
         parts = world_size * self.accumulate
         if self.batch_size < 1 or self.batch_size % parts:

@@ -18,18 +18,18 @@ from contextseg.typed import Count, Natural, Positive
 
 
 class Folder(SegDataModule):
-    """Image and mask files below `root`, paired by name.
+    """Read image and mask files below `root`, paired by name.
 
     images, masks    a folder or a pattern with wildcards, as `pairing.find` takes it; {split} in it stands for train,
                      val or test, or give {train: ..., val: ...}
     classes          yaml file of names, colours and labels: `class_file`
     labels           "ids": a mask holds indices; "colours": it shows the palette
-    lists            text files with a name per line, such as lists/{split}.txt, choose the images of each split
-    ratio            or chance does: shares of train, val and perhaps test. Which split an image is in depends on
-                     `split_seed` and its name alone, so new files move no others; counts are near the shares, no more
+    lists            text files with the names of each split, one per line, such as lists/{split}.txt
+    ratio            or shares of train, val and perhaps test, for a random split. The split of an image depends on
+                     `split_seed` and its name alone, so new files move no others; counts are only near the shares
 
     The last three as in `SegDataModule`. Images may have different sizes, if `transform` crops. Raises `ConfigError`
-    for a wrong class file, for no or two ways to split, and when opened for images without a mask.
+    for a wrong class file, for no or two ways to split, and when a split is opened for images without a mask.
     """
 
     name = "folder"
@@ -67,7 +67,7 @@ class Folder(SegDataModule):
                 f"says which images are train and val; give exactly one of {', '.join(ways)}"
             )
         if _by_split(masks) and not _by_split(images):
-            raise ConfigError(f"data.masks={masks} goes by split, but data.images={images} does not; give one folder")
+            raise ConfigError(f"data.masks={masks} has {{split}}, but data.images={images} does not; give one folder")
         if ratio and not (len(ratio) in (2, 3) and min(ratio) > 0 and abs(sum(ratio) - 1) < 1e-6):
             raise ConfigError(f"data.ratio={ratio}: give the shares of train, val and perhaps test, such as [0.8,0.2]")
 
@@ -77,8 +77,10 @@ class Folder(SegDataModule):
         pattern = self.images if self.lists is None else self.lists
         if isinstance(pattern, Mapping):
             there = "test" in pattern
+        elif self.lists is None:
+            there = bool(find(self.root, _of(pattern, "test")))
         else:
-            there = find(self.root, _of(pattern, "test")) if self.lists is None else self._list("test").is_file()
+            there = (self.root / _of(pattern, "test")).is_file()
         return SPLITS if there else SPLITS[:2]
 
     def open(self, split: str) -> FileSource:
@@ -109,9 +111,9 @@ class Folder(SegDataModule):
         )
 
     def _chosen(self, split: str, names: Mapping[str, Path]) -> list[str]:
-        """The names of a split, in order."""
+        """Return the names of a split, in order."""
         if self.lists is not None:
-            return self._listed(split, names)
+            return self._listed(self.root / _of(self.lists, split), names)
         if self.ratio is None:
             return sorted(names)
         if split not in self.splits():
@@ -126,8 +128,7 @@ class Folder(SegDataModule):
             )
         return chosen
 
-    def _listed(self, split: str, names: Mapping[str, Path]) -> list[str]:
-        path = self._list(split)
+    def _listed(self, path: Path, names: Mapping[str, Path]) -> list[str]:
         try:
             lines = [line.strip() for line in path.read_text().splitlines()]
         except (OSError, UnicodeDecodeError) as error:
@@ -141,9 +142,6 @@ class Folder(SegDataModule):
             chosen.append(name)
         return chosen
 
-    def _list(self, split: str) -> Path:
-        return self.root / _of(self.lists, split)
-
 
 def _indices(facts) -> Indices:
     if wrong := [value for value in facts.ignore if not isinstance(value, int)]:
@@ -155,7 +153,7 @@ def _colours(facts) -> Colours:
     if not facts.has_palette:
         raise ConfigError(f"{facts.path}: data.labels=colours needs a palette; give a colour for every name")
     if facts.ids is not None or any(isinstance(value, int) for value in facts.ignore):
-        raise ConfigError(f"{facts.path}: with data.labels=colours, leave out ids and give ignore as colours")
+        raise ConfigError(f"{facts.path}: with data.labels=colours, omit ids and give ignore as colours")
     table = {colour: train_id for train_id, colour in enumerate(facts.classes.palette)}
     return Colours(table | dict.fromkeys(facts.ignore, IGNORE_INDEX))
 
@@ -165,7 +163,7 @@ def _by_split(pattern: str | Mapping[str, str]) -> bool:
 
 
 def _of(pattern: str | Mapping[str, str], split: str) -> str:
-    """The pattern for one split."""
+    """Return the pattern of one split. Raises `ConfigError` if there is none."""
     if isinstance(pattern, str):
         return pattern.replace("{split}", split)
     if split not in pattern:
@@ -174,5 +172,5 @@ def _of(pattern: str | Mapping[str, str], split: str) -> str:
 
 
 def _draw(seed: int, name: str) -> float:
-    """A number in [0, 1) that a name gets, whatever other names there are."""
+    """Return a random number in [0, 1) that depends on seed and name alone."""
     return int(digest(f"{seed} {name}".encode()), 16) / 2**64

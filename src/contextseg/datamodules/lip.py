@@ -1,6 +1,6 @@
 """Look into Person (single person), 20 body parts and clothes: 30,462 train, 10,000 val, 10,000 test images."""
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 from contextseg.classes import class_set
 from contextseg.data.labels import Indices
@@ -12,7 +12,7 @@ LABELS = Indices({label: label for label in range(20)}, strict=True, wanted=WANT
 
 
 class LIP(Published):
-    """{train,val}_images/ and {train,val}_segmentations/, test images in test_images/.
+    """Read {train,val}_images/ and {train,val}_segmentations/; test images: test_images/.
 
     Background is a class. A mirror image exchanges left and right limbs (`classes.flip_pairs`), so the reversed masks
     of the release are not used. Labels of the test split are kept back. Settings as in `Published`.
@@ -24,7 +24,7 @@ class LIP(Published):
     submission = "lip"
     expected = "{train,val}_images/<id>.jpg and {train,val}_segmentations/<id>.png"
     folders = ("LIP", "lip")
-    counts: ClassVar = {"train": (30462,), "val": (10000,), "test": (10000,)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (30462,), "val": (10000,), "test": (10000,)}
     test = "test_images"
 
     def open(self, split: str) -> FileSource:

@@ -1,6 +1,7 @@
 """PASCAL-Context on the images of VOC 2010, 59 or 60 classes: 4,998 train and 5,105 val images."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.contract import IGNORE_INDEX
@@ -11,16 +12,16 @@ from contextseg.datamodules.published import Published, choose
 from contextseg.typed import Count, Natural
 
 # Of the 459 labels in the .mat files, the 59 that are scored, in the order of the classes.
-IDS_459 = (2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158)
-IDS_459 += (159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360)
-IDS_459 += (366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458)
+IDS_459: tuple[int, ...] = (2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105)
+IDS_459 += (113, 115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347)
+IDS_459 += (349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458)
 WANTED = "masks are PNGs with 0..59 (0: none of the 59 classes, which are sorted by name) or .mat files of 459 labels"
 
 
 class PascalContext(Published):
-    """JPEGImages/ of VOCdevkit/VOC2010, masks in SegmentationClassContext/*.png, or trainval/*.mat as released.
+    """Read JPEGImages/ of VOCdevkit/VOC2010 with SegmentationClassContext/*.png, or trainval/*.mat as released.
 
-    protocol    59: what is none of the 59 classes is void; 60: it is a class of its own, background
+    protocol    59: pixels of none of the 59 classes are void; 60: they are the class background
 
     The released masks number 10,103; the merged JSON of the annotations gives 10,100 (4,996 and 5,104). There is no
     public test split. Other settings as in `Published`.
@@ -34,7 +35,7 @@ class PascalContext(Published):
         "ImageSets/SegmentationContext/{train,val}.txt (or ImageSets/Main/{train,val}.txt) of VOCdevkit/VOC2010"
     )
     folders = ("VOCdevkit/VOC2010", "VOC2010")
-    counts: ClassVar = {"train": (4998, 4996), "val": (5105, 5104)}
+    counts: Mapping[str, tuple[int, ...]] = {"train": (4998, 4996), "val": (5105, 5104)}
 
     def __init__(
         self,

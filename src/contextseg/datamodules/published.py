@@ -1,10 +1,10 @@
-"""What the published data sets share: files below one folder, paired by name, counted against the publication."""
+"""The base of the published data sets: files below one folder, paired by name, counted against the publication."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,21 +15,22 @@ from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.typed import Count, Natural
 
+Choice = TypeVar("Choice")
 log = logging.getLogger(__name__)
 
 
 class Published(SegDataModule):
-    """Base of the published data sets, whose files lie below `root` as published. A data set writes `open`.
+    """Read a data set whose files lie below `root` as published. A subclass writes `open`.
 
-    A number of images other than the published one is told, not refused: it may be a part of the data on purpose.
+    A number of images other than the published one is logged, not refused: the user may want a part of the data.
     Other settings as in `SegDataModule`. Opening a split raises `ConfigError` if a folder or a list is missing.
     """
 
     title: ClassVar[str]  # as its authors write it
-    expected: ClassVar[str]  # what is expected below data.root
-    folders: ClassVar[Sequence[str]] = ()  # that an archive may put between root and the data
-    counts: ClassVar[Mapping[str, Sequence[int]]]  # split or training set -> images, one number for each edition
-    test: ClassVar[str | None] = None  # what is there if the test split is; None: there is no public one
+    expected: str  # what is expected below data.root
+    folders: Sequence[str] = ()  # that an archive may put between root and the data
+    counts: Mapping[str, tuple[int, ...]]  # split or training set -> images, one number for each edition
+    test: ClassVar[str | None] = None  # a path that exists if the test split does; None: there is no public one
 
     def __init__(
         self, *, root: str, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None
@@ -39,7 +40,7 @@ class Published(SegDataModule):
 
     @property
     def tree(self) -> Path:
-        """The folder that holds the data: `root`, or one of `folders` in it."""
+        """Return the folder that holds the data: `root`, or one of `folders` in it."""
         return next((self.root / name for name in self.folders if (self.root / name).is_dir()), self.root)
 
     def splits(self) -> tuple[str, ...]:
@@ -47,7 +48,7 @@ class Published(SegDataModule):
         return SPLITS if there else SPLITS[:2]
 
     def find(self, *patterns: str, suffixes: Collection[str] = SUFFIXES) -> dict[str, Path]:
-        """The files by key of the first pattern that fits any, as `pairing.find` takes it.
+        """Return the files of the first pattern that fits any, by key, as `pairing.find` does.
 
         Raises `ConfigError` if none does.
         """
@@ -58,7 +59,7 @@ class Published(SegDataModule):
         raise self.missing(patterns[0])
 
     def find_masks(self, *patterns: str) -> dict[str, Path]:
-        """As `find`, of pictures or, where there are none, of .mat files."""
+        """Find masks as `find` does: pictures, or where there are none, .mat files."""
         try:
             return self.find(*patterns)
         except ConfigError as error:
@@ -67,7 +68,7 @@ class Published(SegDataModule):
             raise error
 
     def names(self, *paths: str) -> list[str]:
-        """The first word of each line of the first list that exists, without folders and ending.
+        """Return the first word of each line of the first list that exists, without folders and ending.
 
         Raises `ConfigError` if none exists.
         """
@@ -77,7 +78,7 @@ class Published(SegDataModule):
         raise self.missing(paths[0])
 
     def missing(self, what: str) -> ConfigError:
-        """The error for a folder, file or pattern that fits nothing."""
+        """Return the error for a folder, file or pattern that fits nothing."""
         path = self.tree / what
         return ConfigError(
             f"{path} {'holds no images' if path.is_dir() else 'does not exist'}. {self.title} is expected as "
@@ -93,7 +94,7 @@ class Published(SegDataModule):
         labels: Callable[[Path], np.ndarray],
         listed: Sequence[str] | None = None,
     ) -> FileSource:
-        """The pairs of the `listed` keys, or of all; their number is compared with `counts[count]`.
+        """Pair images and masks of the `listed` keys, or of all; compare their number with `counts[count]`.
 
         Raises `ConfigError` if a listed key has no image.
         """
@@ -110,13 +111,13 @@ class Published(SegDataModule):
         return source
 
     def unlabelled(self, images: Mapping[str, Path], listed: Sequence[str] | None = None) -> Unlabelled:
-        """The test split: `listed` images, or all, with void masks."""
+        """Return the source of the test split: the `listed` images, or all, with void masks."""
         keys = sorted(images) if listed is None else self.known(listed, images)
         self.compare("test", len(keys))
         return Unlabelled([images[key] for key in keys], len(self.classes), names=list(map(_last, keys)))
 
     def known(self, listed: Sequence[str], images: Mapping[str, Path]) -> Sequence[str]:
-        """The listed keys. Raises `ConfigError` if one has no image."""
+        """Return the listed keys. Raises `ConfigError` if one has no image."""
         if absent := [key for key in listed if key not in images]:
             raise ConfigError(
                 f"{len(absent)} of {len(listed)} listed images are missing below data.root={self.root}, first "
@@ -125,14 +126,14 @@ class Published(SegDataModule):
         return listed
 
     def compare(self, count: str, found: int) -> None:
-        """Tell if that many images are not the published number."""
+        """Log a warning if `found` is not a published number of images."""
         published = self.counts[count]
         if found not in published:
             numbers = " or ".join(map(str, published))
             log.warning("%s of %s has %d images; the published split has %s", count, self.root, found, numbers)
 
     def refuse_unpaired(self, source: Source, split: str) -> None:
-        """Raises `ConfigError` if an image has no mask or a mask no image."""
+        """Raise `ConfigError` if an image has no mask or a mask no image."""
         for missing, files in source.unpaired.items():
             if files:
                 raise ConfigError(
@@ -140,12 +141,12 @@ class Published(SegDataModule):
                 )
 
     def no_test(self) -> ConfigError:
-        """The error for the test split of a data set without a public one."""
+        """Return the error for the test split of a data set without a public one."""
         return ConfigError(f"{self.title} has no public test split; the papers score its val split: split=val")
 
 
-def choose(option: str, value: object, choices: Collection) -> object:
-    """The value. Raises `ConfigError` naming the choices if it is none of them."""
+def choose(option: str, value: Choice, choices: Collection[Choice]) -> Choice:
+    """Return the value. Raises `ConfigError` naming the choices if it is none of them."""
     if value not in choices:
         raise ConfigError(f"data.{option}={value}: choose one of {', '.join(map(str, choices))}")
     return value

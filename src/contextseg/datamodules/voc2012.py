@@ -1,6 +1,7 @@
 """PASCAL VOC 2012 segmentation, 21 classes: 1,464 train (10,582 with SBD's masks), 1,449 val, 1,456 test images."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from contextseg.classes import class_set
 from contextseg.data.labels import BySuffix, Indices, Matlab
@@ -18,11 +19,11 @@ LABELS = BySuffix(Indices(SAME, strict=True, wanted=WANTED), Matlab("GTcls.Segme
 
 
 class VOC2012(Published):
-    """JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/ of VOCdevkit/VOC2012.
+    """Read JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/ of VOCdevkit/VOC2012.
 
-    train_set    train, trainval, or trainaug: the masks of SBD too, in SegmentationClassAug/ or as SBD's cls/*.mat;
-                 where VOC has a mask, it is VOC's. Without ImageSets/Segmentation/trainaug.txt it is all of train and
-                 of SBD less val, which is the published list of 10,582 names
+    train_set    train, trainval, or trainaug: with the masks of SBD, in SegmentationClassAug/ or as SBD's cls/*.mat.
+                 VOC's mask is used where there is one. Without ImageSets/Segmentation/trainaug.txt the list is train
+                 and SBD less val, the published 10,582 names
 
     SBD has no void borders. Labels of the test split are kept back. Other settings as in `Published`.
     """
@@ -36,7 +37,13 @@ class VOC2012(Published):
         "for data.train_set=trainaug also SegmentationClassAug/<id>.png"
     )
     folders = ("VOCdevkit/VOC2012", "VOC2012")
-    counts: ClassVar = {"train": (1464,), "trainval": (2913,), "trainaug": (10582,), "val": (1449,), "test": (1456,)}
+    counts: Mapping[str, tuple[int, ...]] = {
+        "train": (1464,),
+        "trainval": (2913,),
+        "trainaug": (10582,),
+        "val": (1449,),
+        "test": (1456,),
+    }
     test = f"{LISTS}/test.txt"
 
     def __init__(
@@ -64,10 +71,10 @@ class VOC2012(Published):
             listed = self.names(f"{LISTS}/trainaug.txt")
             if both := sorted(set(listed) & set(self.names(f"{LISTS}/val.txt"))):
                 raise ConfigError(
-                    f"{self.tree / LISTS / 'trainaug.txt'} holds {len(both)} images of val, first {both[0]}, whose "
-                    "scores would say nothing; take them out, or remove the file: the list is then made of VOC and SBD"
+                    f"{self.tree / LISTS / 'trainaug.txt'} holds {len(both)} images of val, first {both[0]}, which "
+                    "would bias its scores; remove them, or the file: the list is then made of VOC and SBD"
                 )
         else:
-            both = augmented.keys() | set(self.names(f"{LISTS}/train.txt"))
-            listed = sorted(both - set(self.names(f"{LISTS}/val.txt")))
+            either = augmented.keys() | set(self.names(f"{LISTS}/train.txt"))
+            listed = sorted(either - set(self.names(f"{LISTS}/val.txt")))
         return self.pair(chosen, images, augmented | masks, LABELS, listed)

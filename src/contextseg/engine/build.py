@@ -1,4 +1,4 @@
-"""Objects from options, and the checks that the parts fit together. `DictConfig` ends here."""
+"""Objects from options, and checks that the parts fit together. Above this file configurations are `DictConfig`."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def instantiate(node: Mapping | DictConfig, option: str, base: type | None = Non
 
 
 class HasData(Protocol):
-    """Options that name a data set."""
+    """Options with a data set."""
 
     data: dict[str, Any]
 
@@ -59,7 +59,7 @@ def loss(options: TrainOptions) -> LossSum:
 
 
 def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
-    """Collect what rebuilds the network, as plain containers; it is stored in every checkpoint."""
+    """Collect the settings that rebuild the network, as plain containers; every checkpoint stores them."""
     nodes = {part: dict(plain(getattr(options, part))) for part in recipes.PARTS}
     if "crop_size" in nodes["head"] and nodes["head"]["crop_size"] is None:
         nodes["head"]["crop_size"] = crop_size(options)
@@ -81,8 +81,8 @@ def crop_size(options: TrainOptions) -> list[int] | None:
 def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True) -> tuple[Segmenter, dict[str, Any]]:
     """Build the network of a configuration for these classes, and its recipe.
 
-    It has an auxiliary head if the loss reads one. `pretrained=False`: a random start, whatever `backbone.weights`
-    says. Raises `ConfigError` if the parts do not fit together.
+    It has an auxiliary head if the loss reads one. With `pretrained=False` it starts at random, whatever
+    `backbone.weights` says. Raises `ConfigError` if the parts do not fit together.
     """
     found = recipe(options, classes)
     if not pretrained:
@@ -97,7 +97,7 @@ def module(options: TrainOptions, data: SegDataModule) -> SegModule:
     """Build the LightningModule that trains the network of a configuration."""
     built, found = network(options, data.classes)
     try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
-    prepare(built, options)
+    set_memory_format(built, options)
     return SegModule(
         built,
         loss(options),
@@ -114,13 +114,13 @@ def module(options: TrainOptions, data: SegDataModule) -> SegModule:
 
 
 def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
-    """Build the metrics of every data set, those that this one adds, and `eval.extra_metrics`."""
+    """Build the metrics of every data set, those that this one adds, and `eval.extra_metrics`, by name."""
     chosen: dict[str, Metric] = {"seg": SegMetrics(data.classes)}
     if data.context_rules:
         chosen["reach"] = ContextReach(rules=data.context_rules)
     for name in protocol.extra_metrics:
         if name not in EXTRA_METRICS:
-            raise ConfigError(f"eval.extra_metrics={name}: choose of {', '.join(EXTRA_METRICS)}")
+            raise ConfigError(f"eval.extra_metrics={name}: choose from {', '.join(EXTRA_METRICS)}")
         chosen[name] = EXTRA_METRICS[name](data.classes)
     return chosen
 
@@ -128,13 +128,13 @@ def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
 def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
     """Build the predictor of `eval=`, in windows if the head takes one image size only.
 
-    Raises `ConfigError` for an oracle that would see resized, mirrored or cut images: its mask is the whole image's.
+    Raises `ConfigError` for an oracle unless it sees the whole image: its mask is neither resized, mirrored nor cut.
     """
     chosen = instantiate(protocol.predictor, "eval.predictor", Predictor)
     if network.classes is not None:
         chosen.flip_pairs = network.classes.flip_pairs
     if network.head.needs_mask and not isinstance(chosen, WholeImage):
-        raise ConfigError(f"{type(network.head).__name__} needs the mask of what it sees: use eval=ss")
+        raise ConfigError(f"{type(network.head).__name__} needs the mask of the whole image: use eval=ss")
     window = network.head.window
     if window is not None:
         log.info("%s takes images of %dx%d only: predicting in windows", type(network.head).__name__, *window)
@@ -160,8 +160,8 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
     network.train()
 
 
-def prepare(network: Segmenter, options: TrainOptions) -> None:
-    """Set memory format and compilation of a network about to be trained."""
+def set_memory_format(network: Segmenter, options: TrainOptions) -> None:
+    """Set the memory format of a network that is to be trained, and compile it, as `trainer=` says."""
     if options.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
     if options.trainer.compile:

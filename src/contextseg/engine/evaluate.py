@@ -1,4 +1,4 @@
-"""Score a checkpoint on a split; the results get a run folder of their own."""
+"""Evaluation: score a checkpoint on a split, and leave a run folder."""
 
 import logging
 import time
@@ -41,7 +41,7 @@ def evaluate(options: EvaluateOptions, config: dict[str, Any], checkpoint: dict[
         data = build.datamodule(options)
         lightning = trainer(options.trainer, data.batch_size, callbacks, [])
         refuse_other_classes(data, network, str(options.ckpt))
-        data.plan(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
+        data.set_stream(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
         data.trainer = lightning
         data.check(splits=(options.split,))
         refuse_unlabelled(data, options.split)
@@ -75,14 +75,14 @@ def refuse_other_classes(data: SegDataModule, network: Segmenter, ckpt: str) -> 
 
 
 def refuse_unlabelled(data: SegDataModule, split: str) -> None:
-    """Raise `ConfigError` for a split whose labels its makers keep back."""
+    """Raise `ConfigError` for a split whose labels its authors keep back."""
     if not data.source(split).labelled:
         way_out = f"{how_to_run('submit')} makes the archive for its server" if data.submission else "choose split=val"
         raise ConfigError(f"split={split}: {data.name} has no public labels for it; {way_out}")
 
 
 def refuse_trained_on(checkpoint: dict[str, Any], data: SegDataModule, options: EvaluateOptions) -> None:
-    """Raise `ConfigError` if the split holds images that the checkpoint was trained on (by content)."""
+    """Raise `ConfigError` if the split holds images that the checkpoint was trained on, by their content."""
     source = data.source(options.split)
     if checkpoint.get("train_images") is None:
         log.warning(
@@ -94,5 +94,5 @@ def refuse_trained_on(checkpoint: dict[str, Any], data: SegDataModule, options: 
     if seen := overlap(checkpoint["train_images"], fingerprints(source)):
         raise ConfigError(
             f"split={options.split}: {seen} of its {len(source)} images are among those that ckpt={options.ckpt} was "
-            "trained on, so their score says nothing about new images; give another split or data set, or force=true"
+            "trained on, so the score does not hold for new images; give another split or data set, or force=true"
         )

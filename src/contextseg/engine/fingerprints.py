@@ -1,4 +1,4 @@
-"""Fingerprints of images: they show whether an image to be scored was in the training split."""
+"""Fingerprints of images, which show that an image to be scored was in the training split."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +9,8 @@ from contextseg.data.source import Source
 
 
 def fingerprints(source: Source) -> Tensor:
-    """Read a split and return 8 bytes for the content of each image: uint8 (N, 8)."""
-    with ThreadPoolExecutor(32) as pool:  # it waits for the disk
+    """Return 8 bytes for the content of each image of a split: uint8 (N, 8)."""
+    with ThreadPoolExecutor(32) as pool:  # threads mostly wait for the disk
         codes = "".join(pool.map(source.fingerprint, range(len(source))))
     return torch.tensor(list(bytes.fromhex(codes)), dtype=torch.uint8).view(-1, 8)
 

@@ -1,4 +1,4 @@
-"""Training: train, evaluate the final weights, and leave a complete run folder."""
+"""Training: train, evaluate the final weights, and leave a run folder."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Result:
-    """The result of a run."""
+    """The result of a training or an evaluation."""
 
     folder: Path
     metrics: dict[str, Any]  # the contents of metrics.json
@@ -41,7 +41,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
     """Train as the options say, from `first_step` on if the folder holds a checkpoint, and fill the run folder.
 
     `config`: the same configuration as plain containers, for config.yaml and the checkpoints. Raises `ConfigError`,
-    before anything is trained, for what the user can put right.
+    before anything is trained, for mistakes that the user can correct.
     """
     metrics = {"status": "running", "seed": options.seed, "choices": options.choices, "versions": versions()}
     metrics |= {"git_commit": git_commit(), "split": "val", "protocol": options.choices.get("eval")}
@@ -53,7 +53,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
         with loggers(options.logger, config, first_step) as started:
             lightning = trainer(options.trainer, data.batch_size, callbacks, started)
             accumulate = lightning.accumulate_grad_batches
-            data.plan(
+            data.set_stream(
                 seed=options.seed,
                 num_batches=options.trainer.max_steps * accumulate,
                 first_batch=first_step * accumulate,
@@ -68,7 +68,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
             if options.init_from:
                 module.train_images = images = continue_from(options.init_from, module, images, folder)
             if seen := overlap(images, fingerprints(data.source("val"))):
-                log.warning("%d validation images are in the training split too: their score says nothing", seen)
+                log.warning("%d validation images are in the training split too, so the score is biased", seen)
             describe(module, data, lightning, folder)
             metrics["parameters"] = sum(p.numel() for p in module.segmenter.parameters())
             start = time.perf_counter()
@@ -88,7 +88,7 @@ def continue_from(path: str, module: SegModule, images: Tensor, folder: RunFolde
     """Start from the weights of another run, unless this one has its own.
 
     `images`: fingerprints of this run's training images, uint8 (N, 8). Returns those of both runs. Raises `ConfigError`
-    if `path` is no run, or one of another network or other classes.
+    if `path` is no run, or a run of another network or other classes.
     """
     start = read_checkpoint(folder.last_checkpoint) if folder.resumed else read_start(path)
     if not folder.resumed:
@@ -106,7 +106,7 @@ def write_config(folder: RunFolder, config: dict[str, Any]) -> None:
 
 
 def describe(module: SegModule, data: SegDataModule, lightning: L.Trainer, folder: RunFolder) -> None:
-    """Log in a line what is about to run."""
+    """Log network, loss, data, device and folder in one line."""
     if not lightning.is_global_zero:
         return
     network = module.segmenter

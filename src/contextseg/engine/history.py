@@ -1,4 +1,4 @@
-"""`metrics.csv`: the curves of a run, one row per optimizer step, always written."""
+"""`metrics.csv`: the curves of a run, one row per optimizer step, whatever other loggers there are."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ from contextseg.files import side_file
 class History(Logger):
     """Keep the rows in memory and write the file atomically on `save`.
 
-    `resume(step)` reads the rows of an earlier part of the run and forgets those after `step`.
+    `resume(step)` reads the rows of the run before a restart and drops those after `step`.
     """
 
     def __init__(self, folder: str):

@@ -1,4 +1,4 @@
-"""A run folder brought back: its configuration, network and data."""
+"""Loading a run folder: its configuration, network and data."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from contextseg.segmenter import Segmenter
 def load_run(folder: str | Path, which: str = "last") -> tuple[dict[str, Any], Segmenter, SegDataModule]:
     """Return configuration (plain containers), network (evaluation mode) and data module of a run folder.
 
-    `which` checkpoint: last or best. Raises `ConfigError` if the folder is no run's, or has no such checkpoint.
+    `which` checkpoint: last or best. Raises `ConfigError` if it is no run folder, or has no such checkpoint.
     """
     place = RunFolder(Path(folder))
     config = place.read_config()
@@ -22,7 +22,7 @@ def load_run(folder: str | Path, which: str = "last") -> tuple[dict[str, Any], S
     if not found:
         raise ConfigError(f"{place.path} has no checkpoints/{which}*.ckpt")
     data = instantiate(config["data"], "data")
-    data.plan(
+    data.set_stream(
         seed=config["seed"],
         num_batches=config["trainer"]["max_steps"],
         eval_batch_size=config["eval"]["batch_size"],

@@ -1,4 +1,4 @@
-"""The loggers of a run: how they start and close, and why none of them stops the run."""
+"""The loggers of a run: they start, close, and never stop the run."""
 
 import logging
 import re
@@ -58,13 +58,13 @@ def sweep_of(folder: str, row: str | None = None) -> str | None:
 
 
 def tags(*words: str | None) -> list[str]:
-    """Return the words that are given, cut to the 64 characters of W&B's tags."""
+    """Return the words that are not None, cut to the 64 characters of W&B's tags."""
     return [word[:64] for word in words if word]
 
 
 @contextmanager
 def never_fatal(what: str) -> Iterator[None]:
-    """Turn an error, unless the user can put it right, into a warning."""
+    """Turn an error into a warning, unless the user can correct it."""
     try:
         yield
     except ConfigError:

@@ -1,4 +1,4 @@
-"""The one LightningModule: it joins network, loss, optimizer, schedule, prediction and metrics."""
+"""The LightningModule: it joins network, loss, optimizer, schedule, prediction and metrics."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -26,9 +26,9 @@ class SegModule(L.LightningModule):
     """Train and evaluate a `Segmenter`.
 
     `optimizer(model)` and `schedule(optimizer, max_steps)` are partial functions. `metrics` holds `SegMetrics` under
-    "seg" and what the data set adds. `recipe` (what rebuilds the network), `config` (how it was trained) and
-    `train_images` (fingerprints of the images it was trained on) go into every checkpoint. `frozen_batch_norm` keeps
-    the batch statistics as they are (fine-tuning with few images per device).
+    "seg" and those that the data set adds. `recipe` (what rebuilds the network), `config` (how it was trained) and
+    `train_images` (fingerprints of the training images) go into every checkpoint. `frozen_batch_norm` keeps the batch
+    statistics as they are, for fine-tuning with few images per device.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SegModule(L.LightningModule):
         return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # dropout draws from (seed, batch, rank) alone, so a restart needs no saved generator state
+        # dropout depends on (seed, batch, rank) alone, so a restart needs no saved generator state
         torch.manual_seed(int(np.random.SeedSequence([self.seed, batch_idx, self.global_rank]).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ class SegModule(L.LightningModule):
         return {"loss": loss, **terms}
 
     def on_train_batch_end(self, outputs: dict[str, Tensor], batch: Batch, batch_idx: int) -> None:
-        # Lightning evaluates before it stops: the final weights too may be the best ones
+        # Lightning evaluates before it stops, so the final weights may be the best ones
         self.trainer.should_stop = self.trainer.global_step >= self.trainer.max_steps
 
     # evaluation: one path for validation and test
@@ -108,7 +108,7 @@ class SegModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.scores = {name: value for metric in self._metrics() for name, value in metric.compute().items()}
         self.scored_step = self.global_step
-        self.log("miou", self.scores["miou"], logger=False)  # what the best checkpoint is chosen by
+        self.log("miou", self.scores["miou"], logger=False)  # chooses the best checkpoint
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step
@@ -122,7 +122,7 @@ class SegModule(L.LightningModule):
         checkpoint["train_images"] = self.train_images
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        # a run goes on that an older version began: Lightning has read the file as it is
+        # an older version may have begun this run, and Lightning has read the file as it is
         names = {parameter: name for name, parameter in self.named_parameters()}
         order = [names[p] for group in self.optimizer(self.segmenter).param_groups for p in group["params"]]
         checkpoint.update(upgrade(checkpoint, "resume", order))

@@ -1,6 +1,6 @@
-"""The options of a training and of an evaluation: name, type, default, meaning and range of each, once.
+"""The options of a training and of an evaluation: name, type, range, default and meaning of each.
 
-Their groups of parts (`data`, `head`, ...) are plain nodes (`parts`), which `engine.build` turns into objects.
+Groups of parts (`data`, `head`, ...) are plain nodes (`parts`), from which `engine.build` makes objects.
 """
 
 from dataclasses import dataclass
@@ -32,15 +32,15 @@ ExtraMetrics = list[Literal["boundary_iou", "miou_per_image"]]
 
 @dataclass
 class TrainerOptions:
-    """Settings of `trainer=`: ours, by our own names; `lightning` hands any other to lightning.Trainer."""
+    """Settings of `trainer=`; `lightning` passes any other argument to lightning.Trainer."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] = option("auto", "auto is a GPU if there is one")
     devices: Count = option(1, "processes, one a device")
     max_steps: Count = option(40000, "optimizer steps")
     val_every_steps: Count | None = option(4000, "optimizer steps between evaluations; null: only at the end")
-    save_every_steps: Count = option(500, "optimizer steps between two writings of last.ckpt")
-    log_every_steps: Count = option(10, "optimizer steps between two rows of metrics.csv")
-    max_device_batch: Count | None = option(None, "most images on a device at once; more are accumulated")
+    save_every_steps: Count = option(500, "optimizer steps from one last.ckpt to the next")
+    log_every_steps: Count = option(10, "optimizer steps from one row of metrics.csv to the next")
+    max_device_batch: Count | None = option(None, "most images on a device at once; gradients of more are accumulated")
     precision: Literal["auto", "32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16] = option(
         "auto", "auto is bf16 where the processor has it, else 32"
     )
@@ -54,7 +54,7 @@ class TrainerOptions:
     lightning: dict[str, Any] = option({}, "further arguments of lightning.Trainer: +trainer.lightning.NAME=VALUE")
 
     def __post_init__(self) -> None:
-        """Refuse arguments of Lightning that have an option of ours, or without which nothing would be scored."""
+        """Refuse arguments of Lightning that have an option of ours, or that would switch evaluation off."""
         for name, value in self.lightning.items():
             if name in OURS:
                 raise ConfigError(f"trainer.lightning.{name}={shown(value)}: give {OURS[name]} instead")
@@ -67,7 +67,7 @@ class TrainerOptions:
 
 @dataclass
 class EvalOptions:
-    """Settings of `eval=`, the protocol."""
+    """Settings of the evaluation protocol, `eval=`."""
 
     predictor: Node = option({"_target_": "WholeImage"}, "how an image is predicted")
     batch_size: Count = option(8, "images per evaluation batch, per device")
@@ -76,17 +76,17 @@ class EvalOptions:
 
 @dataclass
 class Paths:
-    """Where results go."""
+    """Folders of results."""
 
     runs: Path = option("runs", "the folder that holds all run folders")
 
 
 @dataclass
 class RunPlace:
-    """Filled in when the run starts."""
+    """Folder and name of the run, filled in when it starts."""
 
     dir: Path | None = option(None, "the run folder")
-    id: str | None = option(None, "under which loggers know the run")
+    id: str | None = option(None, "name of the run in loggers")
 
 
 @dataclass
@@ -98,22 +98,22 @@ class TrainOptions:
     contextseg train -m head=fcn,ocr seed=0,1,2        a sweep: every combination
     """
 
-    name: str | None = option(None, "of the run, a folder below paths.runs; null: <head>_<backbone>_<data>")
+    name: str | None = option(None, "folder of the run, below paths.runs; null: <head>_<backbone>_<data>")
     rows: str | list[str] | None = option(None, "with ablation=: only the rows whose names match, such as ccnet_*")
     row: str | None = option(None, "<table>/<row> of the papers that the run stands for; ablation= fills it in")
-    seed: Annotated[int, Ge(0), Lt(2**32)] = option(0, "of initialisation, data order, augmentation and dropout")
+    seed: Annotated[int, Ge(0), Lt(2**32)] = option(0, "fixes initialisation, data order, augmentation and dropout")
     init_from: str | None = option(
         None, "another run, its folder or a .ckpt: start from its weights; optimizer and schedule start anew"
     )
     resume: str | None = option(
-        None, "auto: go on with the newest unfinished run of this name, with -m run what is missing; or a run folder"
+        None, "auto: continue the newest unfinished run of this name, with -m only what is missing; or a run folder"
     )
     frozen_batch_norm: bool = option(False, "keep the batch statistics as they are")
     width: Count | None = option(None, "channels of the head; null: the paper's")
     label_stride: Annotated[int, Ge(1), Le(32)] = option(1, "losses compare with every n-th label")
-    class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "of the cross-entropies, one per class")
+    class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "in the cross-entropies, one per class")
     align_corners: bool = option(
-        False, "true: logits and maps are resized with corner pixels upon each other, as in much released code"
+        False, "true: logits and maps are resized with aligned corner pixels, as in much released code"
     )
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")
@@ -137,15 +137,15 @@ class TrainOptions:
 
 @dataclass
 class PicturesOptions:
-    """Which pictures an evaluation draws."""
+    """Pictures that an evaluation draws."""
 
-    folder: Path | None = option(None, "where they go; null: predictions/ of the run folder")
+    folder: Path | None = option(None, "folder of the pictures; null: predictions/ of the run folder")
     count: Natural | None = option(None, "how many images are drawn; null: as many as in training")
 
 
 @dataclass
 class EvaluateCallbacks:
-    """What runs beside an evaluation; a checkpoint has no say in it."""
+    """Callbacks of an evaluation, which do not depend on the checkpoint."""
 
     pictures: PicturesOptions = option(PicturesOptions, "")
 
@@ -161,7 +161,7 @@ class EvaluateOptions:
     ckpt: Path = option(REQUIRED, "a .ckpt file")
     split: Literal["val", "test"] = option("val", "which images are scored")
     force: bool = option(False, "true: score images that were trained on, too")
-    name: str | None = option(None, "of the run, a folder below paths.runs; null: that of the training run")
+    name: str | None = option(None, "folder of the run, below paths.runs; null: that of the training run")
     callbacks: EvaluateCallbacks = option(EvaluateCallbacks, "")
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")

@@ -18,7 +18,7 @@ from contextseg.runs.folder import RunFolder
 
 
 def scores(module: SegModule) -> dict[str, Any]:
-    """Return the scores of the last evaluation, for `metrics.json`, and their classes."""
+    """Return the scores of the last evaluation and their class set, as `metrics.json` holds them."""
     classes = module.segmenter.named_classes
     scalars = {name: value for name, value in module.scores.items() if isinstance(value, int | float)}
     by_class = dict(zip(classes.names, module.scores["iou"].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Lightning's Trainer, set up by our options."""
+"""Lightning's Trainer, built from our options."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -54,7 +54,10 @@ def trainer(
 
 
 def precision(wanted: str | int, accelerator: str) -> str:
-    """Return Lightning's precision: "auto" is bf16 where the processor has it, else 32. Refuses float16 on the CPU."""
+    """Return Lightning's name of a precision; "auto" is bf16 where the processor has it, else 32.
+
+    Raises `ConfigError` for an unknown one, and for float16 on the CPU.
+    """
     names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     names |= {full: full for full in names.values()}
     cuda = accelerator in ("gpu", "cuda")
@@ -75,14 +78,14 @@ def cpu_has_bf16() -> bool:
 
 
 def accelerator(wanted: str) -> str:
-    """Return the accelerator meant by `trainer.accelerator`: "auto" is a GPU if there is one."""
+    """Return the accelerator; "auto" is a GPU if there is one. Raises `ConfigError` if a GPU is wanted and missing."""
     if wanted == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=gpu: torch sees no CUDA device; use trainer=cpu or trainer=auto")
     return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
 def accumulation(max_images: int | None, batch_size: int, world_size: int) -> int:
-    """Return the batches per optimizer step so that no device holds more than `max_images` images at once."""
+    """Return the fewest batches per optimizer step with which no device holds more than `max_images` at once."""
     per_device = batch_size // world_size
     if not max_images or per_device <= max_images:
         return 1

@@ -1,12 +1,12 @@
-"""Explanations: where the context of a pixel came from, what a head computed, and pictures of both.
+"""Explanations: the places that gave a pixel its context, the inside of a head, and pictures of both.
 
-    context_maps(network, image, point)    maps of where one pixel's context came from
+    context_maps(network, image, point)    maps of the places that gave one pixel its context
     context_picture(image, labels, ...)    those maps as a sheet
-    inside_maps(network, image)            what else the head shows: regions, class probabilities, gates, features
+    inside_maps(network, image)            what else the head computed: regions, class probabilities, gates, features
     inside_picture(inside, classes, ...)   the same as a picture
     record_attention(model)                what passes through the taps of a model
 
-The heads declare what they show and how it is drawn: `Head.context` and `Head.inside` in `contract`.
+A head declares what it shows, and how it is drawn, in `Head.context` and `Head.inside` (`contract`).
 """
 
 from contextseg.explain.context import context_maps

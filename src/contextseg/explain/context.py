@@ -1,4 +1,4 @@
-"""The context of one pixel: where it came from, a question that every head answers."""
+"""The context of one pixel: maps of the places that it came from, for every head."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -27,7 +27,7 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
     if not (0 <= x < width and 0 <= y < height):
         raise ConfigError(f"point={[x, y]} lies outside the image, which is {width} x {height} (width x height)")
     if network.head.needs_mask:
-        raise ConfigError(f"{type(network.head).__name__} is an oracle: it needs the ground truth and cannot be asked")
+        raise ConfigError(f"{type(network.head).__name__} is an oracle: it needs the ground truth to predict")
     batch = image[None].to(network.backbone.mean.device)
     if network.head.window is None:
         return maps_of(network, batch, (y, x))
@@ -60,7 +60,7 @@ def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[s
 def gradient_map(network: Segmenter, batch: Tensor, place: tuple[int, int]) -> Tensor:
     """Compute the gradient (h, w) of the best score at `place` (row, column) of the logits, for a batch (1, 3, H, W).
 
-    It is the square root of the norm over the channels: without the root, the pixel itself would outshine all others.
+    It is the square root of the norm over the channels; without the root, the pixel itself would hide all others.
     """
     row, column = place
     with torch.no_grad():

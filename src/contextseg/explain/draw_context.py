@@ -1,4 +1,4 @@
-"""Draw where the context of one pixel came from: a sheet of the image, the prediction, and each context map."""
+"""Draw the context of one pixel: a sheet of the image, the prediction, and each context map."""
 
 from collections.abc import Mapping
 
@@ -31,8 +31,8 @@ def context_tiles(
 ) -> dict[str, Picture]:
     """Draw the tiles of that sheet, each of the image's size and not marked yet: uint8 (H, W, 3) by caption.
 
-    A caption has two lines: a name, and the pixel, its predicted class, or the range of a map. Each map is lit to its
-    own maximum, so only its range shows that it is nearly uniform.
+    A caption has two lines: a name, and the pixel, its predicted class, or the range of a map. Each map is scaled to
+    its maximum, so only the range shows that a map is nearly uniform.
     """
     x, y = point
     tiles = {

@@ -1,4 +1,4 @@
-"""Draw what a head shows of its inside, each thing as the head declares it (`contract.Shown`)."""
+"""Draw the inside of a head, each part as the head declares it (`contract.Shown`)."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from contextseg.classes import ClassSet
 from contextseg.contract import Shown
 from contextseg.viz import Picture
 
-MAX_MAPS = 16  # drawn of one kind
+MAX_MAPS = 16  # of one kind
 MAP_SIDE = 128  # pixels
 COLUMNS = 8  # maps in a row
 
@@ -23,7 +23,7 @@ def inside_picture(
 ) -> Picture:
     """Draw what `inside_maps` returns: a bar chart or rows of maps for each name, uint8 (H', W', 3).
 
-    `mask`: the true train ids (H, W), whose class shares stand beside the class probabilities. `max_maps`: drawn of
+    `mask`: the true train ids (H, W), whose class shares are drawn beside the class probabilities. `max_maps`: of
     one kind.
     """
     rows = []

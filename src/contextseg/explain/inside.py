@@ -1,4 +1,4 @@
-"""The inside of a head on one image, beyond single pixels: regions, class probabilities, gates, features."""
+"""The inside of a head on one image: regions, class probabilities, gates, features."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from contextseg.segmenter import Segmenter
 
 
 def inside_maps(network: Segmenter, image: Tensor) -> dict[str, Shown]:
-    """Return what the head shows of its inside (`Head.inside`) on an image uint8 (3, H, W), and how it is drawn.
+    """Return the inside of the head (`Head.inside`) on an image uint8 (3, H, W), and how it is drawn.
 
     Numbers (n,) and maps (n, h, w) are on the CPU, in float32, by name. {} for a head without taps, an oracle, and a
     head that takes one image size only.

@@ -1,6 +1,6 @@
 """Recording of the attention maps of a head; it costs nothing while no map is recorded.
 
-A head passes an attention map through a tap (`layers.attention_tap`). Nothing else happens, except within:
+A head passes an attention map through a tap (`layers.attention_tap`). It is recorded within:
 
     with record_attention(model) as maps:
         model(image)

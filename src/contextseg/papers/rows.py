@@ -1,4 +1,4 @@
-"""The rows of the papers' tables and the overrides that build each; facts in `conf/ablation/*.yaml`, page in docs.
+"""The rows of the papers' tables and their overrides, from `conf/ablation/*.yaml`, and their page in docs.
 
 python -m contextseg.papers.rows > docs/paper_rows.md
 """
@@ -31,14 +31,17 @@ PAPERS = ("ctnet", "agln", "cpnet", "ocr", "ccnet")
 
 
 def tables() -> list[dict]:
-    """The papers' tables: `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows` with `row`,
-    `published`, perhaps a `note`, and `overrides` or `waiting` (what is missing)."""
+    """Return the papers' tables.
+
+    Each has `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows`. A row has `row`, `published`,
+    perhaps a `note`, and `overrides` or `waiting` (what is missing).
+    """
     names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
     return [table(name) for name in names]
 
 
 def table(name: str) -> dict:
-    """One of the papers' tables, or "diagnostic/<factor>". Raises `ConfigError` listing the known ones."""
+    """Return one of the papers' tables, or "diagnostic/<factor>". Raises `ConfigError` listing the known ones."""
     folder = CONF / "ablation"
     known = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
     if name not in known:
@@ -47,25 +50,25 @@ def table(name: str) -> dict:
 
 
 def chosen(table: dict, patterns: Sequence[str]) -> dict:
-    """A table with the rows whose keys match one of the patterns, such as "ccnet_*"."""
+    """Return a table with those rows whose keys match one of the patterns, such as "ccnet_*"."""
     keep = [row for row in table["rows"] if any(fnmatchcase(key(row["row"]), pattern) for pattern in patterns)]
     return table | {"rows": keep}
 
 
 def key(row: str) -> str:
-    """The label of a row as a plain name, for folders: "CTNet, K=9,17" -> "ctnet_k_9_17"."""
+    """Return the label of a row as a plain name, for folders: "CTNet, K=9,17" -> "ctnet_k_9_17"."""
     return re.sub(r"[^a-z0-9.]+", "_", row.lower()).strip("_.")
 
 
 def in_order(table: str) -> tuple:
-    """Sorting key of a table's name: paper by paper, "t2" before "t10"."""
+    """Return the sorting key of a table's name: paper by paper, "t2" before "t10"."""
     paper, _, rest = table.partition("_")
     number = "".join(filter(str.isdigit, rest))
     return PAPERS.index(paper) if paper in PAPERS else len(PAPERS), rest.strip("0123456789"), int(number or 0)
 
 
 def page() -> str:
-    """docs/paper_rows.md."""
+    """Write docs/paper_rows.md."""
     parts = [INTRODUCTION]
     for table in tables():
         parts.append(f"## {table['source']}: {table['about']}\n\n{table['data']} · `{table['table']}`\n")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# what may differ when a run goes on: limits of the trainer, loggers, paths; nothing that changes the numbers
+# Settings that may differ when a run continues, because they change no score: limits of the trainer, loggers, paths.
 FREE_SETTINGS = (
     *("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps"),
     *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root"),

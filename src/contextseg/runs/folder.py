@@ -1,6 +1,6 @@
-"""The folder of a run: its files, described in docs/architecture.md, and how a run ends in it.
+"""The folder of a run: its files, which docs/architecture.md describes, and the record of the end of the run.
 
-It is created exclusively, and its name needs no quotes on a command line. Which folder a run gets: `runs.opening`.
+It is created exclusively, and its name needs no quotes on a command line. `runs.opening` chooses the folder of a run.
 """
 
 import json
@@ -23,7 +23,7 @@ from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
 from contextseg.parts import upgrade_config
 
-ENVIRONMENT = "CONTEXTSEG_RUN_FOLDER"  # how rank 0 tells the others
+ENVIRONMENT = "CONTEXTSEG_RUN_FOLDER"  # by which rank 0 gives it to the other processes
 LOGGED = "the traceback is in"  # the note on an error that needs no traceback on the terminal
 
 SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast

@@ -1,4 +1,4 @@
-"""Which folder a run gets: a given one, that of an unfinished run, or a new one."""
+"""The choice of the folder of a run: a given one, that of an unfinished run, or a new one."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ def newest_unfinished(parent: Path) -> RunFolder | None:
 def open_folder(parent: Path, *, given: Path | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
     """Return the folder of this run: `given`, or that of an unfinished run, or a new one.
 
-    `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses and tells the processes that it starts. Raises
+    `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses, for the processes that it starts too. Raises
     `ConfigError` if `resume` names no such run.
     """
     if rank():

@@ -1,4 +1,4 @@
-"""The provenance of numbers: the versions of the libraries that decide them, and the commit of the source tree."""
+"""The provenance of scores: the versions of the libraries that decide them, and the commit of the source tree."""
 
 import importlib.metadata
 import subprocess
@@ -10,19 +10,19 @@ LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "hy
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide the numbers."""
+    """Return the versions of the libraries that decide the scores."""
     return {"contextseg": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def git_commit() -> str | None:
     """Return the commit of the source tree, with "+" if it has changes; None outside a git checkout.
 
-    An installed package has none, although its environment may lie in the checkout of something else.
+    An installed package has none, even if its environment lies in the checkout of another project.
     """
     if CHECKOUT is None:
         return None
     try:
-        run = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
             cwd=CHECKOUT,
             capture_output=True,
@@ -31,4 +31,4 @@ def git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return run.stdout.strip() or None
+    return described.stdout.strip() or None

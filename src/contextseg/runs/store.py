@@ -1,4 +1,4 @@
-"""The runs on disk: read, each broken one named and skipped; which of them are one configuration but for the seed."""
+"""The runs on disk: reading them, and grouping those of one configuration, whatever their seed."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from typing import Any
 from contextseg.runs.configuration import FREE_SETTINGS, differences, flatten
 from contextseg.runs.folder import RunFolder, Unreadable
 
-# What may differ within a group; unlike in a restart, the number of steps may not.
+# Settings that may differ within a group; unlike in a restart, the number of steps may not.
 IGNORED = ("seed", "name", "row", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What ran: a run folder with what it says.
+    """A run: its folder and the records in it.
 
     folder   its path
-    config   its configuration; {} if it failed before there was one
+    config   its configuration; {} if the run failed before it was written
     metrics  its `metrics.json`; {} while it runs, or if it was killed
     """
 
@@ -32,7 +32,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
-        """Read a run folder. Raises `Unreadable` naming the file that is broken, or no training's configuration."""
+        """Read a run folder. Raises `Unreadable` naming the file that is broken, or not that of a training."""
         place = RunFolder(folder)
         metrics = place.read_metrics(strict=True)
         config = place.read_config() if (folder / "config.yaml").is_file() else {}
@@ -43,44 +43,44 @@ class Run:
 
     @property
     def row(self) -> str | None:
-        """What it stands for in the papers' tables, "<table>/<key>"."""
+        """Return the row of the papers' tables that it stands for, "<table>/<key>"; None if it stands for none."""
         return self.config.get("row") if self.config else row_of(self.folder)
 
     @property
     def steps(self) -> int | None:
-        """How many optimizer steps it was to take; None if its configuration does not say so."""
+        """Return the number of optimizer steps in its configuration; None if that does not say."""
         trainer = self.config.get("trainer")
         return trainer.get("max_steps") if isinstance(trainer, dict) else None
 
     @property
     def training(self) -> bool:
-        """Whether it is no scored checkpoint."""
+        """Tell whether it is a training, not an evaluation."""
         return "ckpt" not in self.metrics
 
     @property
     def finished(self) -> bool:
-        """Whether it has done all it had to do."""
+        """Tell whether it did all its steps."""
         return self.metrics.get("status") == "finished"
 
     @property
     def failed(self) -> bool:
-        """Whether it ended with an error."""
+        """Tell whether it ended with an error."""
         return self.metrics.get("status") == "failed"
 
     @property
     def saved_at(self) -> float:
-        """When its last checkpoint was written, in seconds since 1970; 0 if it has none."""
+        """Return the time of its last checkpoint, in seconds since 1970; 0 if it has none."""
         place = RunFolder(self.folder)
         return place.last_checkpoint.stat().st_mtime if place.has_checkpoint() else 0
 
     @property
     def seconds_per_step(self) -> float | None:
-        """How long a step took; None if the run did not finish."""
+        """Return the seconds that a step took; None if the run did not finish."""
         steps, seconds = self.metrics.get("steps"), self.metrics.get("seconds")
         return seconds / steps if self.finished and steps and seconds is not None else None
 
     def stands_for(self, config: dict[str, Any]) -> bool:
-        """Tell whether this is the run of a configuration: for as many steps, too."""
+        """Tell whether this is the run of a configuration, with its number of steps."""
         return self.steps == config["trainer"]["max_steps"] and not differences(self.config, config)
 
 
@@ -106,7 +106,7 @@ class Group:
 
     @property
     def setting(self) -> str:
-        """Data, backbone and budget in words."""
+        """Return data, backbone and number of steps in words."""
         return f"{self.choices['data']}, {self.choices['backbone']}, {self.steps:,} steps"
 
     def values(self, metric: str) -> list[float]:
@@ -139,13 +139,13 @@ def readable(folders: Iterable[Path]) -> Iterator[Run]:
 
 
 def row_of(folder: Path) -> str | None:
-    """Read off the row that a sweep made a run folder for: `<table>/<key>_s<seed>/<date>_<time>`."""
+    """Return the row in the path of a run folder of a sweep, `<table>/<key>_s<seed>/<date>_<time>`, or None."""
     name = re.fullmatch(r"(.+)_s\d+", folder.parent.name)
     return f"{folder.parent.parent.name}/{name[1]}" if name else None
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Group the runs that have a configuration by all of it but the seed and what changes no number."""
+    """Group the runs by the settings that change their scores, except the seed; omit those without configuration."""
     groups: dict[tuple, Group] = {}
     for run in runs:
         if not run.config:
@@ -161,7 +161,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def settings(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """List the settings of a configuration that change its numbers, without the seed; null is as good as not there."""
+    """List the settings of a configuration that change its scores, without the seed; null counts as omitted."""
     kept = (
         (key, str(value))
         for key, value in flatten(config).items()

@@ -1,4 +1,4 @@
-"""`attend`: where the context of one pixel came from, drawn for an image file, or shown on a local page."""
+"""Drawing the context of one pixel, for an image file or on a local page."""
 
 import logging
 from collections.abc import Mapping
@@ -17,40 +17,46 @@ from contextseg.data.source import read_image
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
+from contextseg.segmenter import Segmenter
 
 EXAMPLES = 8  # validation images that the page offers
 log = logging.getLogger(__name__)
 
 
 def main(options: AttendOptions) -> None:
-    """Draw one pixel's context, or with `serve=true` serve a page to ask about any, until Ctrl-C."""
-    if options.serve:
+    """Draw the context of one pixel, or with `serve=true` serve a page that draws that of any, until Ctrl-C."""
+    if options.image is None or options.point is None:  # with serve=true, the page asks for them
         show(options)
     else:
-        draw(options)
+        draw(options.image, options.point, options)
 
 
-def draw(cfg: AttendOptions) -> Path:
-    """Draw the context maps of the pixel `cfg.point` of `cfg.image` into `cfg.output`, and what the head shows of its
-    inside, if anything, beside it as <output>_inside; `cfg.mask`, train ids, adds the true class shares."""
-    image = read_image(cfg.image)
+def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
+    """Draw the context maps of a pixel (x, y) of an image file into `cfg.output`; return that.
+
+    The head's inside, if it shows any, is drawn beside it as <output>_inside. `cfg.mask`, train ids, adds the true
+    class shares.
+    """
+    image = read_image(file)
     network = load_checkpoint(cfg.ckpt)
+    classes = network.named_classes
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    maps = context_maps(network, pixels, cfg.point)
-    picture = context_picture(image, network.predict(pixels).numpy(), maps, cfg.point, network.classes)
-    viz.save(picture, cfg.output)
+    maps = context_maps(network, pixels, point)
+    labels = network.predict(pixels[None])[0].numpy()
+    viz.save(context_picture(image, labels, maps, point, classes), cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
     if inside := inside_maps(network, pixels):
         mask = None if cfg.mask is None else Indices()(cfg.mask)
         beside = cfg.output.with_stem(f"{cfg.output.stem}_inside")
-        viz.save(inside_picture(inside, network.classes, mask), beside)
+        viz.save(inside_picture(inside, classes, mask), beside)
         log.info("%s: %s", ", ".join(inside), beside)
     return cfg.output
 
 
 def show(cfg: AttendOptions) -> None:
     """Serve the page for `cfg.ckpt` and `cfg.ckpt2`, with validation images of the first one's data set."""
-    networks, images = {}, {}
+    networks: dict[str, Segmenter] = {}
+    images: dict[str, np.ndarray] = {}
     for option in ("ckpt", "ckpt2"):
         if getattr(cfg, option) is not None:
             contents = read_checkpoint(getattr(cfg, option))
@@ -60,8 +66,7 @@ def show(cfg: AttendOptions) -> None:
 
 
 def examples(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The configuration of a training -> some of its validation images uint8 (H, W, 3) by name; {} if they are not
-    on this machine."""
+    """Return some validation images of a training, uint8 (H, W, 3), by name; {} if they are not on this machine."""
     try:
         source = build.instantiate(config["data"], "data").source("val")
         places = np.linspace(0, len(source) - 1, min(EXAMPLES, len(source))).astype(int)

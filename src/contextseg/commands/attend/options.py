@@ -24,25 +24,23 @@ class AttendOptions:
     ckpt: Path = option(REQUIRED, "a .ckpt file")
     image: Path | None = option(None, "an image file")
     point: tuple[int, int] | None = option(None, "[x,y] in pixels of the image")
-    mask: Path | None = option(None, "its labels, train ids: adds the true class shares to what CTNet believes")
-    output: Path = option(
-        "attention.png", "the picture; what the head shows of its inside goes beside it, attention_inside.png"
-    )
+    mask: Path | None = option(None, "its labels, train ids: adds the true class shares to the class probabilities")
+    output: Path = option("attention.png", "the picture; one of the head's inside goes beside it, attention_inside.png")
     serve: bool = option(False, "true: a local page instead, where images and pixels are chosen")
     ckpt2: Path | None = option(None, "a second checkpoint beside the first, on the page")
-    port: Annotated[int, Ge(1), Le(65535)] = option(7860, "of 127.0.0.1, which no other machine reaches")
+    port: Annotated[int, Ge(1), Le(65535)] = option(7860, "on 127.0.0.1, which no other machine reaches")
     longest_side: Annotated[int, Ge(32), Le(4096)] = option(
-        640, "pixels; larger images are scaled down on the page: attention has a number for each pair of places"
+        640, "pixels; the page scales larger images down: attention has a number for each pair of places"
     )
     choices: dict[str, str] = option({}, "filled in")
 
     def __post_init__(self) -> None:
-        """Refuse options that are missing or belong to the other way."""
+        """Refuse options that are missing, or that belong to the other form of the command."""
         if self.serve:
             for name in ("image", "point", "mask"):
                 if getattr(self, name) is not None:
                     value = getattr(self, name)
-                    raise ConfigError(f"{name}={shown(value)}: with serve=true, the page asks for it; leave it out")
+                    raise ConfigError(f"{name}={shown(value)}: with serve=true, the page asks for it; omit it")
             if find_spec("gradio") is None:
                 raise ConfigError("serve=true needs gradio: pip install 'contextseg[inspector]'")
         else:

@@ -1,4 +1,4 @@
-"""The page: an image, a click, a column of pictures for each network. What is shown is made in `inspection`."""
+"""The page: an image, a click, a column of pictures for each network. `inspection` makes the pictures."""
 
 import functools
 import html
@@ -11,23 +11,23 @@ import gradio as gr
 
 from contextseg import viz
 from contextseg.commands.attend.inspection import inspect
-from contextseg.commands.attend.upload import MOST_MEGABYTES, MOST_MEGAPIXELS, read_upload, scaled_down
+from contextseg.commands.attend.upload import MAX_MEGABYTES, MAX_MEGAPIXELS, read_upload, scaled_down
 from contextseg.data.source import SUFFIXES
 from contextseg.errors import ConfigError
 from contextseg.segmenter import Segmenter
 from contextseg.viz import Picture
 
 SHOWN = 640  # pixels to which small images are enlarged for the click
-PROGRESS = gr.Progress()  # a default by which Gradio knows where its own goes
+PROGRESS = gr.Progress()  # the default tells Gradio to pass its own
 HOUR = 3600  # seconds after which Gradio deletes what it wrote
-INTRODUCTION = f"""# Where did the context of a pixel come from?
-Choose or upload an image (up to {MOST_MEGABYTES} MB and {MOST_MEGAPIXELS} megapixels), then click a pixel of it."""
+INTRODUCTION = f"""# Where does the context of a pixel come from?
+Choose or upload an image (up to {MAX_MEGABYTES} MB and {MAX_MEGAPIXELS} megapixels), then click a pixel of it."""
 
 log = logging.getLogger(__name__)
 
 
 def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], longest_side: int) -> gr.Blocks:
-    """The page for one or more networks. Names are those shown; arguments as in `server.served`."""
+    """Build the page for one or more networks; arguments as in `server.served`."""
     names = list(networks)
     with gr.Blocks(title="contextseg", analytics_enabled=False, delete_cache=(HOUR, HOUR), fill_width=True) as blocks:
         image = gr.State()  # uint8 (H, W, 3) as the networks see it
@@ -56,27 +56,27 @@ def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], lon
                 results += [predicted, context, inside]
 
         def opened(picture: Picture) -> list[Any]:
-            """A picture for the page: itself, its size in words, enlarged, and nothing yet in the results."""
+            """Return a picture for the page, its size in words, the picture enlarged, and empty results."""
             small = scaled_down(picture, longest_side)
             sizes = [f"{each.shape[1]} x {each.shape[0]}" for each in (picture, small)]
             words = sizes[0] if sizes[0] == sizes[1] else f"{sizes[0]}, scaled down to {sizes[1]}"
             return [small, words, viz.enlarge(small, SHOWN), None, None, *[None] * len(results)]
 
-        @told
+        @errors_shown
         def choose(name: str) -> list[Any]:
             return opened(examples[name])
 
-        @told
+        @errors_shown
         def take(path: str) -> list[Any]:
             return [None, *opened(read_upload(Path(path)))]
 
-        @told
-        def click(picture: Picture | None, event: gr.SelectData) -> list[int]:
-            """From pixels of the enlarged image to those of the image."""
+        @errors_shown
+        def click(picture: Picture, event: gr.SelectData) -> list[int]:
+            """Turn a pixel of the enlarged image into one of the image."""
             times = viz.enlarge(picture, SHOWN).shape[0] // picture.shape[0]
             return [at // times for at in event.index]
 
-        @told
+        @errors_shown
         def look(
             picture: Picture | None, x: int | None, y: int | None, ticked: list[str], progress: gr.Progress = PROGRESS
         ) -> list[Any]:
@@ -86,7 +86,7 @@ def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], lon
                 raise ConfigError("there is no pixel yet: click one, or give x and y")
             if not ticked:
                 raise ConfigError("no model is ticked: tick at least one")
-            found = []
+            found: list[Any] = []
             for name, network in networks.items():
                 if name not in ticked:
                     found += [None, None, None]
@@ -116,12 +116,12 @@ def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], lon
 
 
 def captioned(pictures: Mapping[str, Picture]) -> list[tuple[Picture, str]]:
-    """Pictures by name -> what a gallery shows."""
+    """Return named pictures in the form that a gallery takes."""
     return [(picture, name) for name, picture in pictures.items()]
 
 
-def told(work: Callable) -> Callable:
-    """`work` with its errors in words on the page; what is no fault of the user goes to the terminal too."""
+def errors_shown(work: Callable) -> Callable:
+    """Return `work` with its errors shown on the page; those that are no mistake of the user are logged, too."""
 
     @functools.wraps(work)
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -130,8 +130,8 @@ def told(work: Callable) -> Callable:
         except ConfigError as error:
             raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from error
         except Exception as error:
-            log.exception("the page could not answer")
+            log.exception("the page failed")
             words = html.escape(f"{type(error).__name__}: {error}"[:300], quote=False)
-            raise gr.Error(f"{words} (the terminal tells more)", print_exception=False) from error
+            raise gr.Error(f"{words} (the traceback is on the terminal)", print_exception=False) from error
 
     return wrapped

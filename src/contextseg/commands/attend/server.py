@@ -1,4 +1,4 @@
-"""Serving the page to this machine alone, leaving nothing behind."""
+"""Serving the page to this machine alone, without leaving files."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from contextseg.commands.attend.upload import MOST_MEGABYTES
+from contextseg.commands.attend.upload import MAX_MEGABYTES
 from contextseg.errors import ConfigError
 from contextseg.segmenter import Segmenter
 from contextseg.viz import Picture
@@ -28,7 +28,7 @@ def serve(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], *,
 def served(
     networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], *, port: int, longest_side: int
 ) -> Iterator[str]:
-    """The address of the page while it is served.
+    """Yield the address of the page while it is served.
 
     `networks` and `examples` (images uint8 (H, W, 3)) by the names that the page shows; larger images are scaled down
     to `longest_side`. Raises `ConfigError` if the port is in use, or if a head needs the ground truth.
@@ -48,7 +48,7 @@ def served(
                 server_port=port,
                 share=False,
                 state_session_capacity=20,  # each holds an image
-                max_file_size=MOST_MEGABYTES * 2**20,
+                max_file_size=MAX_MEGABYTES * 2**20,
                 enable_monitoring=False,
                 run_history=False,
                 mcp_server=False,
@@ -68,7 +68,7 @@ def served(
 
 
 class OwnPageOnly:
-    """ASGI middleware: refuses what another site's page sends to this machine, also under a name of its own."""
+    """Refuse requests of other sites, also under other host names of this machine (ASGI middleware)."""
 
     def __init__(self, app: Callable):
         self.app = app
@@ -86,8 +86,10 @@ class OwnPageOnly:
 
 @contextmanager
 def private_environment() -> Iterator[None]:
-    """Gradio writes into a fresh folder, which is removed at the end, reports to nobody, and hears none of the
-    variables that would open the page to others."""
+    """Make Gradio write into a temporary folder, report to nobody, and ignore its variables of the environment.
+
+    Such variables could open the page to other machines.
+    """
     before = dict(os.environ), tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="contextseg_attend_", ignore_cleanup_errors=True) as folder:
         for name in [name for name in os.environ if name.startswith("GRADIO_")]:

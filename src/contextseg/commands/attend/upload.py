@@ -1,4 +1,4 @@
-"""A picture file from a stranger: refused before it is decoded if it is too large or of an unusual kind."""
+"""Uploaded pictures: refused before they are decoded if they are too large or of an unusual format."""
 
 from pathlib import Path
 
@@ -9,24 +9,24 @@ from contextseg.data.source import decoded, read_image
 from contextseg.errors import ConfigError
 from contextseg.viz import Picture
 
-MOST_MEGABYTES = 20
-MOST_MEGAPIXELS = 25  # a small file may hold far more
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP")  # as the content says; PIL runs another program for some others
+MAX_MEGABYTES = 20
+MAX_MEGAPIXELS = 25  # a small file may hold far more
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP")  # by content; for some others PIL runs another program
 
 
 def read_upload(path: Path) -> Picture:
-    """The picture in a file as one sees it (EXIF orientation applied), uint8 (H, W, 3).
+    """Read the picture in a file, turned as its EXIF orientation says, uint8 (H, W, 3).
 
-    Raises `ConfigError` if it cannot be decoded, is of none of `FORMATS` or has more than `MOST_MEGAPIXELS`.
+    Raises `ConfigError` if it cannot be decoded, is of none of `FORMATS` or has more than `MAX_MEGAPIXELS`.
     """
     try:
         head = decoded(path, pixels=False)
         if head.format not in FORMATS:
             raise ConfigError(f"{path} is a {head.format} file; give a PNG, JPEG, BMP, TIFF or WebP image")
         pixels = head.width * head.height
-        if pixels > 1e6 * MOST_MEGAPIXELS:
+        if pixels > 1e6 * MAX_MEGAPIXELS:
             raise ConfigError(
-                f"{path} has {pixels / 1e6:.0f} megapixels, more than {MOST_MEGAPIXELS}; give a smaller image"
+                f"{path} has {pixels / 1e6:.0f} megapixels, more than {MAX_MEGAPIXELS}; give a smaller image"
             )
         return read_image(path, upright=True)
     except ConfigError as error:
@@ -34,7 +34,7 @@ def read_upload(path: Path) -> Picture:
 
 
 def scaled_down(image: Picture, longest_side: int) -> Picture:
-    """Image uint8 (H, W, 3) -> the same, or if its longer side exceeds `longest_side`, scaled down to that."""
+    """Return an image uint8 (H, W, 3), scaled down to `longest_side` if its longer side exceeds that."""
     small = Image.fromarray(image)
     small.thumbnail((longest_side, longest_side))
     return np.array(small)

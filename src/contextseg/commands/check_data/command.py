@@ -1,8 +1,8 @@
-"""Read all of a data set and report: what is wrong, how frequent the classes are, what samples look like."""
+"""Checking a data set: read all of it, report faults and class frequencies, draw samples."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -22,12 +22,12 @@ from contextseg.runs.folder import new_folder
 
 
 def main(options: CheckDataOptions) -> int:
-    """Check the data set; returns exit code 1 if there are errors."""
+    """Check the data set; return exit code 1 if there are errors."""
     return int(not check_data(options).trainable)
 
 
 def check_data(options: CheckDataOptions) -> Report:
-    """Read every pair of the data set; report on the terminal and as report.txt, .json and .html with two pictures."""
+    """Read every pair of the data set; report on the terminal, and in report.txt, .json and .html with two pictures."""
     data = build.datamodule(options)
     workers = min(os.cpu_count() or 1, 8) if options.workers is None else options.workers
     folder = options.output or new_folder(options.paths.runs / "check_data" / data.name)
@@ -64,7 +64,7 @@ def unpaired(source: Source, split: str) -> list[Fault]:
 
 
 def examined(source: Source, split: str, workers: int) -> Iterator[Seen]:
-    """Yield every pair of a source, in order, read by that many processes."""
+    """Yield every pair of a source, in order, read by `workers` processes."""
     if not workers:
         yield from map(partial(examine, source, split), range(len(source)))
         return
@@ -72,8 +72,11 @@ def examined(source: Source, split: str, workers: int) -> Iterator[Seen]:
         yield from pool.map(_examine, range(len(source)), chunksize=8)
 
 
+_work: Callable[[int], Seen]  # of a worker process: index -> pair
+
+
 def _remember(source: Source, split: str) -> None:
-    """Keep what a worker works on, sent once when it starts."""
+    """Keep the work of a worker process, which gets it once, when it starts."""
     global _work
     _work = partial(examine, source, split)
 

@@ -1,4 +1,4 @@
-"""Faults of a data set: those that one pair shows, and those that only all pairs together show."""
+"""Faults of a data set: those of single pairs, and those that only all pairs together show."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.source import Source, decoded, digest, read_image
+from contextseg.data.source import FileSource, Source, decoded, digest, read_image
 from contextseg.errors import ConfigError
 
 ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 5 to 8 turned by a quarter
-UNUSUAL = {  # mode of an image -> what reading does
+UNUSUAL_MODES = {  # mode of an image -> how it is read
     "1": "black and white; read as three equal channels",
     "L": "grey; read as three equal channels",
     "LA": "grey with transparency; read as three equal channels, transparency is dropped",
@@ -26,7 +26,7 @@ UNUSUAL = {  # mode of an image -> what reading does
 
 @dataclass
 class Fault:
-    """Something to know about some files. An "error" stands in the way of training, a "warning" does not."""
+    """A fault of some files. An "error" prevents training, a "warning" does not."""
 
     level: str
     kind: str  # the same for faults of one sort
@@ -36,14 +36,14 @@ class Fault:
 
 @dataclass
 class Seen:
-    """What one pair turned out to be; what could not be read is None."""
+    """The facts of one pair that was read; those that could not be read are None."""
 
     split: str
     image: str  # the file, or a name where there is none
     faults: list[Fault] = field(default_factory=list)
     size: tuple[int, int] | None = None  # width, height
-    content: str | None = None  # of the pixels of the image
-    labels: str | None = None  # of those of the mask
+    content: str | None = None  # digest of the pixels of the image
+    labels: str | None = None  # digest of the mask
     pixels: np.ndarray | None = None  # int64 (classes + 1): pixels of each class and of void
 
     def error(self, kind: str, text: object, file: object) -> None:
@@ -54,11 +54,10 @@ class Seen:
 
 
 def examine(source: Source, split: str, index: int) -> Seen:
-    """Read one pair and say all that is wrong with it."""
-    files = source.files(index)
-    if files is None:
+    """Read one pair and collect its faults."""
+    if not isinstance(source, FileSource):
         return _examine_generated(source, split, index)
-    image_file, mask_file = files
+    image_file, mask_file = source.files(index)
     seen = Seen(split, str(image_file))
     image = mask = stored = None
     try:
@@ -83,7 +82,7 @@ def examine(source: Source, split: str, index: int) -> Seen:
 
 
 def across(pairs: Iterable[Seen]) -> list[Fault]:
-    """Pictures that are there more than once: an error if in two splits, a warning within one."""
+    """Find images that occur more than once: an error in two splits, a warning within one."""
     same = defaultdict(list)
     for seen in pairs:
         if seen.content is not None:
@@ -116,15 +115,15 @@ def _examine_generated(source: Source, split: str, index: int) -> Seen:
 
 
 def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, index: int, stored) -> None:
-    """Size and orientation against the mask (`stored`: an array of its size, or None), and the mode."""
+    """Compare size and orientation with the mask (`stored`: an array of its size, or None), and check the mode."""
     with Image.open(path) as file:
         mode = file.mode.split(";")[0]
         deep = mode == "RGB" and file.tile and ";16" in str(file.tile[0][3])  # asked before EXIF, which loads a PNG
         turn = 1 if file.format == "TIFF" else file.getexif().get(ORIENTATION, 1)  # PIL turns a TIFF by itself
     if deep:
         seen.warn("16 bit", f"{path}: 16 bits per channel; the upper 8 are read", path)
-    elif mode in UNUSUAL:
-        seen.warn(UNUSUAL[mode].split("; ")[0], f"{path}: {UNUSUAL[mode]}", path)
+    elif mode in UNUSUAL_MODES:
+        seen.warn(UNUSUAL_MODES[mode].split("; ")[0], f"{path}: {UNUSUAL_MODES[mode]}", path)
     fits = stored is None or image.shape[:2] == stored.shape
     if turn in range(5, 9) and not fits and image.shape[1::-1] == stored.shape:
         seen.error(
@@ -141,8 +140,8 @@ def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, 
     elif turn in range(2, 9):
         seen.warn(
             "EXIF orientation",
-            f"{path} has EXIF orientation {turn}: other programs show it turned, it is read as stored, as its mask "
-            "lies; look whether they fit",
+            f"{path} has EXIF orientation {turn}: other programs show it turned, it is read as stored, like its "
+            "mask; check that they fit",
             path,
         )
 
@@ -152,7 +151,7 @@ def _count(seen: Seen, mask: np.ndarray, source: Source, path: object) -> None:
     seen.pixels = counts[[*range(source.num_classes), IGNORE_INDEX]]
     seen.labels = _content(mask)
     if source.labelled and counts[IGNORE_INDEX] == mask.size:
-        seen.warn("void", f"{path}: every pixel is void, nothing can be learnt from it", path)
+        seen.warn("void", f"{path}: every pixel is void, so the image does not train", path)
 
 
 def _content(pixels: np.ndarray) -> str:

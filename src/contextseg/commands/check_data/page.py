@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no other."""
+"""A report as one HTML file without external files."""
 
 import html
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from contextseg.commands.check_data.report import Report
 
 
 def page(report: Report, pictures: Mapping[str, Path]) -> str:
-    """Write the verdict, all faults, the table of classes and the pictures (meaning -> PNG file)."""
+    """Write the verdict, all faults, the table of classes and the pictures (caption -> PNG file)."""
     faults = "".join(
         f"<h2 class={level}>{level}, {html.escape(kind)}: {len(some)}</h2>"
         f"<ul>{''.join(f'<li>{html.escape(fault.text)}' for fault in some)}</ul>"

@@ -1,4 +1,4 @@
-"""The two pictures of a report: how frequent the classes are, and what samples look like."""
+"""The two pictures of a report: class frequencies and samples."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from contextseg.commands.check_data.report import Report
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError
 
-SIDE = 320  # pixels, the longer side of a pictured sample
+MAX_SIDE = 320  # pixels, the longer side of a drawn sample
 
 
 def draw_samples(report: Report, data: SegDataModule, count: int, path: Path) -> bool:
-    """Draw `count` samples of each split beside the colours of the classes; returns whether there were any."""
+    """Draw `count` samples of each split beside the colours of the classes; return whether there were any."""
     tiles = sample_tiles(report, data, count)
     if not tiles:
         return False
@@ -27,7 +27,7 @@ def draw_samples(report: Report, data: SegDataModule, count: int, path: Path) ->
 
 
 def sample_tiles(report: Report, data: SegDataModule, count: int) -> list[viz.Picture]:
-    """Picture `count` evenly spaced pairs of each split that can be read: image beside class colours over it."""
+    """Draw `count` evenly spaced pairs of each split, if they can be read: image beside image with class colours."""
     tiles = []
     for split in report.splits:
         source = data.source(split)
@@ -44,9 +44,9 @@ def sample_tiles(report: Report, data: SegDataModule, count: int) -> list[viz.Pi
 
 
 def smaller(picture: viz.Picture) -> viz.Picture:
-    """Shrink a picture to at most `SIDE` pixels."""
+    """Shrink a picture to at most `MAX_SIDE` pixels."""
     image = Image.fromarray(picture)
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
     return np.asarray(image)
 
 

@@ -1,4 +1,4 @@
-"""What a check found: the numbers of each split, the faults, and whether the data set is fit for training."""
+"""The results of a check: the numbers of each split, the faults, and the verdict."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from contextseg.classes import ClassSet
 from contextseg.commands.check_data.faults import Fault, Seen
 
-VOID = "void"  # what the class of the ignored pixels is called here
-SIZES = 3  # that are named; report.json has all
+VOID = "void"  # the name of the ignored pixels in tables
+MAX_SIZES = 3  # that are named; report.json has all
 
 
 @dataclass
 class Counts:
-    """One split in numbers.
+    """The numbers of one split.
 
     sizes     "width x height" -> images
     pixels    by class, void last
@@ -31,8 +31,8 @@ class Counts:
 
     def in_words(self) -> str:
         """Write the number of images and their most frequent sizes."""
-        sizes = [f"{size} ({images})" for size, images in list(self.sizes.items())[:SIZES]]
-        more = f" and {len(self.sizes) - SIZES} sizes more" if len(self.sizes) > SIZES else ""
+        sizes = [f"{size} ({images})" for size, images in list(self.sizes.items())[:MAX_SIZES]]
+        more = f" and {len(self.sizes) - MAX_SIZES} sizes more" if len(self.sizes) > MAX_SIZES else ""
         return f"{self.images} images, {', '.join(sizes)}{more}"
 
     def shares(self) -> np.ndarray:
@@ -42,7 +42,7 @@ class Counts:
 
 @dataclass
 class Report:
-    """What a check found, and the folder that holds it. Errors come first among the faults."""
+    """The results of a check, and their folder. Errors come first among the faults."""
 
     data: str
     classes: ClassSet
@@ -52,21 +52,21 @@ class Report:
 
     @property
     def errors(self) -> list[Fault]:
-        """The faults that stand in the way of training."""
+        """Return the faults that prevent training."""
         return [fault for fault in self.faults if fault.level == "error"]
 
     @property
     def trainable(self) -> bool:
-        """Whether there are no errors."""
+        """Tell whether there are no errors."""
         return not self.errors
 
     @property
     def names(self) -> list[str]:
-        """The classes, void last."""
+        """Return the names of the classes, void last."""
         return [*self.classes.names, VOID]
 
     def verdict(self) -> str:
-        """Say in a line whether the data set is fit for training."""
+        """Write in one line whether the data set is fit for training."""
         errors = len(self.errors)
         found = f"{number(errors, 'error')}, {number(len(self.faults) - errors, 'warning')}"
         return f"{self.data}: {'fit' if self.trainable else 'not fit'} for training; {found}"
@@ -127,5 +127,5 @@ def never_seen(splits: Mapping[str, Counts], classes: ClassSet) -> list[Fault]:
     if "train" not in splits:
         return []
     absent = [name for name, pixels in zip(classes.names, splits["train"].pixels, strict=False) if not pixels]
-    text = f"no pixel of {', '.join(absent)} in train; nothing can learn it"
+    text = f"no pixel of {', '.join(absent)} in train, so no network can learn it"
     return [Fault("warning", "class", text, [])] if absent else []

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from contextseg.commands.check_data.report import Report
 
-SHOWN = 5  # faults of one kind; report.json has all
+MAX_SHOWN = 5  # faults of one kind; report.json has all
 
 
 def plain(report: Report) -> str:
@@ -32,8 +32,8 @@ def show(report: Report, out: Console) -> None:
     for (level, kind), faults in report.groups().items():
         style = "bold red" if level == "error" else "yellow"
         out.print(f"[{style}]{level}[/], {kind}: {len(faults)}", highlight=False)
-        for fault in faults[:SHOWN]:
+        for fault in faults[:MAX_SHOWN]:
             out.print(f"  {escape(fault.text)}", soft_wrap=True, highlight=False)
-        if len(faults) > SHOWN:
-            out.print(f"  and {len(faults) - SHOWN} more in report.json", highlight=False)
+        if len(faults) > MAX_SHOWN:
+            out.print(f"  and {len(faults) - MAX_SHOWN} more in report.json", highlight=False)
     out.print(report.verdict(), highlight=False)

@@ -1,1 +1,1 @@
-"""What networks cost: parameters, FLOPs and memory, without computing a number; the papers' complexity tables."""
+"""The cost of networks: parameters, FLOPs and memory, counted on tensors without numbers; the papers' cost tables."""

@@ -1,4 +1,4 @@
-"""What `complexity.py` does: counts a paper's table, or composed networks, and shows and writes what it found."""
+"""Counting the cost of composed networks, or a paper's cost table."""
 
 import json
 import logging
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Count, show and write."""
+    """Count the costs, show them, and write them to files if asked to."""
     complexity(cfg, list(HydraConfig.get().overrides.task))
 
 
 def complexity(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict:
     """Count `table=`, or the composed network, or those of `heads=` with the command line's `overrides`.
 
-    Returns what is written to `output=`, if that is given: complexity.json, .md, and for networks .png. Raises
-    `ConfigError` for values that cannot be meant and parts that do not fit.
+    Returns the contents of complexity.json. With `output=` it is written there, with complexity.md and for networks
+    .png. Raises `ConfigError` for contradictory options and parts that do not fit.
     """
     options = parsed(cfg)
     folder = options.output
@@ -43,7 +43,7 @@ def complexity(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict:
 
 
 def table(name: str) -> tuple[dict, str]:
-    """A paper's table, shown on the console; as plain containers and in markdown."""
+    """Count a paper's table and show it; return it as plain containers and in markdown."""
     chosen = tables.named(name)
     lines, heads = tables.counted(chosen), tables.plainly(chosen)
     console.print(text.rich_table(f"{name}, counted as its paper did", text.compared(chosen, lines)))
@@ -58,7 +58,7 @@ def table(name: str) -> tuple[dict, str]:
 
 
 def networks(options: ComplexityOptions, overrides: Sequence[str]) -> tuple[dict, str]:
-    """Count one network or several, show them on the console, draw them; as plain containers and in markdown."""
+    """Count one network or several, show and draw them; return them as plain containers and in markdown."""
     size = (options.size, options.size) if isinstance(options.size, int) else options.size
     batch_size, backbone = options.batch_size, options.choices["backbone"]
     found = [cost(each, size, batch_size) for each in chosen(options, overrides)]
@@ -74,7 +74,7 @@ def networks(options: ComplexityOptions, overrides: Sequence[str]) -> tuple[dict
 
 
 def cost(options: ComplexityOptions, size: tuple[int, int], batch_size: int) -> Cost:
-    """Measure one configuration on images of that size, a head tied to one size made for it."""
+    """Measure one configuration on images of `size`; a head that takes one size only is built for it."""
     if "crop_size" in options.head and options.head["crop_size"] is None:
         options.head["crop_size"] = list(size)
     classes = build.datamodule(options).classes if options.classes is None else anonymous(options.classes)

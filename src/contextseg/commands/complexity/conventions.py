@@ -1,4 +1,4 @@
-"""How the papers' tables count: the functions that `count` and `memory` in papers/costs.yaml name."""
+"""The ways in which the papers' tables count: functions that `count` and `memory` in papers/costs.yaml name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from contextseg.commands.complexity.memory import peak_alive, saved_for_backward
 
 
 def peak_in_place(network: nn.Module, inputs: Any) -> int:
-    """Return the bytes alive at the peak of inference if batch norm works in place; `network` loses its own."""
+    """Return the bytes alive at the peak of inference if batch norm works in place; `network` loses its norms."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):

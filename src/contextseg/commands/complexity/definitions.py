@@ -1,7 +1,7 @@
-"""Networks that the papers' tables count and that no option of head= is: other wirings, sums written out as printed.
+"""Networks of the papers' cost tables that are no option of head=, because they are wired otherwise.
 
-Each takes maps [(B, C_i, h, w)], fine to coarse, as heads do. The classes here return features (B, 512, h, w) without a
-classifier.
+Each takes maps [(B, C_i, h, w)], fine to coarse, as heads do. The classes here return features (B, 512, h, w), without
+a classifier.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ MAPS = (256, 512, 1024, 2048)  # channels of a ResNet's maps
 
 
 class Loops(nn.Module):
-    """An attention block alone, applied `count` times (CCNet, Tables 2 and 5: the cost of the attention only)."""
+    """Apply an attention block `count` times (CCNet, Tables 2 and 5, which count the attention alone)."""
 
     def __init__(self, block: nn.Module, count: int):
         super().__init__()
         self.block, self.count = block, count
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps, the last (B, C, h, w) -> the same shape."""
+        """Turn maps, the last (B, C, h, w), into features of the same shape."""
         x = features[-1]
         for _ in range(self.count):
             x = self.block(x)
@@ -35,7 +35,7 @@ class Loops(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """OCR, Table 4, "Self-Attention": query and key at half the width, by one 1x1 conv -> BN -> ReLU each."""
+    """Apply self-attention, query and key at half the width by one 1x1 conv -> BN -> ReLU each (OCR, Table 4)."""
 
     def __init__(self, in_channels: int, channels: int = 512):
         super().__init__()
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
         self.fuse = ConvNormAct(2 * channels, channels, bias=True)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps, the last (B, C', h, w) -> (B, C, h, w)."""
+        """Turn maps, the last (B, C', h, w), into features (B, C, h, w)."""
         x = self.reduce(features[-1])  # (B, C, h, w)
         value, key, query = self.value(x).flatten(2), self.key(x).flatten(2), self.query(x).flatten(2)  # (B, C / 2, hw)
         relation = (query.mT @ key).softmax(-1)  # (B, hw, hw)
@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
 
 
 class DoubleAttention(nn.Module):
-    """OCR, Table 4, "Double Attention", with the last 1x1 conv of A^2-Nets at every pixel."""
+    """Apply double attention, with the last 1x1 conv of A^2-Nets at every pixel (OCR, Table 4)."""
 
     def __init__(self, in_channels: int, channels: int = 512, regions: int = 64):
         super().__init__()
@@ -69,7 +69,7 @@ class DoubleAttention(nn.Module):
         self.fuse = ConvNormAct(2 * channels, channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps, the last (B, C', h, w) -> (B, C, h, w)."""
+        """Turn maps, the last (B, C', h, w), into features (B, C, h, w)."""
         x = self.reduce(features[-1])  # (B, C, h, w)
         vectors = gather_regions(soft_regions(self.gather(x)), self.down(x))  # (B, C / 2, regions)
         distribute = self.distribute(x).flatten(2).softmax(1)  # (B, regions, hw)
@@ -78,7 +78,7 @@ class DoubleAttention(nn.Module):
 
 
 class ObjectContext(nn.Module):
-    """OCR, Table 4, "OCR": Eq. 3 to 6, every convolution one 1x1 with bias, rho at every pixel as Eq. 3 is printed."""
+    """Apply OCR's Eq. 3 to 6, every convolution 1x1 with bias, rho at every pixel as in Eq. 3 (OCR, Table 4)."""
 
     def __init__(self, in_channels: Sequence[int], regions: int, channels: int = 512):
         super().__init__()
@@ -92,21 +92,21 @@ class ObjectContext(nn.Module):
         self.fuse = ConvNormAct(2 * channels, channels, bias=True)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps, the last two (B, C_3, h, w) and (B, C_4, h, w) -> (B, C, h, w)."""
+        """Turn maps, the last two (B, C_3, h, w) and (B, C_4, h, w), into features (B, C, h, w)."""
         maps = self.coarse(features[-2])  # (B, K, h, w)
         x = self.reduce(features[-1])  # (B, C, h, w)
         context = self.context(x, gather_regions(soft_regions(maps), x).unsqueeze(-1))
         return self.fuse(torch.cat([x, context], dim=1))
 
     def context(self, x: Tensor, vectors: Tensor) -> Tensor:
-        """Features (B, C, h, w), region vectors (B, C, K, 1) -> context (B, C, h, w)."""
+        """Turn features (B, C, h, w) and region vectors (B, C, K, 1) into context (B, C, h, w)."""
         key, value = self.psi(vectors).flatten(2), self.delta(vectors).flatten(2)  # (B, C / 2, K)
         relation = (self.phi(x).flatten(2).mT @ key).softmax(-1)  # (B, hw, K)
         return self.rho((value @ relation.mT).unflatten(-1, x.shape[-2:]))
 
 
 class SlimCrissCross(nn.Module):
-    """OCR, Table 4, "CC-Attention": one of the wirings with the 10.6 M parameters printed there."""
+    """Apply criss-cross attention in one of the wirings with the 10.6 M parameters of OCR, Table 4."""
 
     def __init__(self, in_channels: int, channels: int = 512, recurrence: int = 2):
         super().__init__()
@@ -117,7 +117,7 @@ class SlimCrissCross(nn.Module):
         self.recurrence = recurrence
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps, the last (B, C', h, w) -> (B, C, h, w)."""
+        """Turn maps, the last (B, C', h, w), into features (B, C, h, w)."""
         x = context = self.reduce(features[-1])  # (B, C, h, w)
         for _ in range(self.recurrence):
             context = self.attention(context)

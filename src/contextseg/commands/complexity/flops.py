@@ -21,9 +21,9 @@ POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool
 
 
 def conv_matmul(network: nn.Module, *inputs: Any) -> dict[str, int]:
-    """2 per multiply-add of every convolution and matrix product, called as a module or not; nothing else.
+    """Count 2 per multiply-add of every convolution and matrix product, called as a module or not; nothing else.
 
-    The count of OCR (Table 4) and CCNet (Tables 2 and 5).
+    So count OCR (Table 4) and CCNet (Tables 2 and 5).
     """
     with torch.no_grad(), stored_attention(network), FlopCounterMode(display=False) as counter:
         network(*inputs)
@@ -33,17 +33,17 @@ def conv_matmul(network: nn.Module, *inputs: Any) -> dict[str, int]:
 
 
 def flop_counts(counter: FlopCounterMode, root: str) -> list[tuple[str, dict]]:
-    """The counts of the network whose class is called `root`, not those that torch sums up as "Global"."""
+    """Return the counts of the network whose class is called `root`, without those that torch sums as "Global"."""
     counts = counter.get_flop_counts().items()
     return [(name, ops) for name, ops in counts if name == root or name.startswith(f"{root}.")]
 
 
 def leaf_modules(network: nn.Module, *inputs: Any) -> dict[str, int]:
-    """1 per multiply-add of the modules without children, as profilers count that hook into modules.
+    """Count 1 per multiply-add of the modules without children, as profilers do that hook into modules.
 
     Convolutions and linear layers: multiply-adds, and 1 per output for a bias; batch norm: 2 per element; ReLU: 1 per
-    element; pooling: 1 per element that goes in. What is called as a function counts nothing: matrix products, softmax,
-    interpolation. The count of CTNet (Table 3) and AGLN (Table VIII), inferred from their numbers.
+    element; pooling: 1 per input element. Functions count nothing: matrix products, softmax, interpolation. So
+    count CTNet (Table 3) and AGLN (Table VIII), as inferred from their numbers.
     """
     counts = dict.fromkeys((name for name, _ in network.named_modules()), 0)
 
@@ -59,7 +59,7 @@ def leaf_modules(network: nn.Module, *inputs: Any) -> dict[str, int]:
 
 
 def leaf(module: nn.Module, input: Tensor, output: Tensor) -> int:
-    """The FLOPs of one call of a module without children; 0 for kinds that are not counted."""
+    """Return the FLOPs of one call of a module without children; 0 for kinds that are not counted."""
     if isinstance(module, _ConvNd | nn.Linear):
         per_output = module.weight[0].numel() + (module.bias is not None)
         return output.numel() * per_output
@@ -71,9 +71,9 @@ def leaf(module: nn.Module, input: Tensor, output: Tensor) -> int:
 
 
 def leaf_outputs(network: nn.Module, *inputs: Any) -> int:
-    """Bytes of what the modules without children return, each module once: the memory column of CTNet's Table 3.
+    """Count the bytes that the modules without children return, each module once: the memory of CTNet's Table 3.
 
-    Modules that return their input are left out, and so is all that is called as a function.
+    Modules that return their input are omitted, and so are functions.
     """
     sizes: dict[str, int] = defaultdict(int)
 
@@ -87,7 +87,7 @@ def leaf_outputs(network: nn.Module, *inputs: Any) -> int:
 
 
 def on_leaves(network: nn.Module, hook: Callable, *inputs: Any) -> None:
-    """Run the network; `hook(name, module, inputs, output)` hears every call of a module without children."""
+    """Run the network; call `hook(name, module, inputs, output)` at every call of a module without children."""
 
     def listen(name: str) -> Callable:
         return lambda module, inputs, output: hook(name, module, inputs, output)

@@ -1,7 +1,7 @@
 """Memory of activations, from the sizes of the tensors alone: no allocator, no workspace of a kernel.
 
 With fake tensors (`torch._subclasses.FakeTensorMode`) nothing is computed. Attention maps count as stored
-(`stored_attention`), which is what the papers' code does; a device that fuses attention needs less.
+(`stored_attention`), as the papers' code does; a device that fuses attention needs less.
 """
 
 import weakref
@@ -19,7 +19,7 @@ from contextseg.layers.attention_tap import AttentionTap
 
 @contextmanager
 def stored_attention(network: nn.Module) -> Iterator[None]:
-    """Every layer builds its attention map, as if somebody recorded it."""
+    """Make every layer build its attention map, as if it were recorded."""
     taps = [module for module in network.modules() if isinstance(module, AttentionTap)]
     handles = [tap.register_forward_hook(lambda *_: None) for tap in taps]
     try:
@@ -30,10 +30,10 @@ def stored_attention(network: nn.Module) -> Iterator[None]:
 
 
 def saved_for_backward(network: nn.Module, *inputs: Any, parts: Sequence[str] = ()) -> dict[str, int]:
-    """Bytes that autograd keeps between the forward and the backward pass, in the mode that the network is in.
+    """Count the bytes that autograd keeps between forward and backward pass, in the present mode of the network.
 
-    A storage counts once, for the part that saved it first; parameters, buffers and inputs do not count, copies of
-    parameters in lower precision do. `parts`: names of submodules; "" is what none of them saved. Without the loss.
+    A storage counts once, for the part that saved it first. Parameters, buffers and inputs do not count, copies of
+    parameters in lower precision do. `parts`: names of submodules; "" is for the rest. The loss is omitted.
     """
     sizes = dict.fromkeys(["", *parts], 0)
     kept = {id(storage): storage for storage in existing(network, inputs)}
@@ -60,22 +60,22 @@ def saved_for_backward(network: nn.Module, *inputs: Any, parts: Sequence[str] = 
 
 
 def peak_alive(network: nn.Module, *inputs: Any) -> int:
-    """The most bytes of tensors that exist at one time during a forward pass without gradients.
+    """Count the bytes of tensors that exist at the peak of a forward pass without gradients.
 
-    Beside those that existed before: parameters, buffers and inputs do not count.
+    Tensors that existed before do not count: parameters, buffers and inputs.
     """
     with torch.no_grad(), stored_attention(network), Alive(existing(network, inputs)) as alive:
         network(*inputs)
-    return alive.most
+    return alive.peak
 
 
 class Alive(TorchDispatchMode):
-    """Bytes of the storages that operations made and that still exist: `now`, and the `most` there were."""
+    """Count the bytes of the storages that operations made and that still exist: `now`, and at their `peak`."""
 
     def __init__(self, known: Iterable[torch.UntypedStorage]):
         super().__init__()
         self.known = weakref.WeakSet(known)
-        self.now = self.most = 0
+        self.now = self.peak = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
@@ -84,19 +84,19 @@ class Alive(TorchDispatchMode):
                 self.known.add(storage)
                 self.now += storage.nbytes()
                 weakref.finalize(storage, self.free, storage.nbytes())
-        self.most = max(self.most, self.now)
+        self.peak = max(self.peak, self.now)
         return result
 
     def free(self, size: int) -> None:
-        """A storage of `size` bytes is gone."""
+        """Subtract a storage of `size` bytes that is gone."""
         self.now -= size
 
 
 def existing(network: nn.Module, inputs: Any) -> list[torch.UntypedStorage]:
-    """What there is before a forward pass."""
+    """Return the storages that exist before a forward pass."""
     return storages([*network.parameters(), *network.buffers(), inputs])
 
 
 def storages(tree: Any) -> list[torch.UntypedStorage]:
-    """Where the tensors in nested containers keep their numbers."""
+    """Return the storages of the tensors in nested containers."""
     return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

@@ -1,4 +1,4 @@
-"""What a composed network costs, part by part."""
+"""The cost of a composed network, part by part."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class Cost:
     """The cost of one network on one size of image; "aux" runs in training only.
 
     name          its head
-    parameters    part -> how many
+    parameters    part -> number
     flops         part -> FLOPs of an image, 2 per multiply-add of convolutions and matrix products, forward only
     module_flops  part -> those counted as CTNet and AGLN do, 1 per multiply-add (`flops.leaf_modules`)
     training      precision -> part -> bytes that autograd saves, for a whole batch, without the loss
-    inference     precision -> most bytes of tensors alive at a time, for one image, beside parameters and image
+    inference     precision -> bytes of tensors alive at the peak, for one image, beside parameters and image
     """
 
     name: str
@@ -39,7 +39,7 @@ class Cost:
     inference: Mapping[str, int]
 
     def inference_flops(self) -> tuple[int, int]:
-        """The sums of `flops` and `module_flops` over the parts that inference needs."""
+        """Return the sums of `flops` and `module_flops` over the parts that inference needs."""
         flops, module_flops = (
             sum(counts[part] for part in counts if part != "aux") for counts in (self.flops, self.module_flops)
         )
@@ -47,7 +47,7 @@ class Cost:
 
 
 def measure(cfg: TrainOptions, classes: ClassSet, size: tuple[int, int], batch_size: int) -> Cost:
-    """The cost of the network of `cfg` on images of `size` pixels, `batch_size` of them in training.
+    """Measure the network of `cfg` on images of `size` (height, width), `batch_size` of them in training.
 
     Raises `ConfigError` if the parts do not fit together, or cannot train on so few images.
     """
@@ -76,23 +76,23 @@ def measure(cfg: TrainOptions, classes: ClassSet, size: tuple[int, int], batch_s
 
 
 def images(count: int, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images uint8 (B, 3, H, W) and masks uint8 (B, H, W), of which only an oracle takes notice."""
+    """Return images uint8 (B, 3, H, W) and masks uint8 (B, H, W), which only an oracle reads."""
     return torch.empty(count, 3, *size, dtype=torch.uint8), torch.empty(count, *size, dtype=torch.uint8)
 
 
 def parts(network: Segmenter) -> dict[str, str]:
-    """The parts that a network has, and what they are called."""
+    """Return the parts that a network has: attribute -> name in the results."""
     present = {name: label for name, label in PARTS.items() if getattr(network, name) is not None}
     return {name: label for name, label in present.items() if name != "neck" or parameters(network.neck)}
 
 
 def parameters(network: nn.Module) -> int:
-    """How many numbers training changes or could change."""
+    """Count the parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def trained(network: Segmenter, batch: tuple, dtype: torch.dtype | None) -> dict[str, int]:
-    """Part -> bytes saved for the backward pass, in automatic mixed precision unless `dtype` is None."""
+    """Count the bytes saved for the backward pass by part, in automatic mixed precision unless `dtype` is None."""
     present = parts(network)
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
         saved = saved_for_backward(network.train(), *batch, parts=tuple(present))
@@ -101,11 +101,11 @@ def trained(network: Segmenter, batch: tuple, dtype: torch.dtype | None) -> dict
 
 
 def alive(network: Segmenter, image: tuple, dtype: torch.dtype | None) -> int:
-    """Bytes at the peak of inference, in automatic mixed precision unless `dtype` is None."""
+    """Count the bytes at the peak of inference, in automatic mixed precision unless `dtype` is None."""
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
         return peak_alive(network, *image)
 
 
 def anonymous(count: int) -> ClassSet:
-    """So many classes without names of their own."""
+    """Return `count` classes, named by their number."""
     return ClassSet("classes", tuple(f"class {i}" for i in range(count)), ((0, 0, 0),) * count)

@@ -20,16 +20,16 @@ class ComplexityOptions(TrainOptions):
     """Count parameters, FLOPs and memory of a network, or of a paper's cost table.
 
     contextseg complexity head=ocr backbone=resnet101 size=[512,1024] classes=19
-    contextseg complexity table=ocr_t4                         a paper's table, ours beside the published
+    contextseg complexity table=ocr_t4                         a paper's table, our counts beside the published ones
     """
 
     backbone: Node = group("resnet101", "backbone")
     experiment: None = group("none", "a recipe, which sets the groups above")
     table: str | None = option(
-        None, "count a paper's table: ocr_t4, ctnet_t3, ccnet_t2, ccnet_t5 or agln_t8; the network is not looked at"
+        None, "count a paper's table instead of the network: ocr_t4, ctnet_t3, ccnet_t2, ccnet_t5 or agln_t8"
     )
     heads: Annotated[list[str], MinLen(1)] | None = option(
-        None, "several heads side by side, such as [ocr,ccnet,ctnet], in the place of head="
+        None, "several heads side by side, such as [ocr,ccnet,ctnet], instead of head="
     )
     classes: Count | None = option(None, "how many; null: those of the data set")
     size: Count | tuple[Count, Count] = option([512, 512], "height, width of the image in pixels")

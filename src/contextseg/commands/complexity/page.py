@@ -13,7 +13,7 @@ MARK = "<!-- written by python -m contextseg.commands.complexity.page docs/compl
 
 
 def generated() -> str:
-    """All tables, each beside our heads as they stand."""
+    """Write all tables, each with our heads as they stand."""
     return "\n".join(
         text.section(table, tables.counted(table), tables.plainly(table)) for table in tables.TABLES.values()
     )

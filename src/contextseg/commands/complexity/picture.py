@@ -17,7 +17,7 @@ PANELS: dict[str, tuple[float, Callable[[Cost], Mapping[str, float]]]] = {
 
 
 def draw(costs: Sequence[Cost], path: Path) -> None:
-    """The picture of one network or of several, as a PNG."""
+    """Draw one network or several, as a PNG."""
     figure = Figure(figsize=(11, 1.5 + 0.35 * len(costs)), dpi=110, layout="constrained")
     axes = figure.subplots(1, len(PANELS), sharey=True)
     for axis, (title, (unit, values)) in zip(axes, PANELS.items(), strict=True):

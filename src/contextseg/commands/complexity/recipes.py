@@ -1,4 +1,4 @@
-"""What each recipe needs on one GPU: the table in docs/recipes.md, below the line that says so.
+"""The memory of each recipe on one GPU: the table in docs/recipes.md, below the line that says so.
 
 python -m contextseg.commands.complexity.recipes docs/recipes.md
 """
@@ -22,6 +22,7 @@ from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.contract import IGNORE_INDEX
 from contextseg.engine import build
+from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
 from contextseg.layers.resize import resize
 from contextseg.segmenter import Segmenter
@@ -33,7 +34,7 @@ BUDGET = 16 * GIB  # of the 22.4 of a GPU of 24 GB; the rest is for what is not 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a training step in bf16 mixed precision.
+    """The memory of a training step in bf16 mixed precision, in bytes.
 
     fixed    parameters, gradients and momentum in float32, buffers, and copies of weights in bf16
     image    what autograd keeps for an image of the batch, the loss included
@@ -43,28 +44,32 @@ class Memory:
     image: int
 
     def of(self, count: int) -> int:
-        """Bytes with `count` images on the device at once."""
+        """Return the bytes with `count` images on the device at once."""
         return self.fixed + count * self.image
 
     def most(self, batch_size: int, budget: int = BUDGET) -> int | None:
-        """The most images at once that divide a batch and stay within a budget; None if not even one does."""
+        """Return the most images at once that divide a batch and stay within a budget; None if one exceeds it."""
         fitting = [n for n in range(1, batch_size + 1) if batch_size % n == 0 and self.of(n) <= budget]
         return max(fitting, default=None)
 
 
 class Training(nn.Module):
-    """A network and the bulk of its loss: cross-entropies at label size, and CPNet's on pairs of pixels."""
+    """Join a network with the terms of its loss that need most memory.
+
+    These are the cross-entropies at label size, and CPNet's on pairs of pixels.
+    """
 
     def __init__(self, network: Segmenter):
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Images uint8 (B, 3, H, W), masks uint8 (B, H, W) -> their sum, ()."""
+        """Return the sum of the terms, (), for images uint8 (B, 3, H, W) and masks uint8 (B, H, W)."""
         output = self.network(image, mask)
         named = {"logits": output.logits, **output.extras}
         maps = [resize(named[name].float(), mask.shape[-2:]) for name in ("logits", "aux_logits") if name in named]
-        total = sum(functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
+        terms = (functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
+        total = sum(terms, image.new_zeros((), dtype=torch.float32))
         if "prior_logits" in named:
             prior = named["prior_logits"].float()
             total = total + functional.binary_cross_entropy_with_logits(prior, torch.empty_like(prior))
@@ -72,29 +77,37 @@ class Training(nn.Module):
 
 
 def memory(cfg: DictConfig, count: int = 2) -> Memory:
-    """What a configuration needs, counted on tensors without numbers at a batch of `count` images."""
+    """Count the memory of a configuration, on tensors without numbers, at a batch of `count` images."""
     classes = build.datamodule(cfg).classes
     with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
         training = Training(build.network(cfg, classes, pretrained=False)[0]).train()
-        saved = saved_for_backward(training, *images(count, build.crop_size(cfg)))[""]
+        saved = saved_for_backward(training, *images(count, crop(cfg)))[""]
     copies = sum(2 * weight.numel() for weight in training.parameters() if weight.ndim > 1)
     buffers = sum(buffer.nbytes for buffer in training.buffers())
     return Memory(3 * 4 * parameters(training) + buffers + copies, (saved - copies) // count)
 
 
+def crop(cfg: DictConfig) -> tuple[int, int]:
+    """Return height and width of the training images. Raises `ConfigError` if they vary."""
+    size = build.crop_size(cfg)
+    if size is None:
+        raise ConfigError("the images vary in size; give data.transform.crop_size=[height,width]")
+    return size[0], size[1]
+
+
 def names() -> tuple[str, ...]:
-    """The recipes, as in experiment=NAME."""
+    """List the recipes, as in experiment=NAME."""
     folder = CONF / "experiment"
     return tuple(str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.glob("*/*.yaml")))
 
 
 def alike(cfg: DictConfig) -> str:
-    """What decides the memory of a recipe; the same for the stages of a chain."""
+    """Return the settings that decide the memory of a recipe, as JSON; the stages of a chain share them."""
     parts = {name: cfg[name] for name in ("neck", "head", "aux_head")} | {"terms": list(cfg.loss.term)}
     backbone = {name: value for name, value in cfg.backbone.items() if name != "weights"}
     parts |= {
         "backbone": backbone,
-        "crop": build.crop_size(cfg),
+        "crop": crop(cfg),
         "data": cfg.choices.data,
         "batch": cfg.data.batch_size,
     }
@@ -102,8 +115,8 @@ def alike(cfg: DictConfig) -> str:
 
 
 def cells(cfg: DictConfig) -> list[str]:
-    """The numbers of a recipe, in GiB, and its form for one GPU."""
-    need, batch, (height, width) = memory(cfg), cfg.data.batch_size, build.crop_size(cfg)
+    """Write the numbers of a recipe, in GiB, and the option that fits it on one GPU."""
+    need, batch, (height, width) = memory(cfg), cfg.data.batch_size, crop(cfg)
     most = need.most(batch)
     form = f"`trainer.max_device_batch={most}`" if most else "does not fit"
     return [
@@ -121,7 +134,7 @@ HEADER = ["recipes", "crop", "batch", "fixed, GiB", "per image, GiB", "whole bat
 
 
 def generated(chosen: Sequence[str]) -> str:
-    """The table; recipes that are alike share a row."""
+    """Write the table; recipes that need the same memory share a row."""
     groups: dict[str, list[str]] = {}
     for name in chosen:
         groups.setdefault(alike(compose([f"experiment={name}"])), []).append(name)

@@ -1,4 +1,4 @@
-"""The papers' complexity tables, read from papers/costs.yaml, and our networks counted as each paper did."""
+"""The papers' cost tables, read from papers/costs.yaml, and our networks counted as each paper did."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A complexity table; the fields are described in papers/costs.yaml."""
+    """A cost table; the fields are described in papers/costs.yaml."""
 
     name: str
     about: str
@@ -57,7 +57,7 @@ class Table:
 
     @property
     def beside(self) -> list[dict[str, Any]]:
-        """The rows that conf/ablation does not have."""
+        """Return the rows that conf/ablation does not have."""
         return [
             {"row": entry.row, "published": entry.published}
             | ({} if entry.overrides is None else {"overrides": entry.overrides})
@@ -100,7 +100,7 @@ TABLES = {name: loaded(name, facts) for name, facts in yaml.safe_load(FILE.read_
 
 
 def named(name: str) -> Table:
-    """Return the complexity table of this name. Raises `ConfigError` listing the known ones."""
+    """Return the cost table of this name. Raises `ConfigError` listing the known ones."""
     if name not in TABLES:
         raise ConfigError(f"table={name}: choose {', '.join(TABLES)}")
     return TABLES[name]
@@ -108,7 +108,7 @@ def named(name: str) -> Table:
 
 @dataclass(frozen=True)
 class Line:
-    """An entry beside the published row, in the table's own convention: parameters in M, FLOPs in G, memory in MiB.
+    """An entry and its published row, in the table's convention: parameters in M, FLOPs in G, memory in MiB.
 
     `counted` is empty if there is no such head.
     """
@@ -148,7 +148,7 @@ def line(table: Table, entry: Entry) -> Line:
 
 
 def plainly(table: Table) -> dict[str, dict[str, float]]:
-    """Count our heads of a table's rows as they stand, all tables alike: label -> parameters, FLOPs, memory.
+    """Count our heads of a table's rows as they stand, in one way for all tables: label -> parameters, FLOPs, memory.
 
     With classifier, in M, G and MiB: 2 FLOPs per multiply-add of convolutions and matrix products; what autograd saves
     per image of a batch of two, and the peak of tensors alive in inference beside parameters and inputs; float32.

@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def compared(table: Table, lines: Sequence[Line]) -> Cells:
-    """A paper's table in its own convention: published, ours and the difference in percent, figure by figure."""
+    """Write a paper's table in its convention: for each figure published, ours and the difference in percent."""
     figures = [figure for figure in FIGURES if figure in table.columns]
     header = ["row"]
     for figure in figures:
@@ -33,12 +33,12 @@ def compared(table: Table, lines: Sequence[Line]) -> Cells:
 
 
 def number(figure: str, value: float) -> str:
-    """Memory with one digit after the point, all else with two."""
+    """Write memory with one digit after the point, anything else with two."""
     return f"{value:.1f}" if figure == "memory" else f"{value:.2f}"
 
 
 def heads(table: Table, found: Mapping[str, Mapping[str, float]]) -> Cells:
-    """Our heads of a table's rows as they stand."""
+    """Write our heads of a table's rows as they stand."""
     cells = [["row", "overrides", "parameters, M", "FLOPs, G", "training, MiB", "inference, MiB"]]
     for label, cost in found.items():
         numbers = numerals([cost["params"], cost["flops"]], [cost["training"], cost["inference"]])
@@ -47,7 +47,7 @@ def heads(table: Table, found: Mapping[str, Mapping[str, float]]) -> Cells:
 
 
 def costs(found: Sequence[Cost]) -> Cells:
-    """Composed networks, part by part, and each as a whole: M, G and MiB."""
+    """Write composed networks, part by part and as a whole, in M, G and MiB."""
     cells = [["network", "part", "params", "FLOPs", "of modules", "training", "in bf16", "inference", "in bf16"]]
     for cost in found:
         for part in cost.parameters:
@@ -62,12 +62,12 @@ def costs(found: Sequence[Cost]) -> Cells:
 
 
 def numerals(numbers: Sequence[float], memory: Sequence[float]) -> list[str]:
-    """Numbers with two digits after the point, memory with none."""
+    """Write numbers with two digits after the point, memory with none."""
     return [*(f"{value:,.2f}" for value in numbers), *(f"{value:,.0f}" for value in memory)]
 
 
 def section(table: Table, lines: Sequence[Line], found: Mapping[str, Mapping[str, float]]) -> str:
-    """A paper's table in markdown, under a heading, with our heads as they stand."""
+    """Write a paper's table in markdown, under a heading, with our heads as they stand."""
     facts = paper_rows.table(table.name)
     return (
         f"## {facts['source']}: {facts['about']}\n\n`table={table.name}`. {table.about}\n\n"
@@ -76,13 +76,13 @@ def section(table: Table, lines: Sequence[Line], found: Mapping[str, Mapping[str
 
 
 def markdown(cells: Cells) -> str:
-    """Cells as a markdown table."""
+    """Write cells as a markdown table."""
     header, *rows = cells
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)) + "\n"
 
 
 def rich_table(title: str, cells: Cells) -> RichTable:
-    """Cells for the console: words to the left, numbers to the right."""
+    """Draw cells for the console: words to the left, numbers to the right."""
     header, *rows = cells
     table = RichTable(title=title, title_justify="left")
     for name in header:

@@ -1,1 +1,1 @@
-"""The weights that the papers' authors released, turned into our checkpoints: docs/convert.md."""
+"""Converting the weights that the papers' authors released into our checkpoints: docs/convert.md."""

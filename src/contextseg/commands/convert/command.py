@@ -1,4 +1,4 @@
-"""What `convert.py` does: finds the graph of a released file, refuses what does not fit, writes our checkpoint."""
+"""Converting a released file: find its graph, refuse what does not fit, write our checkpoint."""
 
 import logging
 from collections.abc import Mapping
@@ -19,12 +19,13 @@ from contextseg.commands.convert.released import read_tensors
 from contextseg.conf import CONF
 from contextseg.console import console
 from contextseg.data.class_file import made_up
+from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import side_file, write_atomically
 from contextseg.segmenter import Segmenter
 
-SHOWN = 5  # names on the terminal; the file beside the checkpoint has all
+MAX_SHOWN = 5  # names on the terminal; the file beside the checkpoint has all
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +36,17 @@ def main(options: ConvertOptions) -> None:
 
 
 def convert(cfg: ConvertOptions) -> Path:
-    """Turn the released weights `input=` of the source `from=` into the checkpoint `output=`.
+    """Convert the released weights `input=` of the source `from=` into the checkpoint `output=`.
 
-    Every name and what became of it is written to <output>.keys.txt, also when the file is refused. Raises
-    `ConfigError` for an unknown source or graph, a file that is not read, fits no graph or several, a class set of
-    another size, and an output that exists.
+    Every name and its outcome is written to <output>.keys.txt, also when the file is refused. Raises `ConfigError` for
+    an unknown source or graph, a file that cannot be read, fits no graph or several, a class set of another size, and
+    an output that exists.
     """
     candidates = candidate_graphs(cfg.source, cfg.graph)
     output = cfg.output
     tensors, others = read_tensors(cfg.input)
     if others:
-        log.info("%s: no tensors, left out: %s", cfg.input, ", ".join(others[:SHOWN]))
+        log.info("%s: omitted, as they are no tensors: %s", cfg.input, ", ".join(others[:MAX_SHOWN]))
     found = best(candidates, tensors, str(cfg.input))
     report = output.with_name(f"{output.name}.keys.txt")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def convert(cfg: ConvertOptions) -> Path:
 
 
 def candidate_graphs(source: str, name: str | None) -> list[Graph]:
-    """The graphs of a source, or the one asked for. Raises `ConfigError` listing the choices."""
+    """Return the graphs of a source, or the one asked for. Raises `ConfigError` listing the choices."""
     sources = sorted({graph.source for graph in graphs().values()})
     if source not in sources:
         raise ConfigError(f"from={source}: choose one of {', '.join(sources)}")
@@ -87,7 +88,7 @@ def candidate_graphs(source: str, name: str | None) -> list[Graph]:
 
 
 def best(candidates: list[Graph], tensors: Mapping[str, Tensor], path: str) -> Match:
-    """How the tensors fit the graph they fit best. Raises `ConfigError` if they fit several in full."""
+    """Match the tensors with the graph that they fit best. Raises `ConfigError` if they fit several in full."""
     matches = sorted((match(graph, tensors) for graph in candidates), key=lambda found: found.distance)
     if complete := [found.graph.name for found in matches if found.complete][1:]:
         names = ", ".join([matches[0].graph.name, *complete])
@@ -99,12 +100,12 @@ def best(candidates: list[Graph], tensors: Mapping[str, Tensor], path: str) -> M
 
 
 def rows(found: Match) -> dict[str, list[str]]:
-    """What became of the names, by outcome."""
+    """Return the names by outcome."""
     graph = found.graph
     used = [f"{name} -> {graph.ours(name)}" for name in found.used]
     return {
         "used": used,
-        "left out on purpose": found.ignored,
+        "omitted on purpose": found.ignored,
         "missing": found.missing,
         "unknown": found.unused,
         "of another shape": found.misfits,
@@ -112,16 +113,16 @@ def rows(found: Match) -> dict[str, list[str]]:
 
 
 def summary(found: Match) -> Table:
-    """The counts, with the first names of what does not fit."""
+    """Draw the counts, with the first names of what does not fit."""
     table = Table("tensors", "count", "first", title=found.graph.name, title_justify="left")
     for outcome, names in rows(found).items():
-        first = names[:SHOWN] if outcome != "used" else []
+        first = names[:MAX_SHOWN] if outcome != "used" else []
         table.add_row(outcome, str(len(names)), "\n".join(first))
     return table
 
 
 def listing(found: Match) -> str:
-    """Every name, by outcome."""
+    """Write every name, by outcome."""
     blocks = (
         f"{outcome}: {len(names)}\n" + "".join(f"  {n}\n" for n in names) for outcome, names in rows(found).items()
     )
@@ -129,7 +130,7 @@ def listing(found: Match) -> str:
 
 
 def example(found: Match) -> str:
-    """The first name that does not fit, in brackets."""
+    """Return the first name that does not fit, in brackets."""
     names = [*found.misfits, *found.missing, *found.unused]
     return f" (first {names[0]})" if names else ""
 
@@ -138,18 +139,18 @@ def example(found: Match) -> str:
 
 
 def choose_classes(count: int, cfg: ConvertOptions) -> tuple[str | None, ClassSet]:
-    """The data set of ours (None: none) and the classes of a network with `count` of them.
+    """Return the data set of ours, or None, and the classes of a network with `count` of them.
 
-    `cfg.data` is a data set, `cfg.classes` a class set or the names themselves; without both it is the one data set of
-    ours with as many classes, or else names are made up. Raises `ConfigError` if the number is another one.
+    `cfg.data` gives a data set, `cfg.classes` a class set or the names themselves. Without both it is the one data set
+    of ours with as many classes, or names are made up. Raises `ConfigError` if the number of classes differs.
     """
     data = cfg.choices.get("data")
     if isinstance(cfg.classes, list):
         chosen = named("classes", cfg.classes)
     elif cfg.classes is not None:
         chosen = class_set(cfg.classes)
-    elif data is not None:
-        chosen = build.datamodule(cfg).classes
+    elif cfg.data is not None:
+        chosen = build.instantiate(cfg.data, "data", SegDataModule).classes
     else:
         fitting = [(name, known) for name, known in data_sets().items() if len(known) == count]
         if len(fitting) == 1:
@@ -162,7 +163,7 @@ def choose_classes(count: int, cfg: ConvertOptions) -> tuple[str | None, ClassSe
 
 
 def data_sets() -> dict[str, ClassSet]:
-    """The data sets of `conf/data` whose classes are known without their files."""
+    """Return the data sets of `conf/data` whose classes are known without their files."""
     found = {}
     for path in sorted((CONF / "data").glob("*.yaml")):
         kind = parts.find(yaml.safe_load(path.read_text())["_target_"], "data")
@@ -172,12 +173,12 @@ def data_sets() -> dict[str, ClassSet]:
 
 
 def named(name: str, names: list[str]) -> ClassSet:
-    """A class set with colours made up."""
-    return ClassSet(name, tuple(names), tuple(tuple(colour) for colour in made_up(len(names))))
+    """Return a class set with made-up colours."""
+    return ClassSet(name, tuple(names), tuple(made_up(len(names))))
 
 
 def checkpoint(found: Match, cfg: DictConfig, classes: ClassSet) -> dict:
-    """What a training run of `cfg` would have written, had it ended with these weights; its images are not known."""
+    """Build the checkpoint that a training of `cfg` would have written with these weights; its images are unknown."""
     network, recipe = build.network(cfg, classes, pretrained=False)
     return {
         "state_dict": {f"segmenter.{name}": value for name, value in weights(found, network).items()},
@@ -190,23 +191,22 @@ def checkpoint(found: Match, cfg: DictConfig, classes: ClassSet) -> dict:
 
 
 def configuration(graph: Graph, data: str | None = None) -> DictConfig:
-    """The configuration that composes our network of a graph, with the papers' widths."""
+    """Compose the configuration of our network of a graph, with the papers' widths."""
     return compose(["experiment=none", *graph.overrides, *([] if data is None else [f"data={data}"])])
 
 
 def weights(found: Match, network: Segmenter) -> dict[str, Tensor]:
-    """The state dict of our network with every tensor of the file in its place.
+    """Return the state dict of our network with every tensor of the file in its place.
 
-    What the file has no say in keeps its value: the counters of norms (no network uses them) and, unless the graph
-    gives others, mean and standard deviation of the input. Raises `ConfigError` if something else is left.
+    The counters of norms, which no network uses, keep their values; so do mean and standard deviation of the input,
+    unless the graph gives others. Raises `ConfigError` if another tensor is left, or a shape differs.
     """
     graph, state = found.graph, network.state_dict()
     theirs = {graph.ours(name): graph.tensor(name, value) for name, value in found.used.items()} | graph.normalisation()
     left = [name for name in state.keys() - theirs.keys() if not set_without_file(name)]
-    if left or (theirs.keys() - state.keys()):
-        raise ConfigError(
-            f"graph {graph.name} does not fit our network: {sorted({*left, *(theirs.keys() - state.keys())})[:SHOWN]}"
-        )
+    left += theirs.keys() - state.keys()
+    if left:
+        raise ConfigError(f"graph {graph.name} does not fit our network: {sorted(left)[:MAX_SHOWN]}")
     for name, value in theirs.items():
         if trimmed(value.shape) != trimmed(state[name].shape):
             raise ConfigError(
@@ -217,7 +217,7 @@ def weights(found: Match, network: Segmenter) -> dict[str, Tensor]:
 
 
 def norm_weights(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of the weights of norms."""
+    """List the names of the weights of norms."""
     norms = {name.removesuffix(".running_var") for name in tensors if name.endswith(".running_var")}
     return sorted(f"{norm}.weight" for norm in norms if f"{norm}.weight" in tensors)
 
@@ -229,18 +229,18 @@ def as_inplace_abn(tensors: dict[str, Tensor]) -> None:
 
 
 def set_without_file(name: str) -> bool:
-    """Whether a tensor of ours may have no counterpart in a released file."""
+    """Tell whether a tensor of ours may have no counterpart in a released file."""
     return name.endswith(COUNTER) or name in ("backbone.mean", "backbone.std")
 
 
 def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the ones at its end: a 1x1 convolution is a matrix, a list of one number a number."""
+    """Return a shape without the ones at its end: a 1x1 convolution is a matrix, a list of one number a number."""
     while shape and shape[-1] == 1:
         shape = shape[:-1]
     return tuple(shape)
 
 
 def save(content: dict, output: Path) -> None:
-    """Write a checkpoint; the file is there as a whole or not at all."""
+    """Write a checkpoint, as a whole or not at all."""
     with side_file(output) as side:
         torch.save(content, side)

@@ -1,4 +1,4 @@
-"""A released network as a file of `graphs/`: the tensors of its state dict, and where each of them goes in ours.
+"""A released network as a file of `graphs/`: the tensors of its state dict, and their places in ours.
 
 source      whose code it is, the `from=` of the command
 overrides   what composes our network
@@ -6,9 +6,9 @@ classes     the letter that stands for the number of classes, in shapes: K, 2*K
 names       each tensor of theirs and its shape; {a..b} stands for the integers a to b; norm(C) for weight, bias,
             running_mean and running_var [C] and num_batches_tracked, norm(C, no_count) without the last;
             norm(C, paddle) for weight, bias, _mean and _variance
-rename      [regular expression, replacement], each in turn before `map`: for parts that stand in many places
+rename      [regular expression, replacement], each in turn before `map`: for parts that occur in many places
 map         [regular expression, replacement] from their names to ours; the first that matches counts
-base        another graph, whose keys are those not given here; `without`, regular expressions of names it drops;
+base        another graph, which gives the keys omitted here; `without`, regular expressions of names it drops;
             `spelled`, [regular expression, replacement] from the base's names to those in this file
 ignore      regular expressions, matched from the start: tensors of theirs that ours does not have
 transposed  regular expressions: matrices that Paddle stores the other way round
@@ -61,44 +61,42 @@ class Graph:
     symbol: str = "K"
     spelling: Mapping[str, str] = field(default_factory=dict)  # a name here -> that of the base
 
-    def ours(self, name: str) -> str | None:
-        """Our name of a tensor of theirs; None if no rule of `map` knows it."""
-        name = self.spelling.get(name, name)
-        for pattern, replacement in self.rename:
-            name = re.sub(pattern, replacement, name)
+    def ours(self, name: str) -> str:
+        """Return our name of a tensor of theirs. Raises `ConfigError` if no rule of `map` knows it."""
+        base = respelled(self.spelling.get(name, name), self.rename)
         for pattern, replacement in self.rules:
-            if re.search(pattern, name):
-                return re.sub(pattern, replacement, name, count=1)
-        return None
+            if re.search(pattern, base):
+                return re.sub(pattern, replacement, base, count=1)
+        raise ConfigError(f"graph {self.name}: {name} has no rule")
 
     def ignores(self, name: str) -> bool:
-        """Whether a tensor of theirs is one that ours does not have."""
+        """Tell whether ours lacks a tensor of theirs."""
         return any(re.match(pattern, name) for pattern in self.ignore)
 
     def wanted(self) -> dict[str, Shape]:
-        """The tensors that a file must have: all but the ignored ones and the counters."""
+        """Return the tensors that a file must have: all but the ignored ones and the counters."""
         return {n: s for n, s in self.shapes.items() if not (self.ignores(n) or n.endswith(COUNTER))}
 
     def size(self, entry: int | str, classes: int) -> int:
-        """One number of a shape for that many classes."""
+        """Return one number of a shape for that many classes."""
         return entry if isinstance(entry, int) else classes * multiple(entry, self.symbol)
 
     def shape(self, name: str, classes: int) -> tuple[int, ...]:
-        """The shape of a tensor of theirs."""
+        """Return the shape of a tensor of theirs."""
         return tuple(self.size(entry, classes) for entry in self.shapes[name])
 
     def mapped(self, classes: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Our name -> (theirs, their shape as we store it), for all but the ignored ones.
+        """Return our name -> (theirs, their shape as we store it), for all but the ignored ones.
 
-        Raises `ConfigError` if a tensor has no rule or shares our name with another.
+        Raises `ConfigError` if a tensor has no rule, or the same name of ours as another.
         """
         found: dict[str, tuple[str, tuple[int, ...]]] = {}
         for name in self.shapes:
             if self.ignores(name):
                 continue
             ours = self.ours(name)
-            if ours is None or ours in found:
-                raise ConfigError(f"graph {self.name}: {name} {'has no rule' if ours is None else f'doubles {ours}'}")
+            if ours in found:
+                raise ConfigError(f"graph {self.name}: {name} doubles {ours}")
             shape = self.shape(name, classes)
             found[ours] = name, shape[::-1] if self.is_transposed(name) else shape
         return found
@@ -107,7 +105,7 @@ class Graph:
         return any(re.search(pattern, name) for pattern in self.transposed)
 
     def tensor(self, name: str, value: Tensor) -> Tensor:
-        """A tensor of theirs as ours would have it: matrices turned round, channels in the order of ours."""
+        """Return a tensor of theirs as ours stores it: matrices transposed, channels in our order."""
         if self.is_transposed(name):
             value = value.T
         if self.channels == "bgr" and value.ndim == 4 and value.shape[1] == 3 and name == self.first_convolution():
@@ -115,12 +113,12 @@ class Graph:
         return reordered(self.ours(name), value, self.reversed).contiguous()
 
     def first_convolution(self) -> str:
-        """The one tensor that takes an image: its second size is 3."""
+        """Return the name of the one tensor that takes an image: its second size is 3."""
         (name,) = (n for n, shape in self.wanted().items() if len(shape) == 4 and shape[1] == 3)
         return name
 
     def normalisation(self) -> dict[str, Tensor]:
-        """The buffers of our backbone that say otherwise than it does by itself, RGB (1, 3, 1, 1)."""
+        """Return mean and standard deviation of the input, RGB (1, 3, 1, 1), if they are not our backbone's."""
         given = {"backbone.mean": self.mean, "backbone.std": self.std}
         order = -1 if self.channels == "bgr" else 1
         return {k: torch.tensor(v[::order]).view(1, 3, 1, 1) for k, v in given.items() if v is not None}
@@ -128,7 +126,7 @@ class Graph:
 
 @dataclass
 class Match:
-    """How the tensors of a file fit a graph; `used` is their name in the graph -> the tensor."""
+    """The fit of a file's tensors to a graph; `used`: name in the graph -> tensor."""
 
     graph: Graph
     classes: int | None = None
@@ -148,7 +146,7 @@ class Match:
 
 
 def match(graph: Graph, tensors: Mapping[str, Tensor]) -> Match:
-    """Which tensors of a file a graph uses, misses, does not know, or wants in another shape."""
+    """Find the tensors of a file that a graph uses, misses, does not know, or has in another shape."""
     found, wanted = Match(graph), graph.wanted()
     for raw, value in tensors.items():
         name = bare(raw, graph)
@@ -172,14 +170,14 @@ def match(graph: Graph, tensors: Mapping[str, Tensor]) -> Match:
 
 
 def bare(name: str, graph: Graph) -> str:
-    """A name without the prefixes that wrappers put before it, as far as the graph does not have them itself."""
+    """Return a name without the prefixes of wrappers, unless the graph has them itself."""
     while name not in graph.shapes and not graph.ignores(name) and name.startswith(PREFIXES):
         name = name.partition(".")[2]
     return name
 
 
 def count_classes(graph: Graph, tensors: Mapping[str, Tensor]) -> int | None:
-    """The number of classes that most shapes tell; None if none does."""
+    """Return the number of classes that most shapes imply; None if none does."""
     votes: list[int] = []
     for name, value in tensors.items():
         expected = graph.shapes.get(name, ())
@@ -192,25 +190,25 @@ def count_classes(graph: Graph, tensors: Mapping[str, Tensor]) -> int | None:
 
 
 def multiple(entry: str, symbol: str) -> int:
-    """n of n*K."""
+    """Return n of n*K."""
     (factor,) = {"1", *entry.replace(" ", "").split("*")} - {symbol} - ({"1"} if "*" in entry else set())
     return int(factor)
 
 
 @cache
 def graphs() -> dict[str, Graph]:
-    """All graphs by name, that of the file."""
+    """Read all graphs, by the name of their file."""
     return {path.stem: read_graph(path) for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def read_graph(path: Path) -> Graph:
-    """The graph of a file. Raises `ConfigError` for a key that no graph has, or a name that stands there twice."""
+    """Read the graph of a file. Raises `ConfigError` for an unknown key, or a name that occurs twice."""
     facts = read_facts(path)
     shapes: dict[str, Shape] = {}
     for pattern, shape in facts["names"].items():
         tensors = dict(tensor for name in expand(pattern) for tensor in tensors_of(name, shape))
         if twice := shapes.keys() & tensors.keys():
-            raise ConfigError(f"{path.name}: {min(twice)} stands there twice")
+            raise ConfigError(f"{path.name}: {min(twice)} occurs twice")
         shapes |= tensors
     without = facts.get("without") or ()
     spelling = {respelled(name, pairs(facts.get("spelled"))): name for name in shapes}
@@ -234,14 +232,14 @@ def read_graph(path: Path) -> Graph:
 
 
 def respelled(name: str, rules: Iterable[tuple[str, str]]) -> str:
-    """A name with each of the rules applied in turn."""
+    """Return a name with each of the rules applied in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The keys of a file, and of its base those that it does not have itself."""
+    """Read the keys of a file, and those of its base that it omits. Raises `ConfigError` for an unknown one."""
     facts: dict[str, Any] = yaml.safe_load(path.read_text())
     if unknown := facts.keys() - KEYS:
         raise ConfigError(f"{path.name}: no such keys: {', '.join(sorted(unknown))}; known: {', '.join(sorted(KEYS))}")
@@ -253,7 +251,7 @@ def pairs(rules: list[list] | None) -> tuple[tuple[str, Any], ...]:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Every name that {a..b} stands for."""
+    """Yield every name that {a..b} stands for."""
     parts = re.split(r"\{(\d+)\.\.(\d+)\}", pattern)
     texts, ranges = parts[::3], [range(int(a), int(b) + 1) for a, b in zip(parts[1::3], parts[2::3], strict=True)]
     for numbers in product(*ranges):
@@ -261,11 +259,14 @@ def expand(pattern: str) -> Iterator[str]:
 
 
 def tensors_of(name: str, shape: list | str) -> Iterator[tuple[str, Shape]]:
-    """The tensor of a name, or the four or five of a norm."""
+    """Yield the tensor of a name, or the four or five of a norm, with their shapes."""
     if not isinstance(shape, str):
         yield name, tuple(shape)
         return
-    channels, _, flag = re.fullmatch(r"norm\(([^,()]+)(, *(no_count|paddle))?\)", shape).groups()
+    norm = re.fullmatch(r"norm\(([^,()]+)(, *(no_count|paddle))?\)", shape)
+    if norm is None:
+        raise ConfigError(f"{name}: {shape}: give [sizes], norm(C), norm(C, no_count) or norm(C, paddle)")
+    channels, _, flag = norm.groups()
     size = int(channels) if channels.isdigit() else channels
     statistics = ("_mean", "_variance") if flag == "paddle" else ("running_mean", "running_var")
     yield from ((f"{name}.{part}", (size,)) for part in ("weight", "bias", *statistics))

@@ -23,9 +23,9 @@ class ConvertOptions:
     source: SOURCES = option(REQUIRED, "whose code the weights are of", name="from")
     input: Path = option(REQUIRED, "the released file: what torch.save wrote, .safetensors, or .npz")
     output: Path = option(
-        REQUIRED, "the checkpoint to write; OUTPUT.keys.txt beside it lists what became of every tensor"
+        REQUIRED, "the checkpoint to write; OUTPUT.keys.txt beside it lists the outcome of every tensor"
     )
-    graph: str | None = option(None, "which network of that source; null: found by the names")
+    graph: str | None = option(None, "which network of that source; null: found by the names of the tensors")
     classes: str | Annotated[list[str], MinLen(1)] | None = option(
         None, "if no data set of ours has them: the name of a class set, or [name,name,...]"
     )
@@ -35,7 +35,7 @@ class ConvertOptions:
     choices: dict[str, str] = option({}, "filled in")
 
     def __post_init__(self) -> None:
-        """Refuse paths that cannot be meant."""
+        """Refuse paths that cannot be read or written, and two kinds of classes."""
         if not self.input.is_file():
             raise ConfigError(f"input={self.input}: no such file; give the released weights")
         if self.output.is_dir():

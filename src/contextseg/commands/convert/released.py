@@ -1,4 +1,4 @@
-"""A released file as a flat dict of tensors. Nothing in it is ever executed."""
+"""Reading a released file as a flat dict of tensors. Nothing in it is ever executed."""
 
 import re
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ PADDLE = (
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of a .safetensors, an .npz or what `torch.save` wrote, and the names of what is no tensor.
+    """Read the tensors of a .safetensors, an .npz or a file of `torch.save`, and the names of what is no tensor.
 
-    Containers around the weights are taken off. Raises `ConfigError` for a file that is not there, is not read without
-    executing code (with what to run where it comes from), or holds no tensors.
+    Containers around the weights are removed. Raises `ConfigError` for a file that is missing or holds no tensors, and
+    for one that cannot be read without executing code; the message then gives code to run where the file comes from.
     """
     if not path.is_file():
         raise ConfigError(f"input={path}: no such file; give the released weights")
@@ -44,7 +44,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _load(path: Path) -> Any:
-    """The contents of a file, as they stand in it."""
+    """Return the contents of a file, in their containers."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

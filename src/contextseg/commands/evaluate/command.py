@@ -1,4 +1,4 @@
-"""Evaluate: read the checkpoint, settle the run folder, then hand typed options to `engine.evaluate`."""
+"""Evaluation: read the checkpoint, choose the run folder, then pass typed options to `engine.evaluate`."""
 
 from omegaconf import DictConfig
 
@@ -12,14 +12,14 @@ from contextseg.runs.opening import open_folder
 
 
 def main(cfg: DictConfig) -> None:
-    """Run the command."""
+    """Score the checkpoint."""
     evaluate(cfg)
 
 
 def evaluate(cfg: DictConfig) -> Result:
     """Score a checkpoint by its own data set and protocol, or by those that the command line chooses.
 
-    Raises `ConfigError` for what the user can put right; before there is a folder, if an option is wrong.
+    Raises `ConfigError` for mistakes that the user can correct; for a wrong option, before there is a folder.
     """
     checkpoint = read_checkpoint(cfg.ckpt)
     options, config = checked(EvaluateOptions, checkpoint["config"], cfg)

@@ -1,4 +1,4 @@
-"""The door of `evaluate`: what the command line sets, over what the checkpoint was trained with."""
+"""The door of `evaluate`: the options of the command line, over those that the checkpoint was trained with."""
 
 from dataclasses import fields
 from typing import Any
@@ -12,10 +12,10 @@ from contextseg.files import existing_checkpoint
 
 
 def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfig:
-    """Merge what `cfg` sets over the configuration in a checkpoint; a group that was chosen replaces all of it.
+    """Merge the settings of `cfg` over the configuration in a checkpoint; a group that was chosen replaces it.
 
-    What the checkpoint alone decides names parts of contextseg only, or `ConfigError` is raised. Arguments that its
-    training handed to Lightning are left behind.
+    Arguments that its training passed to Lightning are dropped. Raises `ConfigError` if the checkpoint names a part
+    that is neither ours nor trusted.
     """
     trained = {group: node for group, node in trained.items() if group not in cfg.choices}
     for group in ("data", "eval"):
@@ -24,8 +24,8 @@ def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfi
     return OmegaConf.merge(trained, without_nulls(OmegaConf.to_container(cfg)))
 
 
-def first_look(cfg: DictConfig, kind: type = EvaluateOptions) -> None:
-    """Check what the command line alone can tell, before the checkpoint is read. Raises `ConfigError`."""
+def first_look(cfg: DictConfig, kind: type[Any] = EvaluateOptions) -> None:
+    """Check the options of the command line before the checkpoint is read. Raises `ConfigError`."""
     options = parse(kind, without_nulls(OmegaConf.to_container(cfg, resolve=True)))
     for part in ("data", "eval"):
         if part in cfg.choices:
@@ -33,7 +33,7 @@ def first_look(cfg: DictConfig, kind: type = EvaluateOptions) -> None:
     existing_checkpoint(options.ckpt)
 
 
-def checked(kind: type, trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
+def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
     """Return the options of an evaluation and the same as plain containers. Raises `ConfigError` for a wrong one."""
     merged = as_trained(trained, cfg, f"ckpt={cfg.ckpt}")
     known = [declared.name for declared in fields(kind) if declared.name in merged]

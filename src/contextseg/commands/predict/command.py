@@ -1,8 +1,9 @@
-"""Label images, videos and a webcam with a checkpoint alone: no configuration of the training, no data set."""
+"""Labelling images, videos and a webcam with a checkpoint alone, without configuration or data set."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """What became of the inputs."""
+    """The outcome of the inputs."""
 
     labelled: list[Path | int]
     skipped: list[str]  # the reason for each of the others
 
 
 def main(options: PredictOptions) -> int:
-    """Label the inputs; returns exit code 1 if some were skipped."""
+    """Label the inputs; return exit code 1 if some were skipped."""
     skipped = predict(options).skipped
     if skipped:
         print_error(f"{len(skipped)} of the inputs skipped: {'; '.join(skipped)}")
@@ -39,7 +40,7 @@ def main(options: PredictOptions) -> int:
 
 
 def predict(cfg: PredictOptions) -> Outcome:
-    """Label what `input=` names and write the formats `formats=` into the folder `output=`.
+    """Label the inputs `input=` and write them in the formats `formats=` into the folder `output=`.
 
     A file that cannot be read is skipped and reported in the outcome. Raises `ConfigError` for a network that cannot
     predict.
@@ -51,13 +52,13 @@ def predict(cfg: PredictOptions) -> Outcome:
     if network.head.needs_mask:
         raise ConfigError(f"ckpt={cfg.ckpt}: {type(network.head).__name__} needs the ground truth and cannot predict")
     predictor = build.predictor(cfg.eval, network)
-    asked = {"batch_size": cfg.batch_size, "tile": cfg.tile}
-    labeller = Labeller(network, predictor, probabilities="probabilities" in cfg.formats, **asked)
+    asked = partial(Labeller, network, predictor, batch_size=cfg.batch_size, tile=cfg.tile)
     outcome = Outcome([], [])
-    with ImageWriter(cfg.output, cfg.formats, network.classes) as writer, progress() as bar:
+    with ImageWriter(cfg.output, cfg.formats, network.named_classes) as writer, progress() as bar:
         if found.images:
+            labeller = asked(probabilities="probabilities" in cfg.formats)
             label_images(found.images, names, labeller, writer, outcome, bar, cfg.max_megapixels)
-        labeller = Labeller(network, predictor, probabilities=False, **asked)
+        labeller = asked(probabilities=False)
         for source in found.videos:
             label_video(source, names[source], labeller, cfg, outcome, bar)
     total = len(found.images) + len(found.videos)
@@ -66,7 +67,7 @@ def predict(cfg: PredictOptions) -> Outcome:
 
 
 def device(wanted: str) -> torch.device:
-    """Return the device meant by `device=`: "auto" is a GPU if there is one."""
+    """Return the device of `device=`; "auto" is a GPU if there is one. Raises `ConfigError` if it is missing."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: torch sees no CUDA device; give auto or cpu")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
@@ -81,7 +82,7 @@ def label_images(
     bar: Progress,
     max_megapixels: float,
 ) -> None:
-    """Write the results of image files; a broken one is added to `outcome.skipped` and the rest goes on."""
+    """Label image files and write the results; a broken file is added to `outcome.skipped`, the rest goes on."""
     task = bar.add_task("images", total=len(files), note="")
     by_name = {names[file]: file for file in files}
 
@@ -107,15 +108,16 @@ def label_images(
 def label_video(
     source: Path | int, name: str, labeller: Labeller, cfg: PredictOptions, outcome: Outcome, bar: Progress
 ) -> None:
-    """Write the overlays of a video or webcam as a video, the labels as a PNG per frame, as `cfg.video_formats` says.
+    """Label a video or webcam; write overlays as a video, labels as a PNG per frame, as `cfg.video_formats` says.
 
-    A video that cannot be read is added to `outcome.skipped`, one that breaks off too; what it had is kept.
+    A video that cannot be read, or breaks off, is added to `outcome.skipped`; the results of its frames are kept.
     """
-    folder, classes, overlays = cfg.output, labeller.network.classes, "overlays" in cfg.video_formats
+    folder, classes, overlays = cfg.output, labeller.network.named_classes, "overlays" in cfg.video_formats
+    path = folder / "videos" / f"{name}.mp4"
     try:
         with (
             video.Frames(source, cfg.frames) as frames,
-            side_file(folder / "videos" / f"{name}.mp4") if overlays else nullcontext() as side,
+            side_file(path) if overlays else nullcontext(path) as side,
             closing(video.OverlayVideo(side, frames.fps)) as result,
         ):
             task = bar.add_task(name, total=frames.total, note="")
@@ -135,6 +137,6 @@ def label_video(
 
 
 def skip(outcome: Outcome, error: ConfigError) -> None:
-    """Report at once, and remember."""
+    """Log the error and add it to `outcome.skipped`."""
     log.warning("skipped: %s", error)
     outcome.skipped.append(str(error))

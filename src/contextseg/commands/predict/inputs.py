@@ -1,4 +1,4 @@
-"""What `input=` may name: images, folders, glob patterns, videos, a webcam, or a list of those. Nothing is read."""
+"""The inputs that `input=` names: images, folders, patterns, videos, a webcam, or a list. Nothing is read."""
 
 import glob
 import re
@@ -13,38 +13,39 @@ VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 class Inputs(NamedTuple):
-    """What is to be labelled, in the order given, nothing twice."""
+    """The inputs to label, in the order given, none twice."""
 
     images: list[Path]
     videos: list[Path | int]  # a file, or the number of a webcam
 
 
 def find(given: str | Sequence[str]) -> Inputs:
-    """Find what `input=` names. A folder stands for the images in it, a glob pattern for images and videos.
+    """Find the inputs. A folder stands for the images in it, a glob pattern for images and videos.
 
-    Raises `ConfigError` for a name behind which there is nothing.
+    Raises `ConfigError` for a name without files.
     """
     names = [given] if isinstance(given, str) else list(given)
     if not names:
         raise ConfigError("input=[]: name an image, a folder, a pattern, a video or webcam:0")
     found = list(dict.fromkeys(one for name in names for one in _named(str(name))))
-    videos = [one for one in found if isinstance(one, int) or one.suffix.lower() in VIDEOS]
-    return Inputs([one for one in found if one not in videos], videos)
+    images = [one for one in found if isinstance(one, Path) and one.suffix.lower() not in VIDEOS]
+    return Inputs(images, [one for one in found if one not in images])
 
 
-def _named(name: str) -> list[Path | int]:
+def _named(name: str) -> Sequence[Path | int]:
     path = Path(name)
     if webcam := re.fullmatch(r"webcam:(\d+)", name):
         return [int(webcam[1])]
     if path.is_file():
         return [path]
     if path.is_dir():
-        known, where, files = IMAGES, "no image in this folder", path.iterdir()
+        known, where, found = IMAGES, "no image in this folder", list(path.iterdir())
     elif glob.has_magic(name):
-        known, where, files = IMAGES | VIDEOS, "no image or video matches", map(Path, glob.iglob(name, recursive=True))
+        known, where = IMAGES | VIDEOS, "no image or video matches"
+        found = [Path(match) for match in glob.iglob(name, recursive=True)]
     else:
         raise ConfigError(f"input={name}: no such file or folder")
-    files = sorted(file for file in files if file.suffix.lower() in known and file.is_file())
+    files = sorted(file for file in found if file.suffix.lower() in known and file.is_file())
     if not files:
         raise ConfigError(f"input={name}: {where} (looked for {' '.join(sorted(known))})")
     return files
@@ -53,7 +54,7 @@ def _named(name: str) -> list[Path | int]:
 def output_names(inputs: Sequence[Path | int]) -> dict[Path | int, str]:
     """Return a different name for each input.
 
-    That is its stem, its whole name where two share a stem, its folders where that is shared too, and at last a number.
+    That is its stem; its whole name where two share a stem; its path where two share a name; else with a number.
     """
     ways = (
         lambda path: path.stem,

@@ -33,8 +33,8 @@ class PredictOptions:
     video_formats: VideoFormats | Annotated[list[VideoFormats], MinLen(1)] = option(
         ["overlays"], "for videos and webcams: overlays (a video), labels (a PNG per frame)"
     )
-    frames: Count | None = option(None, "of a video or webcam, at most; null: all, or until Ctrl-C")
-    batch_size: Count = option(1, "images or frames in one pass, if they have one size; more pays on a GPU")
+    frames: Count | None = option(None, "most frames of a video or webcam; null: all, or until Ctrl-C")
+    batch_size: Count = option(1, "images or frames in one pass, if they have one size; more is faster on a GPU")
     tile: Literal["auto", "none"] | Count = option(
         "auto", "larger images in windows that overlap: auto (above 4 megapixels), none, or their side in pixels"
     )
@@ -44,7 +44,7 @@ class PredictOptions:
     choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")
 
     def __post_init__(self) -> None:
-        """Refuse what no input could satisfy, and paths behind which there is nothing."""
+        """Refuse a side of windows that does not fit, and inputs and checkpoints that do not exist."""
         if isinstance(self.formats, str):
             self.formats = [self.formats]
         if isinstance(self.video_formats, str):

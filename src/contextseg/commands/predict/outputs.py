@@ -1,4 +1,4 @@
-"""What is written for an image, in the formats that were asked for; a file is there as a whole or not at all."""
+"""Writing the results of images in their formats; a file is there as a whole or not at all."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from contextseg.commands.predict.regions import Coco, features, save_features
 from contextseg.files import side_file
 from contextseg.inference.labeller import Labelled
 
-BAND = 256  # rows that are painted at a time
+BAND = 256  # rows that are painted at a time, to save memory
 
 
 def save_labels(labels: np.ndarray, classes: ClassSet, path: Path) -> None:
@@ -25,7 +25,7 @@ def save_labels(labels: np.ndarray, classes: ClassSet, path: Path) -> None:
 
 
 def paint(image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> np.ndarray:
-    """Image uint8 (H, W, 3) under the colours of its labels (H, W), in place, a band of rows at a time."""
+    """Lay the colours of labels (H, W) over their image uint8 (H, W, 3), in place; return the image."""
     for top in range(0, len(image), BAND):
         rows = slice(top, top + BAND)
         image[rows] = viz.overlay(image[rows], labels[rows], classes)
@@ -33,9 +33,9 @@ def paint(image: np.ndarray, labels: np.ndarray, classes: ClassSet) -> np.ndarra
 
 
 class ImageWriter:
-    """Writes results into a folder: a folder for each format, and one coco.json at the end.
+    """Write results into a folder: a folder for each format, and one coco.json at the end.
 
-    A context manager, so that an interrupted run leaves the coco.json of the images it had. Raises `ConfigError` for
+    A context manager, so that an interrupted command leaves the coco.json of its images. Raises `ConfigError` for
     a format whose library is missing.
     """
 
@@ -52,10 +52,10 @@ class ImageWriter:
                 side.write_text(json.dumps(self.coco.to_dict()))
 
     def write(self, done: Labelled, file_name: str) -> None:
-        """The files of one result; `file_name` is what coco.json calls the image. The overlay is painted into it."""
+        """Write the files of one result; `file_name`: of the image in coco.json. Paints the overlay into `done`."""
         if "labels" in self.formats:
             save_labels(done.labels, self.classes, self._path("labels", done, "png"))
-        if "probabilities" in self.formats:
+        if "probabilities" in self.formats and done.probabilities is not None:
             with side_file(self._path("probabilities", done, "npz")) as side:
                 np.savez_compressed(side, probabilities=done.probabilities, classes=np.array(self.classes.names))
         if "polygons" in self.formats:

@@ -1,4 +1,4 @@
-"""Image files of any kind and size, read with care for the memory."""
+"""Reading image files of any kind and size with little memory."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from PIL import Image, ImageOps
 from contextseg.data.source import UNREADABLE, read_image
 from contextseg.errors import ConfigError
 
-LARGE = 2**22  # pixels; a larger image is read in bands
+MAX_WHOLE = 2**22  # pixels; a larger image is read in bands
 BAND = 256  # rows at a time
 
 
 def read(path: Path, max_megapixels: float) -> np.ndarray:
-    """Read the picture in a file as one sees it (EXIF orientation applied), uint8 (H, W, 3) RGB.
+    """Read the picture in a file, turned as its EXIF orientation says, uint8 (H, W, 3) RGB.
 
     Raises `ConfigError` if it cannot be decoded, or has more pixels than `max_megapixels` million.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit takes the place of PIL's
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit replaces PIL's
     try:
         try:
             with Image.open(path) as file:
@@ -27,7 +27,7 @@ def read(path: Path, max_megapixels: float) -> np.ndarray:
                         f"{path} has {pixels / 1e6:.0f} megapixels, more than max_megapixels={max_megapixels:g}: "
                         "raise that if the file can be trusted; the memory needed is about 10 bytes per pixel"
                     )
-                if pixels > LARGE and file.mode in ("RGB", "L") and "transparency" not in file.info:
+                if pixels > MAX_WHOLE and file.mode in ("RGB", "L") and "transparency" not in file.info:
                     return _in_bands(file)
         except UNREADABLE as error:
             if isinstance(error, ConfigError):
@@ -39,7 +39,7 @@ def read(path: Path, max_megapixels: float) -> np.ndarray:
 
 
 def _in_bands(file: Image.Image) -> np.ndarray:
-    """Read as `read_image` does, in 7 bytes per pixel instead of 14: PIL's copy and the result, no third."""
+    """Read as `read_image` does, in 7 bytes per pixel instead of 14: there is no third copy."""
     ImageOps.exif_transpose(file, in_place=True)
     image = np.empty((file.height, file.width, 3), np.uint8)
     for top in range(0, file.height, BAND):

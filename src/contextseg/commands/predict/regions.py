@@ -13,12 +13,12 @@ from contextseg.errors import ConfigError
 
 
 def polygons(mask: np.ndarray) -> Iterator[list[list[list[int]]]]:
-    """Mask bool (H, W) -> its regions, each a list of closed rings of [x, y]: the outer border, then the holes.
+    """Yield the regions of a mask bool (H, W), each as closed rings of [x, y]: the outer border, then the holes.
 
     The rings follow the edges of the pixels, so pixel (0, 0) is [[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]], and the area
     of a polygon is its number of pixels. Pixels that touch at a corner belong to one region.
     """
-    # OpenCV's borders run through pixels: at twice the size they tell the edges
+    # OpenCV's borders run through the centres of pixels; at twice the size the edges follow from them
     doubled = cv2.resize(mask.view(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for i, contour in enumerate(contours):
@@ -33,14 +33,14 @@ def polygons(mask: np.ndarray) -> Iterator[list[list[list[int]]]]:
 
 
 def _ring(contour: np.ndarray) -> list[list[int]]:
-    """Border (n, 1, 2) at twice the size -> closed ring of [x, y] along edges."""
+    """Turn a border (n, 1, 2) at twice the size into a closed ring of [x, y] along the edges."""
     points = (contour[:, 0] + 1) // 2
     points = points[(points != np.roll(points, 1, axis=0)).any(1)]
     return [*points.tolist(), points[0].tolist()]
 
 
 def features(labels: np.ndarray, classes: ClassSet) -> Iterator[dict]:
-    """Labels (H, W) -> a GeoJSON feature for each region, a polygon in pixels, x to the right, y down."""
+    """Yield a GeoJSON feature for each region of labels (H, W): a polygon in pixels, x to the right, y down."""
     for k in np.unique(labels).tolist():
         properties = {"class": classes.names[k], "train_id": k}
         for rings in polygons(labels == k):
@@ -49,7 +49,7 @@ def features(labels: np.ndarray, classes: ClassSet) -> Iterator[dict]:
 
 
 def save_features(found: Iterable[dict], path: Path) -> None:
-    """Write GeoJSON features as a collection, one line each, so that they are never all in memory."""
+    """Write GeoJSON features as a collection, one at a time, so that they are never all in memory."""
     with path.open("w") as file:
         file.write('{"type": "FeatureCollection", "features": [')
         for i, feature in enumerate(found):
@@ -58,7 +58,7 @@ def save_features(found: Iterable[dict], path: Path) -> None:
 
 
 class Coco:
-    """A COCO data set that grows: one annotation for each class in an image, its category the train id.
+    """Collect a COCO data set: one annotation for each class in an image, its category the train id.
 
     Raises `ConfigError` if pycocotools is missing.
     """
@@ -66,11 +66,12 @@ class Coco:
     def __init__(self, classes: ClassSet):
         if importlib.util.find_spec("pycocotools") is None:
             raise ConfigError("formats=[coco_rle] needs pycocotools: pip install 'contextseg[coco]'")
-        self.images, self.annotations = [], []
+        self.images: list[dict] = []
+        self.annotations: list[dict] = []
         self.categories = [{"id": k, "name": name, "supercategory": ""} for k, name in enumerate(classes.names)]
 
     def add(self, name: str, labels: np.ndarray) -> None:
-        """Labels (H, W) of the image `name`."""
+        """Add the labels (H, W) of the image `name`."""
         from pycocotools import mask
 
         height, width = labels.shape

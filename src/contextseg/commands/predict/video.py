@@ -1,4 +1,4 @@
-"""Videos and webcams: frames in, a video of overlays out."""
+"""Videos and webcams: reading frames, writing a video of overlays."""
 
 import logging
 import math
@@ -12,12 +12,12 @@ import numpy as np
 from contextseg.errors import ConfigError
 
 FORMATS = ("overlays", "labels")
-FPS = 25.0  # frames per second where the source does not tell, as many webcams do not
+FPS = 25.0  # frames per second if the source does not give them, as many webcams do not
 log = logging.getLogger(__name__)
 
 
 class Frames:
-    """The frames of a video file, or of a webcam (its number); a context manager that lets go of it.
+    """Read the frames of a video file, or of a webcam (its number); a context manager that closes it.
 
     fps    frames per second
     total  frames to come, None if unknown
@@ -35,8 +35,8 @@ class Frames:
         fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and fps > 0 else FPS
         count = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.promised = count > 0 and not webcam
-        self.total = min(count, limit or count) if self.promised else limit
+        self.counted = count > 0 and not webcam
+        self.total = min(count, limit or count) if self.counted else limit
         self.limit, self.count = limit, 0
 
     def __enter__(self) -> "Frames":
@@ -46,7 +46,7 @@ class Frames:
         self.capture.release()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Frames uint8 (H, W, 3) RGB."""
+        """Yield frames uint8 (H, W, 3) RGB."""
         while self.limit is None or self.count < self.limit:
             there, frame = self.capture.read()
             if not there:
@@ -55,24 +55,25 @@ class Frames:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
     def check_some(self) -> None:
-        """Raises `ConfigError` if there was no frame at all."""
+        """Raise `ConfigError` if there was no frame at all."""
         if self.count == 0:
             raise ConfigError(f"{self.name}: there is no frame that can be read")
 
     def check_whole(self) -> None:
-        """Raises `ConfigError` if a file broke off clearly before the end that it promised, which is an estimate."""
-        if self.promised and self.count < 0.9 * self.total:
+        """Raise `ConfigError` if a file broke off well before its declared number of frames, which is an estimate."""
+        if self.counted and self.total and self.count < 0.9 * self.total:
             raise ConfigError(f"{self.name} breaks off after {self.count} of {self.total} frames; these are labelled")
 
 
 class OverlayVideo:
-    """An MPEG-4 video that opens with its first frame. Odd sides get one more pixel, as the format wants them even."""
+    """Write an MPEG-4 video, opened at its first frame. Odd sides get one more pixel: the format needs even ones."""
 
     def __init__(self, path: Path, fps: float):
-        self.path, self.fps, self.writer = path, fps, None
+        self.path, self.fps = path, fps
+        self.writer: cv2.VideoWriter | None = None
 
     def write(self, frame: np.ndarray) -> None:
-        """Frame uint8 (H, W, 3) RGB."""
+        """Write a frame uint8 (H, W, 3) RGB."""
         height, width = frame.shape[:2]
         even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self.writer is None:
@@ -89,7 +90,7 @@ class OverlayVideo:
 
 @contextmanager
 def until_stopped(name: str, stoppable: bool) -> Iterator[None]:
-    """Ctrl-C ends the block in peace if it is `stoppable`, as a webcam is."""
+    """Let Ctrl-C end the block without an error if it is `stoppable`, as a webcam is."""
     try:
         yield
     except KeyboardInterrupt:

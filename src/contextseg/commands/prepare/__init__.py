@@ -1,1 +1,1 @@
-"""From the official archives of a data set to a ready tree. What is true of one data set only is in `sets`."""
+"""Making the ready tree of a data set from its official archives; `sets` has a file for each data set."""

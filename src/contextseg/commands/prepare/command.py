@@ -17,14 +17,14 @@ def main(options: PrepareOptions) -> None:
 
 
 def prepare(options: PrepareOptions) -> Path:
-    """Make the ready tree of `data=` in `root=` from the archives in `source=`; returns its folder.
+    """Make the ready tree of `data=` in `root=` from the archives in `source=`; return its folder.
 
-    Goes on where an earlier run stopped. Raises `ConfigError` for an archive that is missing, wrong, damaged or unsafe,
-    for a file that is there and differs, and if the disk is too small.
+    A stopped command continues when it is repeated. Raises `ConfigError` for an archive that is missing, wrong, damaged
+    or unsafe, for a file that exists and differs, and if the disk is too small.
     """
     workers = min(os.cpu_count() or 1, 8) if options.workers is None else options.workers
-    name, root = options.choices["data"], options.root
-    layout, deliveries = find(options.source, name, root)
+    name, root = options.choices["data"], options.folder
+    layout, deliveries = find(options.sources, name, root)
     tree = Tree(root, options.overwrite)
     if tree.record.get("data", name) != name:
         raise ConfigError(f"root={root}: holds {tree.record['data']}; give another folder for {name}")

@@ -1,10 +1,10 @@
-"""Filling the ready tree from archives, on as many processes as there are conversions for."""
+"""Filling the ready tree from archives, with several processes for conversions."""
 
 import logging
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 from contextseg.commands.archives import Loose, sha256
@@ -13,13 +13,13 @@ from contextseg.commands.prepare.tree import Tree
 from contextseg.console import progress
 from contextseg.errors import ConfigError
 
-FEW = 8  # conversions for which no process is started
+MIN_CONVERSIONS = 8  # for which processes are started
 
 log = logging.getLogger(__name__)
 
 
 def to_write(tree: Tree, delivery: Delivery) -> list[tuple[str, int]]:
-    """List the members with a target that is not there yet, and their bytes."""
+    """List the members with a target that does not exist yet, and their bytes."""
     return [
         (member.name, member.size)
         for member in delivery.reader.members
@@ -28,7 +28,7 @@ def to_write(tree: Tree, delivery: Delivery) -> list[tuple[str, int]]:
 
 
 def check_space(tree: Tree, deliveries: Iterable[Delivery]) -> None:
-    """Raise `ConfigError` if what is to be written, as the archives declare it, does not fit on the disk."""
+    """Raise `ConfigError` if the files to write, with the sizes that the archives declare, do not fit on the disk."""
     there = next(path for path in (tree.root.absolute(), *tree.root.absolute().parents) if path.is_dir())
     need = sum(size for delivery in deliveries for _, size in to_write(tree, delivery))
     free = shutil.disk_usage(there).free
@@ -40,7 +40,7 @@ def check_space(tree: Tree, deliveries: Iterable[Delivery]) -> None:
 
 
 def fill(tree: Tree, delivery: Delivery, workers: int) -> None:
-    """Write what an archive gives. Files of an archive that was done before are taken to be right, if they exist."""
+    """Write the files of an archive. Those that exist are not checked if the archive was done before."""
     record = recorded(tree, delivery)
     skip_existing = record["done"] and not tree.overwrite
     names = {name for name, _ in to_write(tree, delivery)} if skip_existing else set(delivery.files)
@@ -59,7 +59,7 @@ def fill(tree: Tree, delivery: Delivery, workers: int) -> None:
 
 
 def recorded(tree: Tree, delivery: Delivery) -> dict[str, Any]:
-    """Return the record of an archive, with size and SHA-256; a new one, unless it is the same file."""
+    """Return the record of an archive, with size and SHA-256; a new one if the file changed."""
     archives = tree.record.setdefault("archives", {})
     fresh: dict[str, Any] = {"parts": sorted(archive.part for archive in delivery.archives)}
     loose = isinstance(delivery.reader, Loose)
@@ -82,13 +82,13 @@ def recorded(tree: Tree, delivery: Delivery) -> dict[str, Any]:
 
 def converted(delivery: Delivery, names: set[str], workers: int) -> Iterator[tuple[str, bytes]]:
     """Yield target and content of the files of these members, in order; `workers` processes convert."""
-    if not workers or sum(bool(convert) for name in names for _, convert in delivery.files[name]) < FEW:
+    if not workers or sum(bool(convert) for name in names for _, convert in delivery.files[name]) < MIN_CONVERSIONS:
         for name, data in delivery.reader.stream(names):
             for target, convert in delivery.files[name]:
                 yield target, _convert(convert, data, delivery, name) if convert else data
         return
     with ProcessPoolExecutor(workers) as pool:
-        waiting = deque()
+        waiting: deque[tuple[str, str, Future[bytes]]] = deque()
         for name, data in delivery.reader.stream(names):
             for target, convert in delivery.files[name]:
                 if not convert:
@@ -101,13 +101,13 @@ def converted(delivery: Delivery, names: set[str], workers: int) -> Iterator[tup
             yield _result(waiting.popleft(), delivery)
 
 
-def _result(item: tuple, delivery: Delivery) -> tuple[str, bytes]:
+def _result(item: tuple[str, str, Future[bytes]], delivery: Delivery) -> tuple[str, bytes]:
     target, name, future = item
     return target, _convert(lambda _: future.result(), b"", delivery, name)
 
 
 def _convert(convert: Callable[[bytes], bytes], data: bytes, delivery: Delivery, name: str) -> bytes:
-    """Convert a member. Raises `ConfigError` that names archive and member, if that cannot be done."""
+    """Convert a member. Raises `ConfigError`, naming archive and member, if that fails."""
     try:
         return convert(data)
     except (ConfigError, ValueError, KeyError) as error:

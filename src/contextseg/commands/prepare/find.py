@@ -1,4 +1,4 @@
-"""What archives there are, which published layout they are for, and what each of them gives."""
+"""Finding the archives, the published layout that they are for, and the files that each gives."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -12,14 +12,14 @@ from contextseg.commands.prepare.layout import Archive, Layout, data_sets, layou
 from contextseg.console import console
 from contextseg.errors import ConfigError
 
-SAMPLES = 32  # members that are looked at before anything is written
+MAX_SAMPLES = 32  # members that are checked before anything is written
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Delivery:
-    """An archive at hand and what it is. `files`: member -> [(target, conversion or None)]."""
+    """An archive that was found. `files`: member -> [(target, conversion or None)]."""
 
     reader: Reader
     archives: list[Archive]
@@ -35,12 +35,12 @@ class Delivery:
 
     @property
     def name(self) -> str:
-        """The archive's own name."""
+        """Return the archive's own name."""
         return self.reader.path.name
 
     @property
     def targets(self) -> list[str]:
-        """The files that it gives."""
+        """Return the files that it gives."""
         return [target for places in self.files.values() for target, _ in places]
 
 
@@ -55,9 +55,9 @@ def find(paths: Iterable[Path], name: str, root: Path) -> tuple[Layout, list[Del
 
 
 def opened(paths: Iterable[Path], known: Sequence[Layout], root: Path) -> tuple[list[Reader], list[str]]:
-    """Open all archives and loose files; say what is wrong with strangers among them.
+    """Open all archives and loose files; return readers, and what is wrong with other archives.
 
-    Raises `ConfigError` if an archive cannot be read that was named, or has the name of one of the data set's.
+    Raises `ConfigError` if an archive that was named, or has the name of one of the data set, cannot be read.
     """
     ours = {archive.name for layout in known for archive in layout.archives}
     readers, faults = [], []
@@ -80,7 +80,7 @@ def opened(paths: Iterable[Path], known: Sequence[Layout], root: Path) -> tuple[
 
 
 def listed(path: Path) -> Reader:
-    """Open an archive and list its contents; of a compressed tar that means to read all of it."""
+    """Open an archive and list its contents; a compressed tar is read as a whole for that."""
     with console.status(f"reading {path.name}"):
         return open_archive(path)
 
@@ -88,7 +88,7 @@ def listed(path: Path) -> Reader:
 def choose(
     name: str, known: Sequence[Layout], readers: Sequence[Reader], faults: Sequence[str]
 ) -> tuple[Layout, list[Delivery]]:
-    """Choose the layout that the archives are for, and what to take from each.
+    """Choose the layout that the archives are for, and the files to take from each.
 
     Raises `ConfigError` naming what is missing, and what else was found.
     """
@@ -108,7 +108,7 @@ def choose(
     packed = [archive for reader, archive in pairs if not isinstance(reader, Loose)]
     taken: dict[int, tuple[Reader, list[Archive]]] = {}
     for reader, archive in pairs:
-        if not (isinstance(reader, Loose) and archive in packed):  # unpacked too: the archive is enough
+        if not (isinstance(reader, Loose) and archive in packed):  # if it is there unpacked too, the archive is enough
             check_samples(reader, archive)
             taken.setdefault(id(reader), (reader, []))[1].append(archive)
     return layout, [Delivery(reader, archives) for reader, archives in taken.values()]
@@ -126,12 +126,12 @@ def refuse_missing(layout: Layout, parts: set[str], notes: Sequence[str]) -> Non
 
 
 def holders(archive: Archive, readers: Sequence[Reader]) -> list[Reader]:
-    """Return what is that archive, or a part of it."""
+    """Return the readers that are that archive, or a part of it."""
     return [reader for reader in readers if archive.known_by(reader.names)]
 
 
 def suspicion(reader: Reader, known: Sequence[Layout]) -> str:
-    """Say what an archive is that gives nothing; "" for a folder of anything."""
+    """Describe an archive that gives nothing; "" for a folder."""
     for layout in known:
         if any(archive.known_by(reader.names) for archive in layout.archives):
             return f"{reader.path} is for {' '.join(layout.options)}; prepare that by itself"
@@ -148,6 +148,6 @@ def check_samples(reader: Reader, archive: Archive) -> None:
     """Raise `ConfigError` if members spread over the archive look like those of a wrong one."""
     if archive.suspect:
         names = [name for name in reader.names if archive.known_by([name])]
-        chosen = {names[i] for i in np.linspace(0, len(names) - 1, min(SAMPLES, len(names))).astype(int)}
+        chosen = {names[i] for i in np.linspace(0, len(names) - 1, min(MAX_SAMPLES, len(names))).astype(int)}
         if said := archive.suspect([data for _, data in reader.stream(chosen)]):
             raise ConfigError(f"{reader.path} is {said}")

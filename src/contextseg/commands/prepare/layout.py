@@ -1,4 +1,4 @@
-"""What the file of a data set says: which archives there are, where their members go, how many of them there should be.
+"""The layouts of the data sets: their archives, the places of their members, the number of images.
 
 Patterns are regular expressions for the last parts of a member's path: `images/(\\w+)\\.png` fits a/b/images/x.png.
 """
@@ -21,29 +21,25 @@ def _expression(pattern: str) -> re.Pattern:
 
 @dataclass(frozen=True)
 class Rule:
-    """Members that fit `pattern` go to `target` (\\1 is the first group), through `convert` if there is one."""
+    """Place members that fit `pattern` at `target` (\\1 is the first group), through `convert` if there is one."""
 
     pattern: str
     target: str
     convert: Callable[[bytes], bytes] | None = None  # at the top of a module: it runs in other processes
 
     def place(self, member: str) -> str | None:
-        """Return where a member goes, below the root; None if the rule is not for it."""
+        """Return the place of a member below the root; None if the rule is not for it."""
         match = _expression(self.pattern).fullmatch(member)
         return match and match.expand(self.target)
 
 
-@dataclass(frozen=True)
-class Archive:
-    """One official archive. It is known by what is inside, so it may have any name, be several files or unpacked."""
+class Known:
+    """Recognise an archive by its contents, so that it may have any name, be several files or unpacked.
 
-    part: str  # what it gives; of several archives with one part, any will do
-    name: str
-    origin: str
-    holds: str  # pattern of a member that only this archive has
-    rules: tuple[Rule, ...]
-    optional: bool = False
-    suspect: Callable[[Sequence[bytes]], str] | None = None  # what is wrong with some of the members that `holds` fits
+    `holds` is the pattern of a member that only this archive has.
+    """
+
+    holds: str
 
     def known_by(self, members: Sequence[str]) -> bool:
         """Tell whether it holds one of these members."""
@@ -51,36 +47,47 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """An archive that is easily mistaken for one of these: what its members look like, what it is, what to get."""
+class Archive(Known):
+    """One official archive."""
+
+    part: str  # of the data set; of several archives with one part, any is enough
+    name: str
+    origin: str
+    holds: str
+    rules: tuple[Rule, ...]
+    optional: bool = False
+    suspect: Callable[[Sequence[bytes]], str] | None = None  # what is wrong with some of the members that `holds` fits
+
+
+@dataclass(frozen=True)
+class Wrong(Known):
+    """An archive that is easily mistaken for one of these; `says`: what it is, and what to get instead."""
 
     holds: str
     says: str
 
-    known_by = Archive.known_by
-
 
 @dataclass(frozen=True)
 class Split:
-    """What a split should be. * in a path stands for an image's name: those in the file `listed`, else all."""
+    """A split as published. * in a path stands for the name of an image, of those in the file `listed` or of all."""
 
     name: str
     images: str
     masks: tuple[str, ...]  # the first that exists counts; empty: no labels published
-    expected: tuple[int, ...]  # the numbers of images that are right; empty: not published
+    expected: tuple[int, ...]  # published numbers of images; empty: not published
     listed: str | None = None
     optional: bool = False
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to a ready tree; a data set with two published forms has two."""
+    """A published form of a data set, of which there may be several."""
 
     archives: tuple[Archive, ...]
     splits: tuple[Split, ...]
     wrong: tuple[Wrong, ...] = ()
-    options: tuple[str, ...] = ()  # what the commands need besides data= and data.root=
-    finish: Callable[[Tree], None] | None = None  # the lists that no archive has
+    options: tuple[str, ...] = ()  # that the commands need besides data= and data.root=
+    finish: Callable[[Tree], None] | None = None  # writes the lists that no archive has
 
 
 def data_sets() -> list[str]:

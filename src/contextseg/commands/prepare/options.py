@@ -18,7 +18,7 @@ class PrepareOptions:
     """
 
     source: Path | list[Path] | None = option(
-        None, "the folder with the downloaded archives, or [ARCHIVE,ARCHIVE]; what is unpacked already will do too"
+        None, "the folder with the downloaded archives, or [ARCHIVE,ARCHIVE]; they may be unpacked"
     )
     root: Path | None = option("${oc.select:data.root,null}", "the folder for the ready tree")
     dry_run: bool = option(False, "true: only list what would be written")
@@ -33,13 +33,22 @@ class PrepareOptions:
         """Refuse a data set without archives, a source that is missing and a root that is no folder."""
         if (name := self.choices.get("data")) not in (known := data_sets()):
             raise ConfigError(f"data={name}: has no archives to prepare; choose one of {', '.join(known)}")
-        self.source = [self.source] if isinstance(self.source, Path) else self.source
-        if not self.source:
+        if not self.sources:
             raise ConfigError("source: give the folder with the downloaded archives, or source=[ARCHIVE,ARCHIVE]")
-        for path in self.source:
+        for path in self.sources:
             if not path.exists():
                 raise ConfigError(f"source={path}: no such file or folder")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"root={self.root}: this is a file; give the folder for the ready tree")
+
+    @property
+    def sources(self) -> list[Path]:
+        """Return `source` as a list."""
+        return [self.source] if isinstance(self.source, Path) else self.source or []
+
+    @property
+    def folder(self) -> Path:
+        """Return `root`. Raises `ConfigError` if it is null."""
         if self.root is None:
             raise ConfigError("root=null: give the folder for the ready tree")
-        if self.root.exists() and not self.root.is_dir():
-            raise ConfigError(f"root={self.root}: this is a file; give the folder for the ready tree")
+        return self.root

@@ -1,4 +1,4 @@
-"""What came of it: how many images and masks there are, what is not as published, and the next commands."""
+"""The outcome: the numbers of images and masks, the differences to the publication, and the next commands."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -13,15 +13,15 @@ from contextseg.commands.prepare.tree import Tree, read_lines
 from contextseg.console import console
 from contextseg.errors import how_to_run
 
-NOTHING = ".none"  # fits no file
+NO_FILE = ".none"  # a pattern that fits nothing
 
 log = logging.getLogger(__name__)
 
 
 def counted(root: Path, split: Split) -> tuple[int, int]:
-    """Count the images and the masks of a split that are there."""
+    """Count the images and the masks of a split."""
     if not split.listed:
-        images, masks = (sum(1 for _ in root.glob(pattern)) for pattern in (split.images, *(split.masks or [NOTHING])))
+        images, masks = (sum(1 for _ in root.glob(pattern)) for pattern in (split.images, *(split.masks or [NO_FILE])))
         return images, masks
     names = [Path(line).stem for line in read_lines(root / split.listed)]
     there = [[(root / path.replace("*", name)).is_file() for path in (split.images, *split.masks)] for name in names]
@@ -29,7 +29,7 @@ def counted(root: Path, split: Split) -> tuple[int, int]:
 
 
 def warnings(split: Split, images: int, masks: int) -> Iterator[str]:
-    """Say what is not as published."""
+    """Yield the differences of a split to the publication, in words."""
     if not images and split.optional:
         return
     if split.expected and images not in split.expected:
@@ -39,7 +39,7 @@ def warnings(split: Split, images: int, masks: int) -> Iterator[str]:
 
 
 def show(name: str, layout: Layout, root: Path, counts: dict[str, tuple[int, int]]) -> None:
-    """Print the table of the splits, what is not as published, and the next commands."""
+    """Print the table of the splits, the differences to the publication, and the next commands."""
     table = Table("split", title=f"{name} in {root}", title_justify="left")
     for column in ("images", "masks", "published"):
         table.add_column(column, justify="right")
@@ -58,7 +58,7 @@ def show(name: str, layout: Layout, root: Path, counts: dict[str, tuple[int, int
 
 
 def show_dry_run(tree: Tree, deliveries: Iterable[Delivery]) -> None:
-    """Print what a run would write."""
+    """Print the files that would be written."""
     table = Table("archive", "gives", title=f"would write to {tree.root}", title_justify="left")
     for column in ("files", "to write", "MiB"):
         table.add_column(column, justify="right")

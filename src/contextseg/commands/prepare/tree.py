@@ -1,4 +1,4 @@
-"""The folder that becomes the ready tree: whole files or none, nothing replaced unasked, a record of what is done."""
+"""The folder that becomes the ready tree: whole files only, nothing replaced unasked, and a record of the work."""
 
 import json
 import os
@@ -12,9 +12,9 @@ RECORD = ".prepare.json"
 
 
 class Tree:
-    """Writes below `root`, in a `with` block that keeps a second process out.
+    """Write below `root`, in a `with` block that keeps a second process out.
 
-    `record` is what an earlier run left: {"data": ..., "archives": {name: {size, sha256, done, ...}}, "splits": ...}.
+    `record` is that of an earlier command: {"data": ..., "archives": {name: {size, sha256, done, ...}}, "splits": ...}.
     """
 
     def __init__(self, root: Path, overwrite: bool = False):
@@ -26,9 +26,9 @@ class Tree:
         self.lock = os.open(self.root, os.O_RDONLY)
         if not lock(self.lock):
             os.close(self.lock)
-            raise ConfigError(f"root={self.root}: another prepare writes there; wait for its end")
+            raise ConfigError(f"root={self.root}: another prepare writes there; wait until it ends")
         self.record = read_record(self.root)
-        for left in self.root.glob(f"{PART}*"):  # of a killed run
+        for left in self.root.glob(f"{PART}*"):  # of a killed process
             left.unlink()
         return self
 
@@ -36,13 +36,15 @@ class Tree:
         os.close(self.lock)
 
     def has(self, target: str) -> bool:
-        """Tell whether there is a file, not an empty one."""
+        """Tell whether there is a file that is not empty."""
         path = self.root / target
         return path.is_file() and path.stat().st_size > 0
 
     def put(self, target: str, data: bytes) -> bool:
-        """Write a file in one step; returns False if it is there with this content. Raises `ConfigError` if it is there
-        with another, and may not be replaced."""
+        """Write a file in one step; return False if it exists with this content.
+
+        Raises `ConfigError` if it exists with another, and may not be replaced.
+        """
         path = self.root / target
         if path.is_file():
             if path.stat().st_size == len(data) and path.read_bytes() == data:
@@ -52,7 +54,7 @@ class Tree:
                     f"{path}: exists, with other content than the archives give; take another root=, or replace such "
                     "files with overwrite=true"
                 )
-        write_atomically(path, data, self.root)  # where no half of a picture is taken for one
+        write_atomically(path, data, self.root)  # so that half of a picture never lies among the pictures
         return True
 
     def put_lines(self, target: str, lines: list[str]) -> bool:
@@ -64,12 +66,12 @@ class Tree:
         return read_lines(self.root / target)
 
     def save(self) -> None:
-        """Write the record."""
+        """Write the record of this folder."""
         write_atomically(self.root / RECORD, json.dumps(self.record, indent=2) + "\n")
 
 
 def read_record(root: Path) -> dict[str, Any]:
-    """Return what an earlier run recorded; {} if there was none."""
+    """Return the record of an earlier command; {} if there is none. Raises `ConfigError` if it cannot be read."""
     try:
         return json.loads((root / RECORD).read_text())
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Reports on finished runs: the papers' tables with our numbers beside the published ones, and a table of the rest."""
+"""Reports on finished runs: the papers' tables with our values beside the published ones, and a table of the rest."""

@@ -1,4 +1,4 @@
-"""What `report.py` does: finds the runs, compares them with the papers' tables, writes a folder."""
+"""Making a report: find the runs, compare them with the papers' tables, write a folder."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ def main(options: ReportOptions) -> None:
 
 
 def report(cfg: ReportOptions) -> Path:
-    """Write the papers' tables with our runs below `cfg.runs`, and a table of the runs of no row; returns the folder.
+    """Write the papers' tables with our runs below `cfg.runs`, and a table of the runs of no row; return the folder.
 
     Raises `ConfigError` if there is no training run, or none that was asked for.
     """
@@ -44,17 +44,17 @@ def report(cfg: ReportOptions) -> Path:
 
 
 def asked_for(names: str | Sequence[str] | None, tables: Sequence[dict]) -> list[dict]:
-    """The tables with these names, all for None. Raises `ConfigError` for an unknown one."""
+    """Return the tables of these names, all for None. Raises `ConfigError` for an unknown one."""
     known = {table["table"]: table for table in tables}
-    names = known if names is None else [names] if isinstance(names, str) else names
-    for name in names:
+    chosen = list(known) if names is None else [names] if isinstance(names, str) else names
+    for name in chosen:
         if name not in known:
             raise ConfigError(f"tables={name}: no such table; choose from {', '.join(known)}")
-    return [table for name, table in known.items() if name in names]
+    return [table for name, table in known.items() if name in chosen]
 
 
 def check_choice(choice: Choice, runs: Iterable[Run]) -> None:
-    """Raises `ConfigError` if `steps` or `data` chooses none of the runs of rows, listing what there is."""
+    """Raise `ConfigError` if `steps` or `data` chooses none of the runs of rows, listing their values."""
     configs = [run.config for run in runs if run.config]
     there = {
         "steps": {config["trainer"]["max_steps"] for config in configs},
@@ -68,7 +68,7 @@ def check_choice(choice: Choice, runs: Iterable[Run]) -> None:
 
 
 def write(folder: Path, comparisons: Sequence[Comparison], runs: str) -> None:
-    """Write a .md, .tex, .csv and .png for each table, `runs.md` and `report.html`; print what has results."""
+    """Write a .md, .tex, .csv and .png for each table, `runs.md` and `report.html`; print tables with results."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures: list[Path | None] = []
     for comparison in comparisons:

@@ -1,4 +1,4 @@
-"""One table of a paper against our runs: the same columns, rows and base row for both, and how far the orders agree."""
+"""Comparing a table of a paper with our runs: the same columns, rows and base row, and the agreement of orders."""
 
 import math
 from collections import Counter
@@ -13,15 +13,15 @@ from contextseg.papers import rows as paper_rows
 from contextseg.runs.store import Group, Run, grouped, mean_sd, settings
 
 TITLES = {"miou": "mIoU", "pix_acc": "PixAcc", "mean_acc": "mean acc."}
-MIOU = ("mIoU", "mIoU_ss", "mIoU_ms", "mean_mIoU")  # the first that a table has is compared
+MIOU = ("mIoU", "mIoU_ss", "mIoU_ms", "mean_mIoU")  # the first of these in a table is compared
 ACCURACIES = {"PixAcc": "pix_acc", "pixel_acc": "pix_acc", "mean_acc": "mean_acc"}
 DATA_SETS = {"pcontext": "pascal_context", "voc": "voc2012"}  # short names in columns
-VARIES = {"head", "loss", "neck", "aux_head", "backbone", "choices"}  # what the rows of a table differ in
+VARYING = {"head", "loss", "neck", "aux_head", "backbone", "choices"}  # settings in which the rows of a table differ
 
 
 @dataclass
 class Choice:
-    """Which runs to show: `steps` and `data` None for any; below `least_steps` a run is a trial and does not count."""
+    """The choice of runs: `steps` and `data` None for any; a run of fewer than `least_steps` is a trial and omitted."""
 
     least_steps: int = 0
     steps: int | None = None
@@ -30,7 +30,7 @@ class Choice:
 
 @dataclass
 class Line:
-    """A row as published and as run; `twin`: the row above that has the same runs, `trials`: steps of trial runs."""
+    """A row as published and as run. `twin`: a row above with the same runs; `trials`: the steps of trial runs."""
 
     label: str
     published: dict[str, Any]
@@ -45,35 +45,34 @@ class Line:
 
     @property
     def kind(self) -> tuple | None:
-        """What two rows have in common that may be compared: all but their method, and the backbone where it is the
-        row's own."""
+        """Return the settings that comparable rows share: all but their method, and a backbone of the row's own."""
         if self.group is None:
             return None
-        common = tuple(item for item in settings(self.group.config) if item[0].partition(".")[0] not in VARIES)
+        common = tuple(item for item in settings(self.group.config) if item[0].partition(".")[0] not in VARYING)
         backbone = self.group.choices["backbone"]
         own = f"backbone={backbone}" in self.overrides
         return common, self.group.config["backbone"].get("weights"), None if own else backbone
 
     @property
     def backbone(self) -> str | None:
-        """The backbone of the row as published."""
+        """Return the override of the row's own backbone; None if it has none."""
         return next((text for text in self.overrides if text.startswith("backbone=")), None)
 
     @property
     def method(self) -> list[str]:
-        """The overrides of the row but for its backbone."""
+        """Return the overrides of the row without its backbone."""
         return [text for text in self.overrides if not text.startswith("backbone=")]
 
     @property
     def lost(self) -> list[str]:
-        """The overrides of the row that its runs are without, beyond the backbone, because of what they chose."""
+        """Return the overrides of the row, except the backbone, that its runs replaced by other options."""
         if not self.group:
             return []
         kept = without(self.overrides, chosen_instead(self.overrides, self.group.choices))
         return [text for text in self.overrides if text not in kept and not text.startswith("backbone=")]
 
     def values(self, metric: str) -> list[float]:
-        """Our values by seed."""
+        """Return our values, by seed."""
         return self.group.values(metric) if self.group else []
 
     @property
@@ -87,7 +86,7 @@ class Line:
 
 @dataclass
 class Comparison:
-    """A table: `pairs` of a published column and our metric; `others`: published columns that compare with nothing."""
+    """A table with `pairs` of a published column and our metric, and the `others`, columns without a metric of ours."""
 
     name: str
     source: str
@@ -100,30 +99,32 @@ class Comparison:
 
     @property
     def ran(self) -> list[Line]:
-        """The rows with finished runs."""
+        """Return the rows with finished runs."""
         return [line for line in self.lines if line.group]
 
     @property
     def kind(self) -> tuple | None:
-        """The most frequent kind, whose rows' order is compared; of several that of the base row, if it is one."""
+        """Return the most frequent kind, whose rows are compared; of several, that of the base row."""
         kinds = Counter(line.kind for line in self.ran)
         return max(kinds, key=lambda kind: (kinds[kind], kind == self.base.kind), default=None)
 
     def base_of(self, line: Line) -> Line:
-        """The base row, with the backbone of this row if there is such a one."""
+        """Return the base row, with the backbone of this row if there is one."""
         same = (other for other in self.lines if other.method == self.base.method and other.backbone == line.backbone)
         return self.base if line.backbone == self.base.backbone else next(same, self.base)
 
     def published_difference(self, line: Line, column: str) -> float | None:
-        """Difference of the published values to the base row."""
+        """Return the difference of the published values to the base row; None if one is missing."""
         base = self.base_of(line)
         if line is base or column not in line.published or column not in base.published:
             return None
         return line.published[column] - base.published[column]
 
     def our_difference(self, line: Line, metric: str) -> tuple[float, float | None] | None:
-        """Difference of our means to the base row and its standard error; None across data sets and budgets, and for
-        runs that are those of the base row."""
+        """Return the difference of our means to the base row, and its standard error.
+
+        None across data sets and budgets, and if the runs are those of the base row.
+        """
         base = self.base_of(line)
         mine, its = line.values(metric), base.values(metric)
         if not mine or not its or line.kind != base.kind or line.group is base.group:
@@ -133,27 +134,27 @@ class Comparison:
         return mean - base_mean, error
 
     def comparable(self, column: str, metric: str) -> list[Line]:
-        """The rows that have both values, run as their own and of one kind, each run counted once.
+        """Return the rows that have both values, run as published and of one kind, each run counted once.
 
-        Where ours ran with a backbone that is not the rows' own, only rows that share one in the paper: published
-        values of several would mix two effects. The backbone with the most rows counts, of several the base row's.
+        If ours ran with a backbone that is not the rows' own, only rows with one backbone in the paper are comparable:
+        published values of several would mix two effects. It is the backbone of most rows; of several, the base row's.
         """
         lines = [line for line in self.ran if column in line.published and line.values(metric) and not line.lost]
         lines = [line for line in lines if line.kind == self.kind]
-        if any(line.kind[-1] is not None for line in lines):
+        if any(line.kind and line.kind[-1] is not None for line in lines):
             backbones = Counter(line.backbone for line in lines)
             best = max(backbones, key=lambda backbone: (backbones[backbone], backbone == self.base.backbone))
             lines = [line for line in lines if line.backbone == best]
         return list({id(line.group): line for line in reversed(lines)}.values())[::-1]
 
     def agreement(self, column: str, metric: str) -> Agreement | None:
-        """Whether our means order the rows as the published values do."""
+        """Measure how far our means order the rows as the published values do; None if there are too few rows."""
         lines = self.comparable(column, metric)
         return agreement([line.published[column] for line in lines], [line.values(metric) for line in lines])
 
 
 def compare(table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice: Choice) -> Comparison:
-    """A table of `paper_rows` and the runs of its rows, "<table>/<key>" -> runs."""
+    """Compare a table of `paper_rows` with the runs of its rows, "<table>/<key>" -> runs."""
     lines: list[Line] = []
     for row in table["rows"]:
         found = runs.get(f"{table['table']}/{paper_rows.key(row['row'])}", [])
@@ -166,12 +167,12 @@ def compare(table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice:
     pairs = compared(table, {line.group.choices["data"] for line in lines if line.group})
     columns = dict.fromkeys(column for line in lines for column in line.published)
     others = [column for column in columns if column not in dict(pairs)]
-    facts = (table[key] for key in ("table", "source", "about", "data"))
-    return Comparison(*facts, base_row(table, lines), lines, pairs, others)
+    base = base_row(table, lines)
+    return Comparison(table["table"], table["source"], table["about"], table["data"], base, lines, pairs, others)
 
 
 def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:
-    """The row with its group of most steps (then, most seeds) among those that may be shown."""
+    """Give a row the group of most steps (then, most seeds) among those of the choice; return the row."""
     groups = grouped(runs)
     line.trials = sorted({group.steps for group in groups if group.steps < choice.least_steps})
     groups = [
@@ -190,12 +191,12 @@ def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:
 
 
 def same_runs(one: Group, other: Group) -> bool:
-    """Whether two groups are one configuration."""
+    """Tell whether two groups are one configuration."""
     return settings(one.config) == settings(other.config)
 
 
 def base_row(table: Mapping[str, Any], lines: Sequence[Line]) -> Line:
-    """The row that the others are held against: the one that the table names, else the first."""
+    """Return the row that the others are compared with: the one that the table names, else the first."""
     named = table.get("base", lines[0].label)
     for line in lines:
         if line.label == named:
@@ -204,9 +205,9 @@ def base_row(table: Mapping[str, Any], lines: Sequence[Line]) -> Line:
 
 
 def compared(table: Mapping[str, Any], ours: set[str]) -> list[tuple[str, str]]:
-    """Published column and our metric, one column for each metric; of several data sets ours comes first.
+    """Pair a published column with each of our metrics; of several data sets, one of ours comes first.
 
-    A table that has no accuracy (costs, or values that only a figure shows) gets our mIoU beside an empty column.
+    A table without accuracies (costs, or values that only a figure shows) gets our mIoU beside an empty column.
     """
     columns = list(dict.fromkeys(column for row in table["rows"] for column in row["published"]))
     by_data = [column for column in columns if data_of(column, table["data"])]
@@ -219,7 +220,7 @@ def compared(table: Mapping[str, Any], ours: set[str]) -> list[tuple[str, str]]:
 
 
 def data_of(column: str, data: str) -> str | None:
-    """The data set that a column of mIoU is named after, of those of the table: "mIoU_voc", "cityscapes_test"."""
+    """Return the data set in the name of a column of mIoU, such as "mIoU_voc" or "cityscapes_test"; None if none."""
     name = column.removeprefix("mIoU_")
     known = {known: known for known in data.split(", ")} | DATA_SETS
     return next((full for short, full in known.items() if name == short or name.startswith(f"{short}_")), None)

@@ -1,4 +1,4 @@
-"""Whether two lists order things alike: Kendall's τ-b, how often chance does as well, how far the seeds move it."""
+"""The agreement of two orders: Kendall's τ-b, its p-value by permutation, and its range over the seeds."""
 
 import itertools
 import math
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST = 4  # rows; fewer have too few orders to tell anything
-EXACT = 8  # rows up to which all orders are gone through
-DRAWS = 10_000
+MIN_ROWS = 4  # fewer have too few orders for a statement
+MAX_EXACT = 8  # rows of which all orders are enumerated
+DRAWS = 10_000  # random orders, or random means, otherwise
 
 
 @dataclass
 class Agreement:
-    """`chance`: the share of all orders of our rows that agree at least as well (one-sided permutation test).
+    """The agreement of our order with the published one.
 
-    `low`, `high`: between them lie 95 % of the τ when every row's mean is drawn again from its seeds; None if no row
-    has two. `single`: rows with one seed, which such a draw cannot move.
+    chance     the share of all orders of our rows that agree at least as well (one-sided permutation test)
+    low, high  bounds of 95 % of the τ if every row's mean is sampled again from its seeds; None if no row has two
+    single     rows with one seed, which the sampling cannot change
     """
 
     rows: int
@@ -30,9 +31,11 @@ class Agreement:
 
 
 def agreement(published: Sequence[float], seeds: Sequence[Sequence[float]]) -> Agreement | None:
-    """One published value and the values of our seeds per row; None if there are fewer than `FEWEST` rows or one of
-    the two sides is constant."""
-    if len(published) < FEWEST:
+    """Measure the agreement of one published value and the values of our seeds per row.
+
+    None if there are fewer than `MIN_ROWS` rows, or if one of the two sides is constant.
+    """
+    if len(published) < MIN_ROWS:
         return None
     theirs, ours = np.asarray(published, dtype=float), np.array([np.mean(values) for values in seeds])
     tau = float(tau_b(theirs, ours))
@@ -48,8 +51,10 @@ def agreement(published: Sequence[float], seeds: Sequence[Sequence[float]]) -> A
 
 
 def tau_b(one: NDArray, other: NDArray) -> NDArray:
-    """Values (m,) and (..., m) -> (...): concordant less discordant pairs over the pairs that are not tied (the
-    geometric mean of the two counts); NaN if all are."""
+    """Compute Kendall's τ-b of values (m,) and (..., m): (...); NaN if all pairs of one are tied.
+
+    It is concordant less discordant pairs, over the geometric mean of the two numbers of pairs that are not tied.
+    """
     i, j = np.triu_indices(len(one), 1)
     signs, others = np.sign((one[i] - one[j]).round(9)), np.sign((other[..., i] - other[..., j]).round(9))
     untied = np.sqrt(np.abs(signs).sum() * np.abs(others).sum(-1))
@@ -58,9 +63,9 @@ def tau_b(one: NDArray, other: NDArray) -> NDArray:
 
 
 def chance(theirs: NDArray, ours: NDArray, rng: np.random.Generator) -> float:
-    """The share of orders of our values whose τ is at least that of the real one; of 10,000 if there are too many."""
+    """Compute the share of all orders of our values, or of `DRAWS` random ones, whose τ is at least that of ours."""
     tau = tau_b(theirs, ours) - 1e-9
-    if len(ours) <= EXACT:
+    if len(ours) <= MAX_EXACT:
         orders = np.array(list(itertools.permutations(range(len(ours)))))
         return float(np.mean(tau_b(theirs, ours[orders]) >= tau))
     orders = rng.permuted(np.tile(np.arange(len(ours)), (DRAWS, 1)), axis=1)
@@ -68,9 +73,9 @@ def chance(theirs: NDArray, ours: NDArray, rng: np.random.Generator) -> float:
 
 
 def redrawn(values: Sequence[float], rng: np.random.Generator) -> NDArray:
-    """Means of as many values, drawn with replacement: (DRAWS,).
+    """Sample means of as many values with replacement: (DRAWS,).
 
-    Deviations are enlarged by √(n / (n - 1)), without which few seeds would look steadier than they are.
+    Deviations are enlarged by √(n / (n - 1)): without that, few seeds would seem more certain than they are.
     """
     mean, count = np.mean(values), len(values)
     if count == 1:

@@ -26,18 +26,18 @@ class ReportOptions:
         None, "of the papers, such as [ctnet_t5,agln_t4]; null: all"
     )
     least_steps: Natural | None = option(1000, "shorter runs are trials: their row counts as not run")
-    steps: Natural | None = option(None, "those with this max_steps; null: a row's longest")
+    steps: Natural | None = option(None, "runs with this max_steps; null: a row's longest")
     columns: list[str] = option(
         ["miou", "pix_acc", "iou_context", "iou_pole", "far_acc"], "of the table of other runs: keys of metrics.json"
     )
     learnt: dict[str, float] = option(
         {"iou_scene": 70, "iou_furniture": 70}, "a run missed a fact when one of these scores is below its number"
     )
-    data: Node = group(None, "of several data sets, show the runs on this one")
+    data: Node = group(None, "of several data sets, the one whose runs are shown")
     choices: dict[str, str] = option({}, "filled in")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be meant."""
+        """Refuse contradictory steps, a file as output, and runs that do not exist."""
         least = self.least_steps or 0
         if self.steps is not None and self.steps < least:
             raise ConfigError(

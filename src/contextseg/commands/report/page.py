@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no other."""
+"""The report as one HTML file without external files."""
 
 import html
 import re
@@ -25,7 +25,7 @@ def page(comparisons: Sequence[Comparison], pictures: Sequence[Path | None], pla
 
 
 def contents(comparisons: Sequence[Comparison], plain: bool) -> str:
-    """Write a link to each table, with how many of its rows were run."""
+    """Write a link to each table, with the number of its rows that were run."""
     items = [
         f"<li><a href=#{comparison.name}>{html.escape(text.title(comparison))}</a>: "
         f"{len(comparison.ran)} of {len(comparison.lines)} rows"
@@ -44,7 +44,7 @@ def section(comparison: Comparison, picture: Path | None) -> str:
 
 
 def kind(column: str) -> str:
-    """Return how a column is set."""
+    """Return the kind of a column, as `html_page.table` takes it."""
     return "ours" if column.endswith(" ours") else "words" if column in WORDS else ""
 
 

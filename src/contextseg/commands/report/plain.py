@@ -33,7 +33,7 @@ def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, floa
 
 
 def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
-    """Metrics by configuration; the name says what tells the configurations apart."""
+    """Return metrics by configuration; its name lists the settings in which the configurations differ."""
     found = [(flatten_choices(run.config), run.metrics) for run in runs]
     keys = {key for settings, _ in found for key in settings}
     varying = [key for key in sorted(keys) if len({str(settings.get(key)) for settings, _ in found}) > 1]
@@ -45,7 +45,7 @@ def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
 
 
 def flatten_choices(config: dict) -> dict[str, Any]:
-    """Return what names a configuration: the chosen options, the neck, and the settings of head and backbone."""
+    """Return the settings that may name a configuration: chosen options, neck, steps, settings of head and backbone."""
     settings: dict[str, Any] = config["choices"] | {"neck": file_of(config["neck"]["_target_"])}
     for part in ("head", "backbone"):
         settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
@@ -59,8 +59,9 @@ def file_of(target: str) -> str:
 
 
 def spread(values: list[float | None]) -> str:
-    """Mean ± sample standard deviation; empty if a run lacks the value."""
-    if any(value is None for value in values):
+    """Write mean ± sample standard deviation; "" if a run lacks the value."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return ""
-    mean = statistics.mean(values)
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+    mean = statistics.mean(known)
+    return f"{mean:.1f} ± {statistics.stdev(known):.1f}" if len(known) > 1 else f"{mean:.1f}"

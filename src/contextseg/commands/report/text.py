@@ -1,4 +1,4 @@
-"""A comparison in words: the cells of its table, its caption, and both as markdown, LaTeX and CSV."""
+"""Writing a comparison: the cells of its table, its caption, and both as markdown, LaTeX and CSV."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from contextseg.commands.report.compare import MIOU, TITLES, Comparison, Line
-from contextseg.commands.report.kendall import FEWEST, Agreement
+from contextseg.commands.report.kendall import MIN_ROWS, Agreement
 from contextseg.runs.store import Group, mean_sd, settings
 
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -19,7 +19,7 @@ def title(comparison: Comparison) -> str:
 
 
 def header(comparison: Comparison) -> list[str]:
-    """The columns of the table."""
+    """Return the names of the columns."""
     names = ["row"]
     for column, metric in comparison.pairs:
         ours = TITLES[metric]
@@ -31,7 +31,7 @@ def header(comparison: Comparison) -> list[str]:
 
 
 def body(comparison: Comparison) -> list[list[str]]:
-    """The cells below `header`."""
+    """Return the cells below `header`."""
     names = header(comparison)
     rows = []
     for line in comparison.lines:
@@ -53,7 +53,7 @@ def body(comparison: Comparison) -> list[list[str]]:
 
 
 def ours(line: Line, metric: str) -> str:
-    """Our mean ± sd (seeds), or why there is none."""
+    """Write our mean ± sd (seeds), or the reason why there is none."""
     if values := line.values(metric):
         mean, sd = mean_sd(values)
         return f"{mean:.2f}{'' if sd is None else f' ± {sd:.2f}'} ({len(values)})"
@@ -63,7 +63,7 @@ def ours(line: Line, metric: str) -> str:
 
 
 def differences(comparison: Comparison, line: Line, column: str, metric: str) -> tuple[str, str]:
-    """The differences to the base row, published and ours, the latter ± standard error."""
+    """Write the differences to the base row, published and ours, the latter ± standard error."""
     if line is comparison.base_of(line):
         return "base", "base"
     published, mine = comparison.published_difference(line, column), comparison.our_difference(line, metric)
@@ -74,25 +74,25 @@ def differences(comparison: Comparison, line: Line, column: str, metric: str) ->
 
 
 def notes(comparison: Comparison, line: Line) -> str:
-    """What has to be known of a row."""
-    told = [line.note] if line.note else []
+    """Write the notes on a row."""
+    found = [line.note] if line.note else []
     if line.twin:
-        told.append(f"the runs of the row {line.twin}")
+        found.append(f"the runs of the row {line.twin}")
     if line.group and len(kinds(comparison)) > 1:
-        told.append(line.group.setting)
+        found.append(line.group.setting)
     if line.group and line.failed:
-        told.append(f"failed besides: {line.failed}")
+        found.append(f"failed besides: {line.failed}")
     if line.lost:
-        told.append(f"run without {' '.join(line.lost)}")
-    if line.others:
-        told.append("run too, not shown: " + "; ".join(apart(group, line.group) for group in line.others))
+        found.append(f"run without {' '.join(line.lost)}")
+    if line.group and line.others:
+        found.append("run too, not shown: " + "; ".join(apart(group, line.group) for group in line.others))
     if line.trials and not line.group:
-        told.append(f"trial runs of {' and '.join(f'{steps:,}' for steps in line.trials)} steps do not count")
-    return "; ".join(told)
+        found.append(f"trial runs of {' and '.join(f'{steps:,}' for steps in line.trials)} steps do not count")
+    return "; ".join(found)
 
 
 def apart(group: Group, shown: Group) -> str:
-    """What tells another group of a row from the one shown: its setting, or if that is the same, some options."""
+    """Name the difference of another group of a row to the one shown: its setting, or if that is the same, options."""
     if group.setting != shown.setting:
         return group.setting
     options = sorted(set(settings(group.config)) - set(settings(shown.config)))
@@ -100,47 +100,48 @@ def apart(group: Group, shown: Group) -> str:
 
 
 def kinds(comparison: Comparison) -> set:
-    """The kinds of runs among the rows: data, recipe, budget."""
+    """Return the kinds of runs among the rows: data, recipe, budget."""
     return {line.kind for line in comparison.ran}
 
 
 def caption(comparison: Comparison) -> list[str]:
-    """What the two sides of the table are, in sentences."""
+    """Describe the two sides of the table, in sentences."""
     where = "" if comparison.data == "not applicable" else f"{comparison.data}, with "
-    told = [f"Published: {where}the paper's own backbone, schedule and test."]
+    sentences = [f"Published: {where}the paper's own backbone, schedule and test."]
     if not comparison.ran:
-        return [*told, "Ours: no row has finished runs."]
-    settings = dict.fromkeys(conditions(line) for line in comparison.ran)
-    told.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
-    if not {line.group.choices["data"] for line in comparison.ran} <= set(comparison.data.split(", ")):
-        told.append("The data sets differ, so only differences and orders compare, not the values.")
+        return [*sentences, "Ours: no row has finished runs."]
+    groups = [line.group for line in comparison.lines if line.group]
+    settings = dict.fromkeys(map(conditions, groups))
+    sentences.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
+    if not {group.choices["data"] for group in groups} <= set(comparison.data.split(", ")):
+        sentences.append("The data sets differ, so only differences and orders compare, not the values.")
     if any(column in MIOU[2:3] for column, _ in comparison.pairs):
-        told.append("The published mIoU is of a multi-scale test.")
+        sentences.append("The published mIoU is of a multi-scale test.")
     bases = dict.fromkeys(comparison.base_of(line).label for line in comparison.lines)
     named = " or, with the same backbone, ".join(f'"{label}"' for label in bases)
-    told.append(f"Δ: difference to the row {named}; ours ± its standard error.")
+    sentences.append(f"Δ: difference to the row {named}; ours ± its standard error.")
     if len(kinds(comparison)) > 1:
-        told.append("The rows were run with different data or budgets, and are not compared across them.")
+        sentences.append("The rows were run with different data or budgets, and are not compared across them.")
     for column, metric in comparison.pairs:
-        told.append(ordering(TITLES[metric], comparison.agreement(column, metric), comparison, column, metric))
-    return told
+        sentences.append(ordering(TITLES[metric], comparison.agreement(column, metric), comparison, column, metric))
+    return sentences
 
 
-def conditions(line: Line) -> str:
-    """What our runs of a row were: data, network, budget and test."""
-    config = line.group.config
+def conditions(group: Group) -> str:
+    """Describe our runs of a row: data, network, budget and test."""
+    config = group.config
     width = f"width {config['width']}" if config.get("width") else "the paper's width"
     batch = f", batches of {config['data']['batch_size']}" if "batch_size" in config.get("data", {}) else ""
-    return f"{line.group.setting}{batch}, {width}, eval={line.group.choices['eval']}"
+    return f"{group.setting}{batch}, {width}, eval={group.choices['eval']}"
 
 
 def ordering(name: str, found: Agreement | None, comparison: Comparison, column: str, metric: str) -> str:
-    """How far our means of a metric order the rows as the published values do, in a sentence or two."""
+    """Describe how far our means of a metric order the rows as the published values do, in a sentence or two."""
     if not any(column in line.published for line in comparison.lines):
         return f"No {name} is published here, so there is no order to compare."
     rows = len(comparison.comparable(column, metric))
     if found is None:
-        reason = f"{FEWEST} are needed" if rows < FEWEST else "all of one side are equal"
+        reason = f"{MIN_ROWS} are needed" if rows < MIN_ROWS else "all of one side are equal"
         return f"Order by {name}: {rows} comparable row{'' if rows == 1 else 's'} ({reason}), so no statement is made."
     text = (
         f"Order of {rows} rows by {name}: Kendall's τ-b {found.tau:.2f}; p = {found.chance:.2g}, the share of all "
@@ -150,13 +151,13 @@ def ordering(name: str, found: Agreement | None, comparison: Comparison, column:
         return f"{text}; one seed each, so how much the seeds move τ is unknown."
     still = f", {found.single} of them with one seed, which stay" if found.single else ""
     return (
-        f"{text}; 95 % of τ within {found.low:.2f} to {found.high:.2f} when the mean of each row is drawn again from "
+        f"{text}; 95 % of τ within {found.low:.2f} to {found.high:.2f} when the mean of each row is sampled again from "
         f"its seeds (bootstrap, deviations enlarged by √(n/(n-1)){still})."
     )
 
 
 def markdown(comparison: Comparison) -> str:
-    """Title, table and caption."""
+    """Write title, table and caption in markdown."""
     names = header(comparison)
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in body(comparison)]
@@ -164,7 +165,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """A table environment that needs no package."""
+    """Write a LaTeX table environment that needs no package."""
     names = header(comparison)
     lines = [r"\begin{table}", r"\centering\small", rf"\begin{{tabular}}{{l{'r' * 4 * len(comparison.pairs)}"]
     lines[-1] += "l" * (len(names) - 1 - 4 * len(comparison.pairs)) + "}"
@@ -175,14 +176,14 @@ def latex(comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text for LaTeX; a number's sign becomes a real one."""
+    """Escape a text for LaTeX; the hyphen before a number becomes a minus."""
     text = "".join(SPECIAL.get(character, character) for character in text)
     text = re.sub(r"√\((.*?)\)", r"$\\sqrt{\1}$", text)
     return re.sub(r"(?<!\S)([+-])(?=\d)", r"$\1$", text)
 
 
 def rows_as_csv(comparison: Comparison) -> str:
-    """A line per row and metric, the numbers apart and unrounded; the caption is not in it, data and steps are."""
+    """Write a line per row and metric, with separate, unrounded numbers, data and steps, but without the caption."""
     names = ["table", "row", "metric", "published_as", "published", "ours_mean", "ours_sd", "seeds"]
     names += ["published_difference", "ours_difference", "ours_difference_se", "base", "state"]
     names += ["published_data", "data", "backbone", "steps", "published_only", "note"]
@@ -206,5 +207,5 @@ def csv_cells(comparison: Comparison, line: Line, column: str, metric: str) -> S
     only = "; ".join(f"{name} {line.published[name]}" for name in comparison.others if name in line.published)
     state = f"failed ({line.failed})" if line.state == "failed" else line.state
     start = [comparison.name, line.label, metric, column, *numbers, comparison.base_of(line).label, state]
-    told = "; ".join(filter(None, [line.waiting, notes(comparison, line)]))
-    return [*start, comparison.data, *ran, only, told]
+    note = "; ".join(filter(None, [line.waiting, notes(comparison, line)]))
+    return [*start, comparison.data, *ran, only, note]

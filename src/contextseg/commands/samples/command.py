@@ -1,4 +1,4 @@
-"""A sheet of samples: what a data set looks like, as stored or as the training transform makes it."""
+"""Drawing a sheet of samples of a data set, as stored or as the training transform makes them."""
 
 import logging
 from pathlib import Path

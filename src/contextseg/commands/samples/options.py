@@ -18,8 +18,8 @@ class SamplesOptions:
 
     split: Literal["train", "val", "test"] = option("train", "which images")
     count: Count = option(12, "how many, evenly spaced")
-    augment: bool = option(False, "show what the training transform makes of them")
-    seed: Natural = option(0, "of the augmentation")
+    augment: bool = option(False, "true: show them after the training transform")
+    seed: Natural = option(0, "fixes the augmentation")
     output: Path = option("samples.png", "the picture")
     data: Node = group("context_scenes", "data set")
     choices: dict[str, str] = option({}, "filled in")

@@ -1,1 +1,1 @@
-"""Label maps of a split as the server of its data set wants them, in one checked archive."""
+"""Packing label maps of a split for the test server of its data set, in one checked archive."""

@@ -1,4 +1,4 @@
-"""The archive: packed from files, and read back as a server would."""
+"""The archive: packing files, and reading them back as a server does."""
 
 import tarfile
 import zipfile
@@ -13,11 +13,11 @@ from contextseg.commands.archives import open_archive
 from contextseg.commands.submit.formats import Format
 from contextseg.errors import ConfigError
 
-MODE = 0o644  # of the packed files; no owner and no date are told
+MODE = 0o644  # of the packed files, which have no owner and no date
 
 
 def pack(path: Path, files: Mapping[str, Path], advance: Callable[[], Any]) -> None:
-    """Write files, by their name in the archive, into a .zip or else a compressed tar; `advance` hears of each."""
+    """Write files, by their name in the archive, into a .zip or else a compressed tar; call `advance` for each."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:  # PNGs are compressed already
             for name, file in files.items():
@@ -29,9 +29,9 @@ def pack(path: Path, files: Mapping[str, Path], advance: Callable[[], Any]) -> N
         with tarfile.open(path, "w:gz") as archive:
             for name, file in files.items():
                 data = file.read_bytes()
-                info = tarfile.TarInfo(name)
-                info.size, info.mode = len(data), MODE
-                archive.addfile(info, BytesIO(data))
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(data), MODE
+                archive.addfile(member, BytesIO(data))
                 advance()
 
 
@@ -42,12 +42,12 @@ def verify(
     predicted: Mapping[str, np.ndarray],
     advance: Callable[[], Any],
 ) -> int:
-    """Read an archive back; returns how many classes occur in it.
+    """Read an archive back; return how many classes occur in it.
 
-    sizes      (height, width) of the image behind each member: there must be these members and no others
+    sizes      (height, width) of the image of each member; the archive must have these members and no others
     predicted  train ids (H, W) that some members must hold
 
-    Raises `ConfigError` naming the first member that is not as it should be.
+    Raises `ConfigError` naming the first member that is wrong.
     """
     reader = open_archive(path)
     for fault, names in (

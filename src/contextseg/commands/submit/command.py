@@ -1,4 +1,4 @@
-"""What `submit.py` does: predicts a split, writes a PNG per image, packs them, reads the archive back."""
+"""Making a submission: predict a split, write a PNG per image, pack them, read the archive back."""
 
 import json
 import logging
@@ -32,18 +32,18 @@ from contextseg.runs.configuration import flatten
 
 RECORD = "submission.json"
 LABELS = "labels"  # the folder of the PNGs
-COMPARED = 8  # the last predictions, which are held against the archive
+MAX_COMPARED = 8  # the last predictions, which are compared with the archive
 
 log = logging.getLogger(__name__)
 
 
 class Submission(NamedTuple):
-    """What was made, and what of it was checked."""
+    """The archive, and the numbers of its label maps."""
 
     archive: Path
     images: int
-    predicted: int  # in this run; the others were there
-    compared: int  # of the read-back label maps with the prediction itself
+    predicted: int  # by this command; the others existed
+    compared: int  # with the prediction itself, after reading back
     classes: int  # that occur
 
 
@@ -55,9 +55,9 @@ def main(cfg: DictConfig) -> None:
 def submit(composed: DictConfig) -> Submission:
     """Predict the images of `split=` at their own size, and make the archive for the server in `output=`.
 
-    Goes on where an earlier run of the same command stopped. Raises `ConfigError` for a data set without a server, for
-    classes that the checkpoint was not trained for, for a folder with something else in it, and for an archive that,
-    read back, is not what the server wants.
+    A stopped command continues when it is repeated. Raises `ConfigError` for a data set without a server, for classes
+    that the checkpoint was not trained for, for a folder of something else, and for an archive that is wrong when it is
+    read back.
     """
     checkpoint = read_checkpoint(composed.ckpt)
     cfg, _ = checked(SubmitOptions, checkpoint["config"], composed)
@@ -70,6 +70,8 @@ def submit(composed: DictConfig) -> Submission:
         raise ConfigError(f"ckpt={cfg.ckpt}: {type(network.head).__name__} needs the ground truth and cannot predict")
     data.check(splits=(cfg.split,))
     source = data.source(cfg.split)
+    if not isinstance(source, FileSource):
+        raise ConfigError(f"data={data.name}: has no image files to submit label maps of")
     members = [form.member.format(name=name, split=cfg.split) for name in source.names]
     if len(set(members)) < len(members):
         raise ConfigError(f"split={cfg.split}: images share a name; the server wants one file for each name")
@@ -86,19 +88,19 @@ def submit(composed: DictConfig) -> Submission:
 
 
 def facts(cfg: SubmitOptions, source: FileSource, module: SegModule) -> dict[str, Any]:
-    """What the label maps depend on beside the checkpoint."""
+    """Return the settings that the label maps depend on beside the checkpoint."""
     names = {"images": len(source), "names": digest("\n".join(source.names).encode())}
-    asked = {"data": module.segmenter.classes.name, "split": cfg.split, "eval": cfg.choices.get("eval")}
+    asked = {"data": module.segmenter.named_classes.name, "split": cfg.split, "eval": cfg.choices.get("eval")}
     how = {"predictor": cfg.eval.predictor, "precision": module.trainer.precision}
     return asked | names | how
 
 
 def claim(output: Path, made_from: dict[str, Any]) -> None:
-    """Write down what the folder is for. Raises `ConfigError` if it is there for something else."""
+    """Record the purpose of the folder. Raises `ConfigError` if it exists for another."""
     record = output / RECORD
     if not record.is_file():
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise ConfigError(f"output={output}: is there and was not made by submit.py; give another folder")
+            raise ConfigError(f"output={output}: exists and was not made by submit; give another folder")
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(record, json.dumps(made_from, indent=2) + "\n")
         return
@@ -115,10 +117,10 @@ def claim(output: Path, made_from: dict[str, Any]) -> None:
 def make(
     archive: Path, form: Format, members: list[str], source: FileSource, module: SegModule, num_workers: int
 ) -> Submission:
-    """Predict what is missing, pack and read back; an archive that is there is only read back."""
+    """Predict what is missing, pack and read back; an archive that exists is only read back."""
     files = {member: archive.parent / LABELS / member for member in members}
     sizes = {member: source.size(index) for index, member in enumerate(members)}
-    last: deque[tuple[str, np.ndarray]] = deque(maxlen=COMPARED)
+    last: deque[tuple[str, np.ndarray]] = deque(maxlen=MAX_COMPARED)
     with progress() as bar:
 
         def read_back(path: Path) -> int:
@@ -134,7 +136,7 @@ def make(
                 form.picture(labels).save(side)
             last.append((members[index], labels))
             bar.update(task, advance=1, note=source.names[index])
-        with side_file(archive) as side:  # it gets its name when it is found right
+        with side_file(archive) as side:  # it gets its name when it is verified
             task = bar.add_task("pack", total=len(files), note="")
             pack(side, files, lambda: bar.advance(task))
             classes = read_back(side)
@@ -142,7 +144,7 @@ def make(
 
 
 def predictions(source: FileSource, indices: list[int], module: SegModule, num_workers: int) -> Iterator[np.ndarray]:
-    """Train ids uint8 (H, W) of these images, one by one, at their own size."""
+    """Yield train ids uint8 (H, W) of these images, at their own size."""
     device = module.trainer.strategy.root_device
     module.to(device).eval()
     loader = DataLoader(
@@ -157,7 +159,7 @@ def predictions(source: FileSource, indices: list[int], module: SegModule, num_w
 
 
 def table(done: Submission, form: Format, num_classes: int) -> Table:
-    """What is in the archive and what was checked."""
+    """Draw the contents of the archive and the results of the checks."""
     kind = f"PNG, {'palette of VOC' if form.coloured else 'grey'}, {min(form.values)} to {max(form.values)}"
     rows = {
         "archive": str(done.archive),

@@ -1,9 +1,8 @@
-"""What each server wants: names, stored values, kind of PNG, archive. Sources: docs/submit.md."""
+"""The format of each server: names, stored values, kind of PNG, archive. Sources: docs/submit.md."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -20,20 +19,20 @@ from contextseg.errors import ConfigError
 
 @dataclass(frozen=True)
 class Format:
-    """How the label maps of a data set are handed in. In the names, {name} is that of an image, {split} val or test.
+    """The format of the label maps of a data set. In the names, {name} is that of an image, {split} val or test.
 
     archive    file name; .zip, or .tgz for a compressed tar
     member     path of a label map in the archive
-    values     what is stored for each train id
+    values     stored value of each train id
     labels     the data set's own reader of masks, with which an archive is read back: file -> train ids (H, W)
     coloured   an indexed PNG in the colours of VOC (mode P); else a grey one (mode L)
-    open_point what could not be found out about it
+    open_point a question about it that no published source answers
     """
 
     archive: str
     member: str
     values: Sequence[int]
-    labels: Callable[[Path | InMemory], np.ndarray]
+    labels: Callable[[InMemory], np.ndarray]
     coloured: bool = False
     open_point: str = ""
 
@@ -42,14 +41,14 @@ class Format:
         return "P" if self.coloured else "L"
 
     def picture(self, labels: np.ndarray) -> Image.Image:
-        """Train ids uint8 (H, W) -> the picture to be saved as PNG."""
+        """Turn train ids uint8 (H, W) into the picture to save as PNG."""
         picture = Image.fromarray(np.array(self.values, np.uint8)[labels])
         if self.coloured:
             picture.putpalette([value for colour in voc_colours() for value in colour])
         return picture
 
     def read(self, data: bytes, size: tuple[int, int]) -> np.ndarray:
-        """A PNG of the archive -> train ids uint8 (H, W).
+        """Read train ids uint8 (H, W) from a PNG of the archive.
 
         Raises `ConfigError` unless it has that `size` (height, width), the right mode, and a class at every pixel.
         """
@@ -98,10 +97,10 @@ FORMATS = {
 
 
 def format_of(data: SegDataModule) -> Format:
-    """The format of a data set. Raises `ConfigError`, naming those that have one, for a data set without a server."""
+    """Return the format of a data set. Raises `ConfigError`, naming those that have one, if it has no server."""
     if data.submission is None:
         raise ConfigError(
-            f"data={data.name}: no server scores its test split; {', '.join(FORMATS)} have one. evaluate.py scores "
-            "what has labels"
+            f"data={data.name}: no server scores its test split; {', '.join(FORMATS)} have one; evaluate scores "
+            "splits with labels"
         )
     return FORMATS[data.submission]

@@ -21,7 +21,7 @@ class SubmitOptions:
 
     ckpt: Path = option(REQUIRED, "a .ckpt file")
     output: Path = option(REQUIRED, "a folder, which gets the label maps and the archive to upload")
-    split: Literal["val", "test"] = option("test", "val is what evaluate scores here")
+    split: Literal["val", "test"] = option("test", "val: the split that evaluate scores")
     data: Node = group(None, "data set; by default as trained", root=None, num_workers=None)
     eval: EvalOptions = group(None, "protocol; by default as trained")
     trainer: TrainerOptions = group(
@@ -41,5 +41,5 @@ class SubmitOptions:
 
 
 def first_look(cfg: DictConfig) -> None:
-    """Check what the command line alone can tell, before the checkpoint is read. Raises `ConfigError`."""
+    """Check the options of the command line before the checkpoint is read. Raises `ConfigError`."""
     evaluate.first_look(cfg, SubmitOptions)

@@ -1,1 +1,1 @@
-"""Sweeps: which runs a command line with -m means, which of them are done, and each in a process of its own."""
+"""Sweeps: the runs of a command line with -m, those of them that are done, and the jobs that do the others."""

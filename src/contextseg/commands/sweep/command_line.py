@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import Override
 
 from contextseg.errors import ConfigError
 
-Given = Mapping[str, str]  # key -> override, as one would type it
+Given = Mapping[str, str]  # key -> override, as on the command line
 
 
 def key(override: Override) -> str:
@@ -37,7 +37,7 @@ def combinations(command_line: Sequence[Override]) -> list[Given]:
 
 
 def typed(override: Override) -> list[str]:
-    """Write an override as one would type it for each of its values."""
+    """Write an override for each of its values, as on the command line."""
     if not override.is_sweep_override():
         return [override.input_line]
     return [f"{override.get_key_element()}={value}" for value in values(override)]

@@ -1,4 +1,4 @@
-"""One job of a sweep: a training in a process of its own, whose end is recorded however it comes."""
+"""A job of a sweep: a training in a process of its own, whose end is always recorded."""
 
 import logging
 import os
@@ -22,29 +22,29 @@ log = logging.getLogger(__name__)
 
 JOB = "CONTEXTSEG_JOB"  # tells a process that it is the job of a sweep
 SOURCE = Path(__file__).resolve().parents[3]  # holds the package, which need not be installed
-PATIENCE = 60  # seconds that a job gets to end by itself
+MAX_WAIT = 60  # seconds that a job gets to end by itself
 
-# What a job must not inherit: its place among the processes of a launcher, or of another run.
-STRANGE = {"LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-STRANGE |= {"MASTER_ADDR", "MASTER_PORT", ENVIRONMENT, "CONTEXTSEG_SWEEP_FOLDER"}
-STRANGE_PREFIXES = ("SLURM_", "TORCHELASTIC_", "PL_")
+# Variables that a job must not inherit: its place among the processes of a launcher, or of another run.
+FOREIGN = {"LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
+FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", ENVIRONMENT, "CONTEXTSEG_SWEEP_FOLDER"}
+FOREIGN_PREFIXES = ("SLURM_", "TORCHELASTIC_", "PL_")
 
 
 class Job:
-    """A training in a process of its own: `start`, wait while `running`, `outcome`.
+    """Run a training in a process of its own: `start`, wait while `running`, `outcome`.
 
-    What it prints goes to `output.log` in its run folder. While the process lives it holds a lock on that file, so
-    that no second one works in the folder; it stops when its parent is gone, however that went.
+    Its output goes to `output.log` in its run folder. The process holds a lock on that file, so that no second one
+    works in the folder. It stops when its parent is gone, for whatever reason.
     """
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str], number: int, sweep: Path):
-        """`number`: names its folder within that of the sweep, if no plan gave it one."""
+        """Take the configuration of a job; `number` names its folder in that of the sweep, if no plan did."""
         path = Path(cfg.run.dir or sweep / numbered(number, cfg))
         again = re.search(r"-\d\d(_\d+)$", path.name)  # the number that the plan gave to a second run of the row
         self.name = f"{cfg.row}_s{cfg.seed}{again[1] if again else ''}" if cfg.row else path.name
         self.devices, self.folder = cfg.trainer.devices, RunFolder(path)
-        told = [] if cfg.run.dir else [given_folder(path)]
-        self.command = [sys.executable, "-m", "contextseg", "train", *overrides, *told]
+        place = [] if cfg.run.dir else [given_folder(path)]
+        self.command = [sys.executable, "-m", "contextseg", "train", *overrides, *place]
         self.process: subprocess.Popen | None = None
         self.stopped = self.waited = False
 
@@ -53,7 +53,7 @@ class Job:
         return self.folder.path / "output.log"
 
     def start(self, threads: int, gpus: Sequence[int] = ()) -> bool:
-        """Start the process; False if another one is at work in the folder. One that has finished is left alone."""
+        """Start the process, unless the run is finished; return False if another process works in the folder."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with self.output.open("a") as output:
             if not lock(output):
@@ -70,27 +70,27 @@ class Job:
                 stdout=output,  # the lock goes with it
                 stderr=subprocess.STDOUT,
                 env=environment(threads, gpus),
-                start_new_session=True,  # Ctrl-C is for the sweep, which tells its jobs
+                start_new_session=True,  # Ctrl-C is for the sweep, which stops its jobs
             )
         return True
 
     def running(self) -> bool:
-        """Whether the process is still at work."""
+        """Tell whether the process is still at work."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
         """Ask the process to stop."""
         self.stopped = True
-        if self.running():
+        if self.process is not None and self.running():
             self.process.terminate()
 
     def clear(self) -> None:
-        """Wait for the process to end, and leave none of those that it started."""
-        if self.process is None:
+        """Wait for the process to end, and end those that it started."""
+        if self.process is None or self.process.stdin is None:
             return
         self.process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(PATIENCE)
+            self.process.wait(MAX_WAIT)
         with suppress(ProcessLookupError):  # the usual case: none is left
             for _ in range(50):
                 os.killpg(self.process.pid, 0)
@@ -99,7 +99,7 @@ class Job:
         self.process.wait()
 
     def outcome(self) -> dict[str, Any]:
-        """The contents of `metrics.json`, written here if the process could not."""
+        """Return the contents of `metrics.json`; write it if the process could not."""
         metrics = self.folder.read_metrics()
         if "status" not in metrics:
             metrics = {"status": "stopped" if self.stopped else "failed", "error": self.reason()}
@@ -107,20 +107,20 @@ class Job:
         return metrics
 
     def reason(self) -> str:
-        """Why a process ended that did not say so itself."""
-        code = self.process.returncode
+        """Return the reason of the end of a process that did not record it."""
+        code = self.process.returncode if self.process else 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
-        told = [line for line in self.output.read_text(errors="replace").splitlines() if line.startswith("error: ")]
-        return told[-1].removeprefix("error: ") if told else f"exit code {code}; see {self.output}"
+        errors = [line for line in self.output.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+        return errors[-1].removeprefix("error: ") if errors else f"exit code {code}; see {self.output}"
 
 
 def environment(threads: int, gpus: Sequence[int]) -> dict[str, str]:
-    """The environment of a job; the user's own OMP_NUM_THREADS is kept."""
+    """Return the environment of a job; the user's own OMP_NUM_THREADS is kept."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in STRANGE and not name.startswith(STRANGE_PREFIXES)
+        if name not in FOREIGN and not name.startswith(FOREIGN_PREFIXES)
     }
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
     here = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
@@ -128,22 +128,22 @@ def environment(threads: int, gpus: Sequence[int]) -> dict[str, str]:
 
 
 def numbered(number: int, cfg: DictConfig) -> str:
-    """The folder's name of a job of an ordinary sweep."""
+    """Return the name of the folder of a job of an ordinary sweep."""
     return f"{number:03d}_{cfg.choices.head}_{cfg.choices.backbone}_s{cfg.seed}"
 
 
 def given_folder(path: Path) -> str:
-    """The override that tells a run its folder."""
+    """Return the override that gives a run its folder."""
     return 'run.dir="{}"'.format(str(path).replace('"', '\\"'))
 
 
 def finished(folder: RunFolder) -> bool:
-    """Whether a run has done all it had to do."""
+    """Tell whether a run did all its steps."""
     return folder.read_metrics().get("status") == "finished"
 
 
 def follow_parent() -> None:
-    """In the process of a job, and those that it starts: stop, as after SIGTERM, when the sweep is gone."""
+    """Stop this process, as SIGTERM does, when the sweep is gone; only in a job and the processes that it starts."""
     if JOB in os.environ:
         threading.Thread(target=stop_at_the_end_of_input, daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""What a sweep is to run: rows of papers' tables x the command line's own sweeps, less what an earlier sweep did."""
+"""The plan of a sweep: rows of papers' tables x the sweeps of the command line, less what an earlier sweep did."""
 
 import itertools
 import json
@@ -21,13 +21,13 @@ from contextseg.runs.folder import plain_name
 from contextseg.runs.store import Run
 
 DONE, HALF_DONE, TO_DO = "done", "half done", "to do"
-MIN_STEPS = 200  # of a run that tells how long a step takes: in a shorter one the start weighs too much
+MIN_STEPS = 200  # of a run from which the time of a step is estimated: the start of a shorter one weighs too much
 Compose = Callable[[Sequence[str]], DictConfig]  # overrides -> configuration
 
 
 @dataclass
 class PlannedJob:
-    """A job of a sweep. `rows`: what it stands for in the papers' tables, "<table>/<key>"."""
+    """A job of a sweep. `rows`: the rows of the papers' tables that it stands for, "<table>/<key>"."""
 
     name: str
     overrides: list[str]
@@ -38,10 +38,10 @@ class PlannedJob:
 
 
 class Plan:
-    """The jobs of a command line.
+    """Collect the jobs of a command line.
 
     `sweep`: the folder of this sweep, whose name dates its new runs. With resume=auto a job whose configuration was run
-    before is done, or goes on in the folder of that run.
+    before is done, or continues in the folder of that run.
     """
 
     def __init__(self, command_line: Sequence[Override], compose: Compose, sweep: Callable[[], Path]):
@@ -63,7 +63,7 @@ class Plan:
         self.enter(PlannedJob(name, overrides, cfg, self.sweep() / name), self.sweep().parent)
 
     def add_tables(self, given: Given) -> None:
-        """Add the jobs of all rows with one combination; rows that come to the same configuration share one."""
+        """Add the jobs of all rows with one combination; rows of the same configuration share one."""
         shared: dict[str, PlannedJob] = {}
         for row in (row for row in self.rows if not row.waiting):
             overrides = completed(row, given)
@@ -83,7 +83,7 @@ class Plan:
             self.enter(shared[settings], parent)
 
     def enter(self, job: PlannedJob, parent: Path) -> None:
-        """Take a job up, in the folder of an earlier run below `parent` if resume=auto finds it.
+        """Add a job, in the folder of an earlier run below `parent` if resume=auto finds one.
 
         Jobs of a row that differ in more than the seed are numbered: _2, _3, ...
         """
@@ -110,7 +110,7 @@ class Plan:
         return [run for place in places if (run := self.known[place])]
 
     def to_do(self) -> list[PlannedJob]:
-        """Return what is left to run."""
+        """Return the jobs that are left to run."""
         return [job for job in self.jobs if job.state != DONE]
 
     def seconds(self) -> float | None:
@@ -122,7 +122,7 @@ class Plan:
         return None if any(speed is None for speed, _ in parts) else sum(speed * steps for speed, steps in parts)
 
     def pictures(self) -> Iterator[Table]:
-        """Draw a table for each paper's table: its rows, and what becomes of them."""
+        """Draw a table for each paper's table: its rows, and the state of their jobs."""
         for table in self.tables:
             picture = Table(title=f"{table['table']}: {table['source']}. {table['about']}", title_justify="left")
             picture.add_column("row")
@@ -133,7 +133,7 @@ class Plan:
             yield picture
 
     def fate(self, row: Row) -> str:
-        """Say what becomes of a row."""
+        """Describe the state of a row in words."""
         if row.waiting:
             return f"not run: {row.waiting}"
         jobs = [job for job in self.jobs if row.id in job.rows]
@@ -145,13 +145,13 @@ class Plan:
 
 
 def counts(jobs: Sequence[PlannedJob]) -> str:
-    """Say how many jobs are in which state: "2 done, 4 to do"."""
+    """Count the jobs in each state, in words: "2 done, 4 to do"."""
     states = [job.state for job in jobs]
     return ", ".join(f"{states.count(state)} {state}" for state in (DONE, HALF_DONE, TO_DO) if state in states)
 
 
 def once(compose: Compose) -> Compose:
-    """Return `compose` so that it does its work once for jobs that differ in the seed alone."""
+    """Return `compose` with a cache, so that it works once for jobs that differ in the seed alone."""
     composed = cache(lambda overrides: compose(list(overrides)))
 
     def with_seed(overrides: Sequence[str]) -> DictConfig:
@@ -163,12 +163,12 @@ def once(compose: Compose) -> Compose:
 
 
 def kind(choices: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return what decides most of the time that a step takes: backbone and data set."""
+    """Return backbone and data set, which decide most of the time of a step."""
     return choices.get("backbone"), choices.get("data")
 
 
 def seconds_per_step(runs: Sequence[Run]) -> dict[tuple[Any, Any], float]:
-    """Return the median over finished runs of enough steps, by backbone and data set."""
+    """Return the median seconds per step of finished runs of `MIN_STEPS` or more, by backbone and data set."""
     found: dict[tuple[Any, Any], list[float]] = {}
     for run in runs:
         if run.training and run.seconds_per_step is not None and run.metrics["steps"] >= MIN_STEPS:

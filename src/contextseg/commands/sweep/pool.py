@@ -1,26 +1,24 @@
-"""Some jobs at a time, with one line that says how it stands."""
+"""Running jobs, some at a time, with one line on their state."""
 
 import logging
 import os
 import time
 from collections.abc import Sequence
 
-from rich.markup import escape
-
 from contextseg.commands.sweep.job import Job
-from contextseg.console import console
+from contextseg.console import console, print_error
 
 log = logging.getLogger(__name__)
 
 
 def run(jobs: Sequence[Job], at_once: int = 1, gpus: Sequence[int] = ()) -> None:
-    """Run jobs, `at_once` at a time; a failed one is told and the others go on. Whatever ends this ends them.
+    """Run jobs, `at_once` at a time. A failed one is reported and the others go on; all stop when this stops.
 
-    `gpus`: their numbers, shared out among the places; (): each job sees all.
+    `gpus`: their numbers, divided among the places; (): each job sees all.
     """
     waiting, begun = list(jobs), time.monotonic()
     running: dict[int, Job] = {}  # place -> job
-    ended: list[str] = []  # how
+    ended: list[str] = []  # status of each
     with console.status("") as line:
         try:
             while waiting or running:
@@ -31,7 +29,7 @@ def run(jobs: Sequence[Job], at_once: int = 1, gpus: Sequence[int] = ()) -> None
                     job.clear()
                     del running[place]
                     ended.append(job.outcome()["status"])
-                    tell(job, f"{len(ended)}/{len(jobs)}")
+                    report(job, f"{len(ended)}/{len(jobs)}")
                 line.update(standing(ended, len(running), len(waiting), time.monotonic() - begun))
                 time.sleep(0.1)
         finally:
@@ -39,11 +37,11 @@ def run(jobs: Sequence[Job], at_once: int = 1, gpus: Sequence[int] = ()) -> None
                 job.stop()
             for job in running.values():
                 job.clear()
-                tell(job, "stopped")
+                report(job, "stopped")
 
 
 def start_one(waiting: list[Job], at_once: int, gpus: Sequence[int]) -> Job | None:
-    """Start the first job that no other process is at work on, and take it out of those that wait."""
+    """Start the first job that no other process runs, and take it out of `waiting`; None if there is none."""
     for job in waiting:
         if job.start(threads=max(1, processors() // (at_once * max(1, job.devices))), gpus=gpus):
             waiting.remove(job)
@@ -53,30 +51,29 @@ def start_one(waiting: list[Job], at_once: int, gpus: Sequence[int]) -> Job | No
 
 
 def processors() -> int:
-    """How many CPU cores this process may use."""
+    """Count the CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def tell(job: Job, number: str) -> None:
-    """Say what became of a job."""
+def report(job: Job, number: str) -> None:
+    """Print the error of a failed job, log the status and score of any other."""
     outcome = job.outcome()
     if outcome["status"] == "failed":
-        error = str(outcome.get("error", "")).removeprefix("ConfigError: ")
-        console.print(f"[bold red]error:[/] {escape(f'{job.name}: {error}')}", soft_wrap=True, highlight=False)
+        print_error(f"{job.name}: {str(outcome.get('error', '')).removeprefix('ConfigError: ')}")
     else:
         score = f", mIoU {outcome['miou']:.2f}" if outcome.get("miou") is not None else ""
         log.info("%s (%s): %s%s", job.name, number, outcome["status"], score)
 
 
 def standing(ended: Sequence[str], running: int, waiting: int, seconds: float) -> str:
-    """One line: how many jobs are done, failed, running and waiting, and about how long they take."""
+    """Write in one line how many jobs are done, failed, running and waiting, and about how long they take."""
     done = ended.count("finished")
     line = f"{done} done, {len(ended) - done} failed, {running} running, {waiting} waiting"
     return f"{line}, about {duration(seconds / len(ended) * (running + waiting))} left" if ended else line
 
 
 def duration(seconds: float) -> str:
-    """A time in two figures' precision: "50 s", "12 min", "3.5 h"."""
+    """Write a time with two digits: "50 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""The rows of the papers' tables under a command line: which are asked for, and what their overrides come to."""
+"""The rows of the papers' tables that a command line asks for, and their overrides under it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EMBEDDED = "context_scenes", "context_scenes_hard"  # the data sets that come wi
 
 @dataclass
 class Row:
-    """A row of a table with the overrides that the command line leaves of it; `dropped`: those that it does not."""
+    """A row of a table with those of its overrides that the command line keeps, and those that it `dropped`."""
 
     table: dict[str, Any]
     label: str
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def id(self) -> str:
-        """Its name in run folders: "<table>/<key>"."""
+        """Return its name in run folders, "<table>/<key>"."""
         return f"{self.table['table']}/{paper_rows.key(self.label)}"
 
 
@@ -47,8 +47,8 @@ def tables(names: Sequence[str], patterns: Sequence[str] | None) -> list[dict[st
 def rows_of(table: dict[str, Any], given: Given) -> Iterator[Row]:
     """Yield the rows of a table under a command line.
 
-    A group that the command line chooses replaces all that a row says of it; a backbone replaces the neck, too, which
-    a row names only where its backbone needs it.
+    A group that the command line chooses replaces all overrides of the row in it. A backbone replaces the neck, too,
+    because a row names a neck only where its backbone needs it.
     """
     chosen = [*given, "neck"] if "backbone" in given else [*given]
     for row in table["rows"]:
@@ -65,7 +65,7 @@ def within(name: str, group: str) -> bool:
 
 
 def completed(row: Row, given: Given) -> list[str]:
-    """Return the overrides of a row, with data set and recipe where neither row nor command line names one.
+    """Return the overrides of a row, with data set and recipe if neither row nor command line names one.
 
     The embedded data sets come with their recipe, any other with the paper's widths, SGD and poly. Raises `ConfigError`
     if the table's data set is not here, or there are several.
@@ -81,7 +81,7 @@ def completed(row: Row, given: Given) -> list[str]:
 
 
 def data_of(table: dict[str, Any]) -> str:
-    """Return the one data set of a table."""
+    """Return the data set of a table. Raises `ConfigError` if it is not here, or there are several."""
     wanted, known = table["data"].split(", "), options_of("data")
     if len(wanted) == 1 and wanted[0] in known:
         return wanted[0]

@@ -1,4 +1,4 @@
-"""Train: settle the run folder, then hand typed options to `engine.fit`."""
+"""Training: choose the run folder, then pass typed options to `engine.fit`."""
 
 from omegaconf import DictConfig
 
@@ -13,14 +13,14 @@ from contextseg.runs.opening import open_folder
 
 
 def main(cfg: DictConfig) -> None:
-    """Run the command."""
+    """Train a network."""
     train(cfg)
 
 
 def train(cfg: DictConfig) -> Result:
-    """Train the composed configuration in a run folder of its own, or go on in that of an unfinished run.
+    """Train the composed configuration in a run folder of its own, or continue in that of an unfinished run.
 
-    Raises `ConfigError` for what the user can put right; before there is a folder, if an option is wrong.
+    Raises `ConfigError` for mistakes that the user can correct; for a wrong option, before there is a folder.
     """
     options, config = checked(cfg)
     parent = options.paths.runs / plain_name(options.name or "")
@@ -32,10 +32,9 @@ def train(cfg: DictConfig) -> Result:
 
 
 def steps_done(folder: RunFolder, config: dict, options: TrainOptions) -> int:
-    """Return the optimizer steps after which a run goes on.
+    """Return the optimizer steps after which a run continues.
 
-    Raises `ConfigError` if it may not go on under this configuration, naming the keys that differ, or if it has done
-    all its steps.
+    Raises `ConfigError` if the configuration differs, naming the keys, or if the run has done all its steps.
     """
     if keys := differences(folder.read_config(), config):
         raise ConfigError(

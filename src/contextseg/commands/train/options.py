@@ -11,7 +11,7 @@ from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.runs.folder import plain_name
 
-FACTS = {  # arguments of the parts that are known only when the network is built
+FACTS = {  # arguments of the parts that are known when the network is built
     "backbone": (),
     "neck": ("in_channels", "strides"),
     "head": ("in_channels", "num_classes", "strides"),
@@ -53,5 +53,5 @@ def check_parts(options: TrainOptions) -> None:
 
 
 def settled(cfg: DictConfig, folder: Path, run_id: str) -> tuple[TrainOptions, dict[str, Any]]:
-    """Return the same with the run folder filled in, on which pictures, checkpoints and loggers depend."""
+    """Return what `checked` does with the run folder filled in, on which pictures, checkpoints and loggers depend."""
     return checked(OmegaConf.merge(cfg, {"run": {"dir": str(folder), "id": run_id}}))

@@ -1,6 +1,6 @@
-"""Distractors: objects that look present but are absent, unless a sign shows them.
+"""Distractors: objects that look present but count as absent, unless a sign shows them.
 
-Aimed at what a network knows of the classes that an image holds: CTNet's class probability and its loss. A few small
+Aimed at the prediction of the classes that an image holds: CTNet's class probability and its loss. A few small
 objects lie on the ground, one of each shape; a sign for each stands in the strip of foliage. An object whose sign shows
 its shape is of the class of that shape; where the sign is empty it is a `decoy`. The objects are so small that the
 cross-entropy of the pixels says little about the signs; which classes the image holds says it at once.
@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from contextseg.data.factors.factor import SMALLEST, Factor
+from contextseg.data.factors.factor import MIN_SIDE, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, grid, inner, patch, square
 from contextseg.typed import Count
 
@@ -27,7 +27,7 @@ SHAPES = {  # coordinates in units of the radius -> inside
 
 
 class Distractors(Factor):
-    """`copies` objects of each of the five shapes, of `radius` pixels; a strip of height `strip`."""
+    """Draw `copies` objects of each of the five shapes, of `radius` pixels, below a strip of height `strip`."""
 
     paints = ("foliage", "ground", "sign", "decoy", *SHAPES)
 
@@ -37,10 +37,10 @@ class Distractors(Factor):
         self.copies, self.radius, self.strip = copies, radius, strip
         self.require(1 <= copies <= 3, "1 to 3 copies")
         self.require(4 <= radius <= 7 and strip >= 2 * radius + 4, "4 <= radius <= 7 and strip >= 2 radius + 4")
-        self.require(strip + PITCH[0] * copies <= SMALLEST, f"strip + {PITCH[0]} copies <= {SMALLEST}")
+        self.require(strip + PITCH[0] * copies <= MIN_SIDE, f"strip + {PITCH[0]} copies <= {MIN_SIDE}")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
-        """As in `Factor`."""
+        """Draw as `Factor.draw` says."""
         absent = rng.integers(2, size=len(SHAPES)) ^ flip
         image = np.concatenate([patch(rng, FOLIAGE, (self.strip, size)), patch(rng, GRAIN, (size - self.strip, size))])
         mask = np.zeros((size, size), np.uint8)
@@ -59,8 +59,8 @@ class Distractors(Factor):
             mask[window][insides[shape]] = 3 if absent[shape] else 4 + shape
 
         for slot, shape in enumerate(rng.permutation(len(SHAPES))):
-            sign = square(rng, slot, len(SHAPES), self.strip, size - 1, self.radius + 1)
-            sign = tuple(slice(side.start, side.stop + 1) for side in sign)
+            high, wide = square(rng, slot, len(SHAPES), self.strip, size - 1, self.radius + 1)
+            sign = slice(high.start, high.stop + 1), slice(wide.start, wide.stop + 1)
             colour = rng.integers(30, 120, 3)
             image[sign], mask[sign] = 210, 2
             if not absent[shape]:

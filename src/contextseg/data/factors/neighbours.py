@@ -1,11 +1,11 @@
 """Neighbours: areas of one texture and nearly one colour side by side, of different classes.
 
-Aimed at telling context of one's own class from that of others: CPNet's intra and inter prior and its affinity loss.
-Groups of areas, told apart by tints that differ from image to image, lie across each other. Along one side of the
-image each group has an area with a ring, a light one in half of the groups, a dark one in the others; all areas of a
-group are of class `light_area` or `dark_area`. Pooling over the image always finds as many rings of each kind, and the
-same mean tint with the light as with the dark ones: the tints lie on a circle, by turns of either class. Whose ring is
-which, only who separates the groups knows.
+Aimed at separating context of the same class from that of other classes: CPNet's intra and inter prior and its
+affinity loss. Groups of areas lie across each other and differ by tints, which change from image to image. Along one
+side of the image each group has an area with a ring: a light one in half of the groups, a dark one in the others. By it
+all areas of the group are of class `light_area` or `dark_area`. Pooling over the image always finds as many rings of
+each kind, and the same mean tint with the light as with the dark ones: the tints lie on a circle, by turns of either
+class. Only a network that separates the groups knows which ring belongs to an area.
 """
 
 from typing import Annotated
@@ -13,14 +13,14 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from contextseg.data.factors.factor import SMALLEST, Factor
+from contextseg.data.factors.factor import MIN_SIDE, Factor
 from contextseg.data.painting import circle, grained, grid, nearest
 
 
 class Neighbours(Factor):
-    """`groups` (an even number), `cells` areas; `tint`, how far a colour is from the next, in grey levels (RGB).
+    """Draw `cells` areas of `groups` groups (an even number), with rings of `radius` pixels, 3 thick.
 
-    The rings are of `radius` pixels, 3 thick.
+    `tint`: the distance from one colour to the next in grey levels (RGB).
     """
 
     paints = ("light_area", "dark_area")
@@ -37,11 +37,11 @@ class Neighbours(Factor):
         many = "an even number of groups from 4, and more cells"
         self.require(groups >= 4 and groups % 2 == 0 and cells > groups, many)
         self.require(0 < tint <= 60 and 5 <= radius <= 12, "0 < tint <= 60 and 5 <= radius <= 12")
-        fits = f"radius groups < {2 * SMALLEST / 5:g}, so that no rings meet"
-        self.require(5 * radius * groups < 2 * SMALLEST, fits)
+        fits = f"radius groups < {2 * MIN_SIDE / 5:g}, so that no rings meet"
+        self.require(5 * radius * groups < 2 * MIN_SIDE, fits)
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
-        """As in `Factor`."""
+        """Draw as `Factor.draw` says."""
         order = rng.permutation(self.groups)
         dark = order % 2 ^ flip
         group = np.concatenate([np.arange(self.groups), rng.integers(self.groups, size=self.cells - self.groups)])

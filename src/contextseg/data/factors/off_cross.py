@@ -1,8 +1,8 @@
 """Off the cross: the cue shares neither row nor column with any pixel that needs it.
 
 Aimed at recurrence: CCNet's second loop. A parasol or a car stands in one corner of a broad angle of foliage and
-decides the ground opposite, sand and sea or road and glass. One criss-cross step brings to a pixel what lies in its own
-row and column, which is foliage: only that near the cue has seen it by convolution. A second step brings the rest.
+decides the ground opposite, sand and sea or road and glass. One criss-cross step brings to a pixel what lies in its row
+and column. That is foliage, which has seen the cue by convolution only if it is near. A second step brings the rest.
 """
 
 from typing import Annotated
@@ -10,12 +10,12 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from contextseg.data.factors.factor import SMALLEST, Factor
+from contextseg.data.factors.factor import MIN_SIDE, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, paint_cue, parasol, patch, wavy_line
 
 
 class OffCross(Factor):
-    """A cue of `radius` pixels; `angle`, the width of the foliage, as a share of the image's."""
+    """Draw a cue of `radius` pixels; `angle`: the width of the foliage as a share of the image's."""
 
     paints = ("foliage", "sand", "road", "sea", "glass", "parasol", "car")
 
@@ -24,10 +24,10 @@ class OffCross(Factor):
     ):
         self.angle, self.radius = angle, radius
         self.require(0.25 <= angle <= 0.75 and 5 <= radius <= 12, "0.25 <= angle <= 0.75 and 5 <= radius <= 12")
-        self.require(2 * radius + 5 <= round(angle * SMALLEST), f"2 radius + 5 <= {SMALLEST} angle")
+        self.require(2 * radius + 5 <= round(angle * MIN_SIDE), f"2 radius + 5 <= {MIN_SIDE} angle")
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
-        """As in `Factor`."""
+        """Draw as `Factor.draw` says."""
         scene = int(rng.integers(2)) ^ flip
         start = round(self.angle * size)
         shape = (size - start, size - start)

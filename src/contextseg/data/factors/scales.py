@@ -1,10 +1,10 @@
-"""Scales: large uniform areas against thin and small objects, one fact for both, and detail that misleads without it.
+"""Scales: large uniform areas and thin or small objects, with one fact for both; without it, detail misleads.
 
 Aimed at AGLN's two halves, global enhancement and local refinement (channel resampling, spatial gating). A parasol or a
 car in the strip of foliage says whether the ground is sand and sea or road and glass. Thin lines lie on it in pairs, a
 dark and a light one side by side: by the parasol the dark ones are poles and the light ones rails, by the car the other
-way round. Pebbles of a few pixels lie between. Global context without detail loses the lines; detail without context
-cannot name them; nor can a sum of the two, for what a dark line says is turned over by the cue.
+way round. Pebbles of a few pixels lie between. Global context without detail loses the lines. Detail without context
+cannot name them. Nor can a sum of the two: the cue flips the meaning of a dark line.
 """
 
 from typing import Annotated
@@ -12,15 +12,15 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from contextseg.data.factors.factor import SMALLEST, Factor
+from contextseg.data.factors.factor import MIN_SIDE, Factor
 from contextseg.data.painting import FOLIAGE, GRAIN, RIPPLE, car, grid, paint_cue, parasol, patch, turned, wavy_line
 from contextseg.typed import Count, Natural
 
 
 class Scales(Factor):
-    """`lines` pairs of lines 2 pixels wide, `gap` from middle to middle, and `pebbles` of 2 pixels radius.
+    """Draw `lines` pairs of lines 2 pixels wide, `gap` from middle to middle, and `pebbles` of 2 pixels radius.
 
-    The cue is of `radius` pixels, in a strip of height `strip`.
+    The cue, of `radius` pixels, stands in a strip of height `strip`.
     """
 
     paints = ("foliage", "sand", "road", "sea", "glass", "parasol", "car", "pole", "rail", "pebble")
@@ -38,11 +38,11 @@ class Scales(Factor):
         self.lines, self.gap, self.pebbles, self.radius, self.strip = lines, gap, pebbles, radius, strip
         self.require(lines >= 1 and pebbles >= 0, "one pair of lines or more, and no fewer than 0 pebbles")
         self.require(2 <= gap <= 8, "2 <= gap <= 8, so that a coarse map does not part the lines of a pair")
-        fits = f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {SMALLEST // 2}"
-        self.require(5 <= radius <= 12 and 2 * radius + 2 <= strip <= SMALLEST // 2, fits)
+        fits = f"5 <= radius <= 12 and 2 radius + 2 <= strip <= {MIN_SIDE // 2}"
+        self.require(5 <= radius <= 12 and 2 * radius + 2 <= strip <= MIN_SIDE // 2, fits)
 
     def draw(self, rng: np.random.Generator, size: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
-        """As in `Factor`."""
+        """Draw as `Factor.draw` says."""
         scene = int(rng.integers(2)) ^ flip
         shape = height, width = (size - self.strip, size)
         image, mask = patch(rng, FOLIAGE, (size, size)), np.zeros((size, size), np.uint8)

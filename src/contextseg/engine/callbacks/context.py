@@ -1,4 +1,4 @@
-"""Where the context of one pixel came from, as the training goes on."""
+"""Pictures of the context of one pixel during training."""
 
 import logging
 from pathlib import Path
@@ -17,12 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class ContextPictures(L.Callback):
-    """Draws the context maps of a fixed pixel of a fixed validation image, and what the head shows of its inside, after
-    each evaluation, on rank 0; nothing for an oracle.
+    """Draw the context maps of a fixed pixel of a validation image, and the head's inside, after each evaluation.
 
-    `index`: of the image in its split; `point`: (x, y), null: its middle. An attention map has a number for each pair
-    of places, so the network is shown the `side` x `side` pixels around the point only. The files are replaced each
-    time: `<folder>/<name>.png` and `<name>_inside.png` show the final weights.
+    Rank 0 draws; nothing is drawn for an oracle. `index`: of the image in its split; `point`: (x, y), null: its middle.
+    An attention map has a number for each pair of places, so the network gets only the `side` x `side` pixels around
+    the point. The files are replaced each time: `<folder>/<name>.png` and `<name>_inside.png` show the final weights.
     """
 
     def __init__(
@@ -53,12 +52,12 @@ class ContextPictures(L.Callback):
             self.show(trainer, "inside", inside_picture(inside, network.classes, mask), name)
 
     def show(self, trainer: L.Trainer, kind: str, picture: np.ndarray, name: str) -> None:
-        """A picture to its file and to the loggers."""
+        """Write a picture to its file and send it to the loggers."""
         viz.save(picture, self.folder / f"{name}{'' if kind == 'context' else f'_{kind}'}.png")
         send_pictures(trainer, f"val/{kind}", [picture], [name])
 
     def scene(self, trainer: L.Trainer) -> tuple[np.ndarray, np.ndarray, str, tuple[int, int]]:
-        """Image (H, W, 3), mask (H, W) and name of what the network is shown, and the pixel (x, y) within it.
+        """Return image (H, W, 3), mask (H, W) and name of what the network gets, and the pixel (x, y) within it.
 
         Raises `ConfigError` if the validation split has no such image or the image no such pixel.
         """

@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no number any more, and says where."""
+"""Stopping a run whose loss is not finite."""
 
 import lightning as L
 import torch
@@ -7,11 +7,11 @@ from contextseg.typed import Count
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite."""
+    """A loss that is NaN or infinite."""
 
 
 class FiniteLoss(L.Callback):
-    """Looks at the loss every `every_steps` batches (each look waits for the device); raises `NonFiniteLoss`."""
+    """Raise `NonFiniteLoss`, which names step and images. It checks every `every_steps` batches, as that takes time."""
 
     def __init__(self, every_steps: Count = 10):
         self.every_steps = every_steps

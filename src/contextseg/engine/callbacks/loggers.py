@@ -1,7 +1,7 @@
-"""What the callbacks send to the loggers: numbers, pictures, tables.
+"""Sending numbers, pictures and tables to the loggers.
 
-No logger is named here: one that has the method for a thing gets it, in W&B's words (`log_image`, `log_table`) or
-TensorBoard's (`add_image`, `add_text` of its `experiment`).
+No logger is named here. One gets a thing if it has the method for it: W&B's `log_image` and `log_table`, or
+TensorBoard's `add_image` and `add_text` of its `experiment`.
 """
 
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def send(trainer: L.Trainer, what: Callable[[Logger], None]) -> None:
-    """Call `what` with every logger. One that fails is left out from then on, with a warning: it never stops a run."""
+    """Call `what` with every logger. One that fails is omitted from then on, with a warning: it never stops a run."""
     for logger in trainer.loggers:
         try:
             what(logger)
@@ -25,17 +25,17 @@ def send(trainer: L.Trainer, what: Callable[[Logger], None]) -> None:
 
 
 def send_numbers(trainer: L.Trainer, row: dict[str, float]) -> None:
-    """Named numbers to every logger, all in one row of this step."""
+    """Send named numbers to every logger, all in one row of this step."""
     send(trainer, lambda logger: logger.log_metrics(row, step=trainer.global_step))
 
 
 def take_pictures(trainer: L.Trainer) -> bool:
-    """Whether there is a logger that pictures can be sent to."""
+    """Tell whether there is a logger that takes pictures."""
     return any(hasattr(logger, "log_image") or hasattr(logger.experiment, "add_image") for logger in trainer.loggers)
 
 
 def send_pictures(trainer: L.Trainer, key: str, pictures: list[np.ndarray], captions: list[str]) -> None:
-    """Pictures uint8 (H, W, 3), each with its caption."""
+    """Send pictures uint8 (H, W, 3), each with its caption."""
 
     def to(logger):
         if hasattr(logger, "log_image"):
@@ -55,7 +55,7 @@ def send_masks(
     masks: list[dict[str, np.ndarray]],
     names: dict[int, str],
 ) -> None:
-    """Images uint8 (H, W, 3) under named masks (H, W) that can be switched on and off; `names`: mask value -> label."""
+    """Send images uint8 (H, W, 3) with named masks (H, W) to switch on and off; `names`: mask value -> label."""
     layers = [
         {name: {"mask_data": mask, "class_labels": names} for name, mask in of_image.items()} for of_image in masks
     ]
@@ -68,7 +68,7 @@ def send_masks(
 
 
 def send_table(trainer: L.Trainer, key: str, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
-    """Rows of words and numbers under named columns."""
+    """Send rows of words and numbers under named columns."""
 
     def to(logger):
         if hasattr(logger, "log_table"):
@@ -80,6 +80,6 @@ def send_table(trainer: L.Trainer, key: str, columns: Sequence[str], rows: Seque
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A table in Markdown, numbers to two digits."""
+    """Write a table in Markdown, numbers with two digits after the point."""
     cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *cells])

@@ -1,4 +1,4 @@
-"""Pictures of fixed images (image | truth | prediction | error), for the run folder and the loggers that take them."""
+"""Pictures of fixed images (image | truth | prediction | error), for the run folder and the loggers."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from contextseg.viz import panel
 
 
 class Pictures(L.Callback):
-    """Draws `count` evenly spaced images of the evaluated split after each evaluation, on rank 0.
+    """Draw `count` evenly spaced images of the evaluated split after each evaluation, on rank 0.
 
     The files are replaced each time: `<folder>/<name>.png` shows the final weights. Loggers get them as
-    `val/predictions`, and those that take masks the bare images with both masks, their classes by name, as `val/masks`.
+    `val/predictions`. Those that take masks get `val/masks`: the images, both masks, and the names of their classes.
     """
 
     def __init__(self, folder: str, count: Natural = 6):
@@ -52,5 +52,5 @@ class Pictures(L.Callback):
 
 
 def labels(classes: ClassSet) -> dict[int, str]:
-    """The name of every value of a mask, void included."""
+    """Return the name of every value of a mask, void included."""
     return dict(enumerate(classes.names)) | {IGNORE_INDEX: "void"}

@@ -1,17 +1,17 @@
-"""One bar for the whole run, with loss, rate and the time that is left; one for each evaluation."""
+"""Progress bars: one for the whole run, with loss, rate and the time left; one for each evaluation."""
 
 import lightning as L
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from contextseg.console import progress
 
 
 class ProgressBar(L.Callback):
-    """Shows training by optimizer steps and evaluation by batches, on rank 0."""
+    """Show training by optimizer steps and evaluation by batches, on rank 0."""
 
     def __init__(self):
         self.bar: Progress | None = None
-        self.tasks: dict[str, int] = {}
+        self.tasks: dict[str, TaskID] = {}
 
     def _start(self, trainer: L.Trainer, name: str, total: int, completed: int = 0) -> None:
         if not trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Writes the curves: losses, learning rates, speed and memory while training, scores after each evaluation."""
+"""The curves of a run: losses, learning rates, speed and memory during training, scores after each evaluation."""
 
 import logging
 import resource
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 
 class Record(L.Callback):
-    """Sends numbers to every logger, by optimizer step; the same step means the same weights in every curve.
+    """Send numbers to every logger, by optimizer step; the same step means the same weights in every curve.
 
     `train/...`: loss, each term, learning rate per parameter group, images per second, share of the time spent waiting
     for data, the most memory so far. `val/...`: all scalar scores and the IoU of each class. `images_per_second` and
-    `seconds` tell the whole run, evaluation excluded, `elapsed` (seconds) with it; what a checkpoint holds of them is
-    that of the parts before a restart.
+    `seconds` are of the whole run without evaluation, `elapsed` (seconds) of all of it. A checkpoint keeps them, so a
+    restart adds to them.
     """
 
     def __init__(self, every_steps: Count = 10):
@@ -31,12 +31,12 @@ class Record(L.Callback):
 
     @property
     def images_per_second(self) -> float:
-        """Images of all processes per second of training."""
+        """Return the images of all processes per second of training."""
         return self.images / self.seconds if self.seconds else 0.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run began, without the time between a stop and a restart."""
+        """Return the seconds since the run began, without the time between a stop and a restart."""
         return self.before + time.perf_counter() - self.began
 
     def state_dict(self):
@@ -100,7 +100,7 @@ class Record(L.Callback):
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """The most memory (GiB) that rank 0 ever held: RAM without that of its data workers, and on a GPU tensors."""
+    """Return the peak memory (GiB) of rank 0: RAM without that of its data workers, and on a GPU that of tensors."""
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
     row = {"train/peak_ram_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
     if device.type == "cuda":

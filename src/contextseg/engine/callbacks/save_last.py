@@ -1,19 +1,20 @@
-"""`checkpoints/last.ckpt`: where a run that was killed goes on."""
+"""`checkpoints/last.ckpt`, from which a stopped run continues."""
 
-import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from contextseg.files import side_file
 from contextseg.typed import Count
 
 
 class SaveLast(Checkpoint):
-    """Saves every `every_steps` optimizer steps and at the end, atomically: the file is either the old or the new one.
+    """Save every `every_steps` optimizer steps and at the end, atomically: the file is either the old or the new one.
 
     A step that is also evaluated is saved after its evaluation, so that a restart does not evaluate it again. The
-    curves are written to disk first: they reach at least as far as the checkpoint.
+    curves are written first, so that they reach at least as far as the checkpoint.
     """
 
     def __init__(self, folder: str, every_steps: Count = 100):
@@ -39,9 +40,6 @@ class SaveLast(Checkpoint):
         self.saved_step = step
         for logger in trainer.loggers:
             logger.save()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name("last.ckpt.part")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            os.replace(partial, self.path)
+        with side_file(self.path) if trainer.is_global_zero else nullcontext(self.path) as side:
+            trainer.save_checkpoint(side)  # on all ranks, of which rank 0 writes
         trainer.strategy.barrier()

@@ -1,4 +1,4 @@
-"""Scores by class and the confusion matrix, for the loggers that take tables and pictures."""
+"""Scores by class and the confusion matrix, for the loggers."""
 
 import lightning as L
 
@@ -7,10 +7,10 @@ from contextseg.engine.callbacks.loggers import send_pictures, send_table, take_
 
 
 class Tables(L.Callback):
-    """After each evaluation, on rank 0: IoU and accuracy of each class, and the confusion matrix.
+    """Send IoU and accuracy of each class, and the confusion matrix, after each evaluation, on rank 0.
 
-    `val/per_class`: a row for each class, in percent. `val/confusion`: a row for each pair of classes that met, with
-    the columns of W&B's own chart of a confusion matrix; `val/confusion_picture`: the same, drawn.
+    `val/per_class`: a row for each class, in percent. `val/confusion`: a row for each pair of classes that occurs, with
+    the columns of W&B's chart of a confusion matrix; `val/confusion_picture`: the same as a picture.
     """
 
     def on_validation_end(self, trainer, module):

@@ -1,1 +1,1 @@
-"""A file for each data set: its `LAYOUTS`."""
+"""The `LAYOUTS` of the data sets, a file for each."""

@@ -12,7 +12,7 @@ OFFICIAL = "mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid"
 
 
 def split_of(still: str) -> str:
-    """The split that SegNet's lists put a still into: by drive and frame. Raises `ConfigError` for a strange name."""
+    """Return the split of a still in SegNet's lists, by drive and frame. Raises `ConfigError` for an unknown name."""
     match = re.fullmatch(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)", still)
     if not match:
         raise ConfigError(f"701_StillsRaw_full/{still}: no still of CamVid has this name")
@@ -23,7 +23,7 @@ def split_of(still: str) -> str:
 
 
 def lists(tree: Tree) -> None:
-    """SegNet's three lists."""
+    """Write SegNet's three lists."""
     stills = sorted(path.stem for path in (tree.root / "701_StillsRaw_full").glob("*.png"))
     for split in CamVid.counts:
         tree.put_lines(f"{split}.txt", [still for still in stills if split_of(still) == split])

@@ -20,7 +20,7 @@ TO_PNG = partial(to_png, Matlab("S", RAW, wanted=WANTED_10K))
 
 
 def version(samples: Sequence[bytes]) -> str:
-    """What is wrong with these .mat files, if they are of version 1.0, which counts 1 to 172 without gaps."""
+    """Say what is wrong with .mat files of version 1.0, whose labels are 1 to 172 without gaps; "" for version 1.1."""
     labels = {label for data in samples for label in np.unique(loadmat(BytesIO(data), variable_names=["S"])["S"])}
     if labels & UNUSED or (len(samples) >= 10 and min(labels) >= 1 and max(labels) <= 172):
         return f"COCO-Stuff 10k version 1.0, whose labels differ; get cocostuff-10k-v1.1.zip from {PAGE_10K}"

@@ -8,7 +8,7 @@ PAGE = "sysu-hcp.net/lip, single person"
 
 
 def lists(tree: Tree) -> None:
-    """The id lists that the archives did not bring."""
+    """Write the id lists that the archives did not bring."""
     for split in ("train", "val", "test"):
         ids = sorted(path.stem for path in (tree.root / f"{split}_images").glob("*.jpg"))
         if ids and not tree.has(f"{split}_id.txt"):

@@ -20,13 +20,13 @@ TO_PNG = partial(to_png, Matlab("LabelMap", LABELS, wanted=WANTED))
 
 
 def phase(name: str, data: bytes) -> bytes:
-    """The images of a split in trainval_merged.json, as a list."""
+    """Return the images of a split in trainval_merged.json, one per line."""
     numbers = sorted(image["image_id"] for image in json.loads(data)["images"] if image["phase"] == name)
     return "".join(f"{number // 10**6}_{number % 10**6:06d}\n" for number in numbers).encode()
 
 
 def lists(tree: Tree) -> None:
-    """Where the json gave none, VOC's own lists, of the images that have a mask: all but those the json left out."""
+    """Write the lists that the json did not give: VOC's own, without images that have no mask."""
     for split in ("train", "val"):
         if not tree.has(f"{LISTS}/{split}.txt"):
             names = tree.lines(f"ImageSets/Main/{split}.txt")

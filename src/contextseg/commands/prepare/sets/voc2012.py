@@ -17,7 +17,7 @@ TO_PNG = partial(to_png, Matlab("GTcls.Segmentation", SAME, wanted=WANTED))
 
 
 def trainaug(tree: Tree) -> None:
-    """The list of the augmented training set, where SBD is: 10,582 names, none of VOC's val."""
+    """Write the list of the augmented training set if SBD is there: 10,582 names, none of VOC's val."""
     sbd = {path.stem for path in (tree.root / "SegmentationClassAug").glob("*.png")}
     if sbd:
         train, val = (set(tree.lines(f"{LISTS}/{split}.txt")) for split in ("train", "val"))
