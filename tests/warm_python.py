@@ -123,7 +123,7 @@ def begin(streams: Any, cwd: Any, env: dict[str, str], new_session: bool) -> Non
         if file != -1:
             os.dup2(file, number)
     for name, number in (("stdout", 1), ("stderr", 2)):
-        setattr(sys, name, open(number, "w", buffering=1, closefd=False))  # pytest had put its own there
+        setattr(sys, name, open(number, "w", buffering=1, closefd=False))  # noqa: SIM115, in place of pytest's
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd or ".")
