@@ -17,7 +17,7 @@ from contextseg.datamodules.context_scenes import ContextScenes
 from contextseg.datamodules.datamodule import SPLITS
 from contextseg.errors import ConfigError
 
-REAL = Path(os.environ.get("CONTEXTSEG_DATA", Path(__file__).parents[2] / "shared")) / "camvid"
+REAL = Path(os.environ.get("CONTEXTSEG_DATA", Path(__file__).parents[3] / "shared")) / "camvid"
 
 
 # Samplers

@@ -21,7 +21,7 @@ from contextseg.datamodules.folder import Folder
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 
-PAGE = Path(__file__).parents[1] / "docs/own_data.md"
+PAGE = Path(__file__).parents[2] / "docs/own_data.md"
 ALL = {"images": "images", "masks": "masks"}
 
 

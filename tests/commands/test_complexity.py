@@ -21,7 +21,7 @@ from contextseg.errors import ConfigError
 from contextseg.layers.non_local import NonLocal
 from contextseg.papers import rows as paper_rows
 
-PAGE = Path(__file__).parents[1] / "docs" / "complexity.md"
+PAGE = Path(__file__).parents[2] / "docs" / "complexity.md"
 MIB = 2**20
 
 

@@ -10,7 +10,7 @@ import pytest
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 
-SPEC = importlib.util.spec_from_file_location("diagnostic", Path(__file__).parents[1] / "benchmarks/diagnostic.py")
+SPEC = importlib.util.spec_from_file_location("diagnostic", Path(__file__).parents[2] / "benchmarks/diagnostic.py")
 diagnostic = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(diagnostic)
 every_factor = pytest.mark.parametrize("name", diagnostic.PAIRS)

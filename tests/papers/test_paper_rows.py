@@ -156,5 +156,5 @@ def test_rows_of_a_study_learn_and_differ_in_what_runs(factor):
 
 
 def test_the_page_is_up_to_date():
-    page = Path(__file__).parents[1] / "docs" / "paper_rows.md"
+    page = Path(__file__).parents[2] / "docs" / "paper_rows.md"
     assert page.read_text() == paper_rows.page(), "run: python -m contextseg.papers.rows > docs/paper_rows.md"

@@ -31,7 +31,7 @@ from contextseg.door import parse
 from contextseg.errors import ConfigError
 from contextseg.files import PART
 
-COMMAND = Path(__file__).parents[1] / "src/prepare.py"
+COMMAND = Path(__file__).parents[2] / "src/prepare.py"
 CHOICES = {"pascal_context_json": "pascal_context", "coco_stuff_164k": "coco_stuff", "camvid_official": "camvid"}
 COUNTS = {  # what the fake archives hold: split -> images, masks
     "ade20k": {"train": [4, 4], "val": [2, 2], "test": [2, 0]},
@@ -178,7 +178,7 @@ def test_processes_convert_to_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_the_split_of_camvid():
-    root = Path(__file__).parents[2] / "shared/camvid"
+    root = Path(__file__).parents[3] / "shared/camvid"
     stills = [
         ("0001TP_006690", "train"),
         ("0001TP_008550", "test"),

@@ -23,7 +23,7 @@ FILES = sorted((CONF / "experiment").glob("*/*.yaml"))
 RECIPES = [str(path.relative_to(CONF / "experiment").with_suffix("")) for path in FILES]
 QUICK = {"ctnet/pcontext_r101", "agln/ade20k_r101", "cpnet/cityscapes_r101", "ocr/lip_r101", "ccnet/cityscapes_r101"}
 QUICK |= {"official/ocr_coco_stuff_hrnet_w48"}
-PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 # What makes a run of a recipe short: a small backbone and head, two steps of four images.
 SHORT = ("backbone=tiny", "backbone.weights=none", "width=16", "data.batch_size=4", "data.num_workers=0", "trainer=cpu")
