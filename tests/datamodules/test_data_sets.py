@@ -318,7 +318,7 @@ def test_a_list_of_trainaug_with_images_of_val_is_refused(tmp_path):
     lists = root / "ImageSets/Segmentation"
     (lists / "trainaug.txt").write_text((lists / "train.txt").read_text() + (lists / "val.txt").read_text())
     with pytest.raises(
-        ConfigError, match=r"trainaug\.txt holds 2 images of val, first .*; which would bias its scores; remove them"
+        ConfigError, match=r"trainaug\.txt holds 2 images of val, first .*, which would bias its scores; remove them"
     ):
         VOC2012(root=str(root)).source("train")
 
