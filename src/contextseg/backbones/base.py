@@ -11,13 +11,13 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 
 def check_stride(output_stride: int) -> None:
-    """Raises `ConfigError` unless it is one of `OUTPUT_STRIDES`."""
+    """Raise `ConfigError` unless it is one of `OUTPUT_STRIDES`."""
     if output_stride not in OUTPUT_STRIDES:
         raise ConfigError(f"backbone.output_stride={output_stride}: choose one of {OUTPUT_STRIDES}")
 
 
 class Backbone(nn.Module):
-    """Base of the backbones: normalises the image, so that a checkpoint knows its own input convention.
+    """Normalise an image and make maps of it: the base of the backbones, so a checkpoint knows its input convention.
 
     `mean` and `std` are on the 0-255 scale, RGB. A subclass sets `channels` and `strides`, one entry per map, and
     implements `features`. Its setting `output_stride` dilates the stages beyond that stride; a network that has less by
@@ -43,9 +43,9 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Image uint8 (B, 3, H, W), RGB -> maps [(B, C_i, H / stride_i, W / stride_i)], fine to coarse."""
+        """Turn an image uint8 (B, 3, H, W), RGB, into maps [(B, C_i, H / stride_i, W / stride_i)], fine to coarse."""
         return self.features((image.to(self.mean.dtype) - self.mean) / self.std)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Normalised image (B, 3, H, W) -> maps, fine to coarse."""
+        """Turn a normalised image (B, 3, H, W) into maps, fine to coarse."""
         raise NotImplementedError

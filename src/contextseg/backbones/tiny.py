@@ -17,7 +17,7 @@ from contextseg.typed import Positive
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first with stride 2, and a 1x1 shortcut."""
+    """Add two 3x3 convolutions, the first with stride 2, and a 1x1 shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -28,12 +28,12 @@ class ResidualBlock(nn.Module):
         self.shortcut = ConvNormAct(in_channels, out_channels, stride=2, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C', h / 2, w / 2)."""
+        """Turn a map (B, C, h, w) into one of (B, C', h / 2, w / 2)."""
         return nn.functional.relu(self.branch(x) + self.shortcut(x), inplace=True)
 
 
 class Tiny(Backbone):
-    """Maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
+    """Make maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
 
     Its stride is 8 whatever `output_stride` allows, with nothing to dilate, pool or fuse. Raises `ConfigError` for
     weights: it has none.
@@ -60,7 +60,7 @@ class Tiny(Backbone):
         self.stages = nn.ModuleList([ResidualBlock(24, 48), ResidualBlock(48, 96)])
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Normalised image (B, 3, H, W) -> [(B, 24, H/2, W/2), (B, 48, H/4, W/4), (B, 96, H/8, W/8)]."""
+        """Turn a normalised image (B, 3, H, W) into [(B, 24, H/2, W/2), (B, 48, H/4, W/4), (B, 96, H/8, W/8)]."""
         maps = [self.stem(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
