@@ -18,14 +18,17 @@ def parameter_groups(
     lr: Positive,
     weight_decay: NonNegative,
     head_lr_mult: Positive = 1.0,
+    backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> list[dict]:
     """Up to four groups: backbone and head (all that is not backbone), each with and without weight decay.
 
-    `head_lr_mult` multiplies the learning rate of the head groups (released code of several papers uses 10).
+    `head_lr_mult` multiplies the learning rate of the head groups (released code of several papers uses 10),
+    `backbone_lr_mult` that of the backbone's. What needs no gradient (`backbone.freeze`) is in no group.
     `decay_norm_and_bias=False` takes biases and the parameters of norm layers out of the decay.
     """
     _require("optim.head_lr_mult", head_lr_mult, head_lr_mult > 0, "a positive number")
+    _require("optim.backbone_lr_mult", backbone_lr_mult, backbone_lr_mult > 0, "a positive number")
     _require("optim.weight_decay", weight_decay, weight_decay >= 0, "0 or more")
     spared = set()
     if not decay_norm_and_bias:
@@ -44,7 +47,7 @@ def parameter_groups(
             {
                 "name": key,
                 "params": [],
-                "lr": lr * (head_lr_mult if part == "head" else 1.0),
+                "lr": lr * (head_lr_mult if part == "head" else backbone_lr_mult),
                 "weight_decay": 0.0 if name in spared else weight_decay,
             },
         )
@@ -59,6 +62,7 @@ def sgd(
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
     weight_decay: NonNegative = 1e-4,
     head_lr_mult: Positive = 1.0,
+    backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """SGD with momentum: the optimizer of all five papers."""
@@ -68,6 +72,7 @@ def sgd(
         lr=lr,
         weight_decay=weight_decay,
         head_lr_mult=head_lr_mult,
+        backbone_lr_mult=backbone_lr_mult,
         decay_norm_and_bias=decay_norm_and_bias,
     )
     return optim.SGD(groups, lr=lr, momentum=momentum)
@@ -79,6 +84,7 @@ def adamw(
     lr: Positive = 3e-3,
     weight_decay: NonNegative = 1e-3,
     head_lr_mult: Positive = 1.0,
+    backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """AdamW: the optimizer of the embedded recipe."""
@@ -87,6 +93,7 @@ def adamw(
         lr=lr,
         weight_decay=weight_decay,
         head_lr_mult=head_lr_mult,
+        backbone_lr_mult=backbone_lr_mult,
         decay_norm_and_bias=decay_norm_and_bias,
     )
     return optim.AdamW(groups, lr=lr)

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contextseg.backbones.base import Backbone, check_stride
+from contextseg.backbones.freeze import freeze_stages
 from contextseg.backbones.weights import source
 from contextseg.errors import ConfigError
 from contextseg.layers.resize import resize
+from contextseg.typed import Count
 
 FUSIONS = ("nearest", "bilinear", "bilinear_corners")
 
@@ -53,6 +55,7 @@ class TimmBackbone(Backbone):
         ceil_pool: bool = False,
         pool_dilated: bool = True,
         fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
+        freeze: bool | Count = False,
     ):
         check_stride(output_stride)
         if fusion not in FUSIONS:
@@ -87,6 +90,7 @@ class TimmBackbone(Backbone):
                 for index, module in enumerate(stage):
                     stage[index] = BilinearFusion(module, fusion == "bilinear_corners")
         self.network = network
+        freeze_stages(self, freeze, normalisation.input_size[-2:])
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Turn a normalised image (B, 3, H, W) into maps (B, C_i, H / stride_i, W / stride_i), fine to coarse."""

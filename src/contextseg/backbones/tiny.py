@@ -11,9 +11,10 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from contextseg.backbones.base import Backbone, check_stride
+from contextseg.backbones.freeze import freeze_stages
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
-from contextseg.typed import Positive
+from contextseg.typed import Count, Positive
 
 
 class ResidualBlock(nn.Module):
@@ -48,6 +49,7 @@ class Tiny(Backbone):
         ceil_pool: bool = False,
         pool_dilated: bool = True,
         fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
+        freeze: bool | Count = False,
         mean: Annotated[float, Ge(0), Le(255)] = 118.0,
         std: Positive = 50.0,
     ):
@@ -58,6 +60,7 @@ class Tiny(Backbone):
         self.channels, self.strides = (24, 48, 96), (2, 4, 8)
         self.stem = ConvNormAct(3, 24, 3, stride=2)
         self.stages = nn.ModuleList([ResidualBlock(24, 48), ResidualBlock(48, 96)])
+        freeze_stages(self, freeze)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Turn a normalised image (B, 3, H, W) into [(B, 24, H/2, W/2), (B, 48, H/4, W/4), (B, 96, H/8, W/8)]."""
