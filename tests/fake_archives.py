@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from contextseg.classes import class_set
+
 SIZE = (24, 32)
 
 
@@ -239,7 +241,21 @@ def camvid_official(folder: Path) -> None:
     zipped(folder / "LabeledApproved_full.zip", {f"{still}_L.png": painted for still in stills})
 
 
+def ccp(folder: Path, first: str = "null") -> None:
+    """A zip of the repository; `first`: the name of label 0."""
+    members, top = {}, "clothing-co-parsing-master"
+    for i, number in enumerate(("0001", "0003", "0004", "0009", "2098")):  # the last has labels of the image only
+        members[f"{top}/photos/{number}.jpg"] = picture(i)
+        level, key = ("image", "tags") if number == "2098" else ("pixel", "groundtruth")
+        members[f"{top}/annotations/{level}-level/{number}.mat"] = mat(
+            key, label_map([0, 19, 41, 58], i).astype(np.uint8)
+        )
+    names = np.array([first, *class_set("ccp").names[1:]], object)[None]
+    members[f"{top}/label_list.mat"] = mat("label_list", names)
+    zipped(folder / "clothing-co-parsing-master.zip", members)
+
+
 BUILDERS = {
     builder.__name__: builder
     for builder in (ade20k, cityscapes, voc2012, pascal_context, pascal_context_json, lip, coco_stuff, coco_stuff_164k)
-} | {"camvid": camvid, "camvid_official": camvid_official}
+} | {"camvid": camvid, "camvid_official": camvid_official, "ccp": ccp}

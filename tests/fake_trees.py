@@ -14,6 +14,7 @@ from contextseg.datamodules.coco_stuff import IDS
 from contextseg.datamodules.pascal_context import IDS_459
 
 SPLITS = ("train", "val", "test")
+CCP_ENDS = {"train": (0, 1, 2, 3, 5, 6, 7, 8), "val": (4,), "test": (9,)}  # last digits of a photo's number
 
 
 class Tree:
@@ -70,8 +71,8 @@ def build(
 ) -> Path:
     """A ready tree of data set `name` in `root`: every stored label, void too, is somewhere if `size` has room.
 
-    `variant`: "mat" for pascal_context and coco_stuff, "164k" for coco_stuff, "official" for camvid, "sbd" for voc2012
-    (cls/*.mat, no list of trainaug).
+    `variant`: "mat" for pascal_context, coco_stuff and ccp, "164k" for coco_stuff, "official" for camvid, "sbd" for
+    voc2012 (cls/*.mat, no list of trainaug).
     """
     builder: Callable[[Tree, str | None], None] = BUILDERS[name]
     builder(Tree(root, size, {"train": train, "val": val, "test": test}), variant)
@@ -180,6 +181,20 @@ def camvid(tree: Tree, variant: str | None) -> None:
                 tree.mask(f"{split}annot/{name}.png", range(12))
 
 
+def ccp(tree: Tree, variant: str | None) -> None:
+    """With "mat" as released, else with PNGs. The last photo has no mask."""
+    numbers = {split: iter([n for n in range(1, 10**4) if n % 10 in ends]) for split, ends in CCP_ENDS.items()}
+    for split in SPLITS:
+        for _ in range(tree.counts[split]):
+            number = f"{next(numbers[split]):04d}"
+            tree.image(f"photos/{number}.jpg")
+            if variant == "mat":
+                tree.mat(f"annotations/pixel-level/{number}.mat", "groundtruth", range(59))
+            else:
+                tree.mask(f"annotations/pixel-level/{number}.png", range(59))
+    tree.image("photos/2098.jpg")
+
+
 BUILDERS = {
     "cityscapes": cityscapes,
     "ade20k": ade20k,
@@ -188,4 +203,5 @@ BUILDERS = {
     "lip": lip,
     "coco_stuff": coco_stuff,
     "camvid": camvid,
+    "ccp": ccp,
 }

@@ -18,16 +18,19 @@ def parameter_groups(
     lr: Positive,
     weight_decay: NonNegative,
     head_lr_mult: Positive = 1.0,
+    backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> list[dict]:
     """Split parameters into up to four groups: backbone and head (all the rest), each with and without weight decay.
 
-    lr                   learning rate of the backbone
+    lr                   learning rate; what needs no gradient (`backbone.freeze`) is in no group
     weight_decay         of the groups with decay
     head_lr_mult         factor of the head's learning rate; released code of several papers: 10
+    backbone_lr_mult     factor of the backbone's
     decay_norm_and_bias  false: no decay of biases and of the parameters of norm layers
     """
     _require("optim.head_lr_mult", head_lr_mult, head_lr_mult > 0, "a positive number")
+    _require("optim.backbone_lr_mult", backbone_lr_mult, backbone_lr_mult > 0, "a positive number")
     _require("optim.weight_decay", weight_decay, weight_decay >= 0, "0 or more")
     spared = set()
     if not decay_norm_and_bias:
@@ -46,7 +49,7 @@ def parameter_groups(
             {
                 "name": key,
                 "params": [],
-                "lr": lr * (head_lr_mult if part == "head" else 1.0),
+                "lr": lr * (head_lr_mult if part == "head" else backbone_lr_mult),
                 "weight_decay": 0.0 if name in spared else weight_decay,
             },
         )
@@ -61,6 +64,7 @@ def sgd(
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
     weight_decay: NonNegative = 1e-4,
     head_lr_mult: Positive = 1.0,
+    backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """Build SGD with momentum, the optimizer of all five papers; settings as in `parameter_groups`."""
@@ -70,6 +74,7 @@ def sgd(
         lr=lr,
         weight_decay=weight_decay,
         head_lr_mult=head_lr_mult,
+        backbone_lr_mult=backbone_lr_mult,
         decay_norm_and_bias=decay_norm_and_bias,
     )
     return optim.SGD(groups, lr=lr, momentum=momentum)
@@ -81,6 +86,7 @@ def adamw(
     lr: Positive = 3e-3,
     weight_decay: NonNegative = 1e-3,
     head_lr_mult: Positive = 1.0,
+    backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
 ) -> optim.Optimizer:
     """Build AdamW, the optimizer of the embedded recipe; settings as in `parameter_groups`."""
@@ -89,6 +95,7 @@ def adamw(
         lr=lr,
         weight_decay=weight_decay,
         head_lr_mult=head_lr_mult,
+        backbone_lr_mult=backbone_lr_mult,
         decay_norm_and_bias=decay_norm_and_bias,
     )
     return optim.AdamW(groups, lr=lr)

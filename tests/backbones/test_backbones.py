@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from contextseg.backbones import timm_features
+from contextseg.backbones import weights
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.backbones.tiny import Tiny
 from contextseg.commands.compose import compose
@@ -180,16 +180,16 @@ def test_loading_a_file_does_not_change_the_random_stream(full):
 
 
 def test_imagenet_without_a_connection_names_the_other_two(monkeypatch):
-    monkeypatch.setattr(timm_features, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(timm_features, "online", lambda: False)
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(weights, "online", lambda: False)
     with pytest.raises(ConfigError, match=r"weights=imagenet.*weights=none .*weights=FILE"):
         backbone("backbone=resnet18", "backbone.weights=imagenet")
 
 
 def test_imagenet_takes_the_cached_file(monkeypatch, full):
     network, path = full
-    monkeypatch.setattr(timm_features, "try_to_load_from_cache", lambda *_: str(path))
-    monkeypatch.setattr(timm_features, "online", lambda: pytest.fail("asked the network"))
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: str(path))
+    monkeypatch.setattr(weights, "online", lambda: pytest.fail("asked the network"))
     body = TimmBackbone("test_resnet", weights="imagenet")
     assert torch.equal(body.network.conv1[0].weight, network.conv1[0].weight)
 
@@ -199,9 +199,9 @@ def test_offline_is_found_out_at_once(monkeypatch):
         assert settings["timeout"] <= 5
         raise OSError("no route")
 
-    monkeypatch.setattr(timm_features.hub, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(timm_features, "get_session", lambda: type("Session", (), {"head": staticmethod(no_route)}))
-    assert not timm_features.online()
+    monkeypatch.setattr(weights.hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(weights, "get_session", lambda: type("Session", (), {"head": staticmethod(no_route)}))
+    assert not weights.online()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from contextseg.commands.prepare.options import PrepareOptions
 from contextseg.commands.prepare.sets.camvid import split_of
 from contextseg.datamodules.ade20k import ADE20K
 from contextseg.datamodules.camvid import CamVid
+from contextseg.datamodules.ccp import CCP
 from contextseg.datamodules.cityscapes import Cityscapes
 from contextseg.datamodules.coco_stuff import COCOStuff
 from contextseg.datamodules.lip import LIP
@@ -44,6 +45,7 @@ COUNTS = {  # what the fake archives hold: split -> images, masks
     "coco_stuff_164k": {"train": [2, 2], "val": [1, 1]},
     "camvid": {"train": [2, 2], "val": [1, 1], "test": [1, 1]},
     "camvid_official": {"train": [2, 2], "val": [2, 2], "test": [2, 2]},
+    "ccp": {"train": [2, 2], "val": [1, 1], "test": [1, 1]},
 }
 MODULES = {
     "ade20k": lambda root: ADE20K(root=root),
@@ -56,6 +58,7 @@ MODULES = {
     "coco_stuff_164k": lambda root: COCOStuff(root=root, version="164k"),
     "camvid": lambda root: CamVid(root=root),
     "camvid_official": lambda root: CamVid(root=root, layout="official"),
+    "ccp": lambda root: CCP(root=root),
 }
 LABELS = {  # train ids of the first training image, 255 for void
     "ade20k": {0, 74, 149, 255},
@@ -68,6 +71,7 @@ LABELS = {  # train ids of the first training image, 255 for void
     "coco_stuff_164k": {0, 80, 170, 255},
     "camvid": {*range(11), 255},
     "camvid_official": {0, 1, 255},
+    "ccp": {0, 19, 41, 58},
 }
 
 
@@ -427,6 +431,7 @@ WRONG = [
     ("lip", {"instance-level_human_parsing/Training/Human_ids/1.png": b""}, "CIHP"),
     ("coco_stuff", {"stuff_train2017_pixelmaps/000000000009.png": b""}, "get stuffthingmaps_trainval2017.zip"),
     ("coco_stuff", {"annotations/instances_train2017.json": b""}, "json files"),
+    ("ccp", {"annotations/image-level/0010.mat": b""}, "labels of whole images"),
     ("camvid", {"cats/1.png": b""}, "none of the archives of this data set"),
 ]
 
@@ -445,6 +450,13 @@ def test_coco_stuff_1_0_is_recognised_by_its_labels(tmp_path):
     refused("version 1.0", "coco_stuff", path, tmp_path / "out")  # 45 is no label of 1.1
     path = zipped(tmp_path / "b.zip", {name: stuff([1, 2, 172]) for name in names})
     refused("version 1.0", "coco_stuff", path, tmp_path / "out")  # neither 0 nor above 172 anywhere
+
+
+def test_ccp_with_other_names_of_labels_is_refused(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    BUILDERS["ccp"](folder, first="background")
+    refused(r"member \S+label_list\.mat: label 0 is background, not null", "ccp", folder, tmp_path / "out")
 
 
 def test_pickles_are_not_read(tmp_path):

@@ -15,6 +15,7 @@ from contextseg.commands.compose import compose
 from contextseg.datamodules import cityscapes, coco_stuff, pascal_context
 from contextseg.datamodules.ade20k import ADE20K
 from contextseg.datamodules.camvid import CamVid
+from contextseg.datamodules.ccp import CCP, split_of
 from contextseg.datamodules.cityscapes import Cityscapes
 from contextseg.datamodules.coco_stuff import COCOStuff
 from contextseg.datamodules.lip import LIP
@@ -41,11 +42,15 @@ WAYS = [
     ("coco_stuff", "164k", {"version": "164k"}),
     ("camvid", None, {}),
     ("camvid", "official", {"layout": "official"}),
+    ("ccp", None, {}),
+    ("ccp", "mat", {}),
 ]
-CLASSES = {kind.name: kind for kind in (ADE20K, CamVid, Cityscapes, COCOStuff, LIP, PascalContext, VOC2012)}
+CLASSES = {kind.name: kind for kind in (ADE20K, CamVid, CCP, Cityscapes, COCOStuff, LIP, PascalContext, VOC2012)}
 COUNT = {"pascal_context": 59, "cityscapes": 19, "ade20k": 150, "voc2012": 21, "lip": 20, "coco_stuff": 171}
-COUNT |= {"camvid": 11}
+COUNT |= {"camvid": 11, "ccp": 59}
 KEPT_BACK = {"cityscapes", "ade20k", "voc2012", "lip"}  # labels of the test split
+PUBLIC = {"camvid", "ccp"}  # labels of the test split
+WITHOUT_VOID = {"lip", "ccp"}  # masks
 every_way = pytest.mark.parametrize(("name", "variant", "options"), WAYS)
 every_set = pytest.mark.parametrize("name", BUILDERS)
 
@@ -79,7 +84,7 @@ def test_every_class_is_read_and_nothing_else(tmp_path, name, variant, options):
     data = opened(name, build(name, tmp_path, variant=variant), **options)
     classes = 60 if options == {"protocol": 60} else COUNT[name]
     assert len(data.classes) == classes
-    void = set() if name == "lip" or options == {"protocol": 60} else {255}  # whose masks know none
+    void = set() if name in WITHOUT_VOID or options == {"protocol": 60} else {255}
     for split in ("train", "val"):
         assert seen(data.source(split)) == {*range(classes)} | void
         for image, mask in zip(images(data.source(split)), masks(data.source(split)), strict=True):
@@ -111,10 +116,12 @@ def test_a_test_split_without_labels(tmp_path, name):
         assert image.shape[:2] == mask.shape == (48, 64)
         assert {len(batch.name) for batch in data.test_dataloader()} == {1}
         assert not set(images(source)) & set(images(data.source("train")) + images(data.source("val")))
-    elif name == "camvid":
+    elif name in PUBLIC:
         assert data.source("test").labelled
         assert data.submission is None
-        assert seen(data.source("test")) == {*range(11), 255}
+        assert data.splits() == ("train", "val", "test")
+        assert seen(data.source("test")) == {*range(COUNT[name])} | (set() if name in WITHOUT_VOID else {255})
+        assert not set(images(data.source("test"))) & set(images(data.source("train")) + images(data.source("val")))
     else:
         assert data.splits() == ("train", "val")
         assert data.submission is None
@@ -131,7 +138,7 @@ def test_a_missing_tree_is_told_with_the_way_out(tmp_path, name):
         data.check()
 
 
-@every_way
+@pytest.mark.parametrize(("name", "variant", "options"), [way for way in WAYS if way[0] != "ccp"])
 def test_files_without_a_partner_are_named(tmp_path, name, variant, options):
     root = build(name, tmp_path, variant=variant)
     victim = masks(opened(name, root, **options).source("val"))[0]
@@ -155,7 +162,7 @@ def test_masks_without_an_image_are_named(tmp_path, name):
         data.check(("val",))
 
 
-@pytest.mark.parametrize("name", ["voc2012", "pascal_context", "coco_stuff"])
+@pytest.mark.parametrize("name", ["voc2012", "pascal_context", "coco_stuff", "ccp"])
 def test_a_listed_image_that_is_missing_is_named(tmp_path, name):
     root = build(name, tmp_path)
     victim = images(opened(name, root).source("val"))[0]
@@ -172,6 +179,7 @@ def test_a_listed_image_that_is_missing_is_named(tmp_path, name):
         ("pascal_context", "VOCdevkit/VOC2010"),
         ("lip", "LIP"),
         ("coco_stuff", "cocostuff-10k-v1.1"),
+        ("ccp", "clothing-co-parsing-master"),
     ],
 )
 def test_the_folder_of_the_archive_may_stay(tmp_path, name, inner):
@@ -213,6 +221,7 @@ def test_masks_in_colours_are_refused(tmp_path, name):
         ("lip", 20, "0..19"),
         ("coco_stuff", 12, "get cocostuff-10k-v1.1.zip"),
         ("camvid", 12, "not 255"),
+        ("ccp", 59, "59 labels 0..58"),
     ],
 )
 def test_labels_of_another_data_set_are_refused(tmp_path, name, label, way_out):
@@ -422,3 +431,29 @@ def test_camvid_colours_become_eleven_classes(tmp_path):
     mask = data.source("train").read(0)[1]
     assert mask[0, :6].tolist() == list(colours.values())
     assert opened("camvid", build("camvid", tmp_path / "small")).classes.names == data.classes.names
+
+
+# Clothing Co-Parsing
+
+
+def test_the_split_of_ccp(tmp_path):
+    splits = [split_of(f"{number:04d}") for number in range(1, 1005)]
+    assert {split: splits.count(split) for split in CCP.counts} == {"train": 803, "val": 101, "test": 100}
+    source = CCP(root=str(build("ccp", tmp_path, test=3))).source("test")
+    assert source.names == ["0009", "0019", "0029"]
+    (tmp_path / "annotations/pixel-level/cat.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"pixel-level/cat: masks of Clothing Co-Parsing are called 0001 to 1004"):
+        CCP(root=str(tmp_path)).source("test")
+
+
+def test_ccp_labels(tmp_path):
+    root = build("ccp", tmp_path, variant="mat")
+    source = CCP(root=str(root)).source("train")
+    assert "2098" not in source.names  # a photo without a mask
+    label_map = np.tile(np.array([0, 1, 41, 51, 58], np.uint8), (48, 13))[:, :64]
+    savemat(source.files(0)[1], {"groundtruth": label_map})
+    found = [class_set("ccp").names[label] for label in source.read(0)[1][0, :5]]
+    assert found == ["background", "accessories", "skin", "t-shirt", "wedges"]
+    savemat(source.files(0)[1], {"groundtruth": label_map + 1})
+    with pytest.raises(ConfigError, match=r"labels 59 \(\d+ pixels\) have no class; the masks are those of annot"):
+        source.read(0)

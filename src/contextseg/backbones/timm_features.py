@@ -13,34 +13,33 @@ for segmentation are bilinear).
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Literal
+from functools import partial, reduce
+from typing import Any, Literal
 
 import timm
 import torch
-from huggingface_hub import constants as hub
-from huggingface_hub import get_session, try_to_load_from_cache
 from timm.layers import AvgPool2dSame
-from timm.models import load_state_dict
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contextseg.backbones.base import Backbone, check_stride
+from contextseg.backbones.freeze import freeze_stages
+from contextseg.backbones.weights import source
 from contextseg.errors import ConfigError
 from contextseg.layers.resize import resize
+from contextseg.typed import Count
 
 FUSIONS = ("nearest", "bilinear", "bilinear_corners")
 
 
 class TimmBackbone(Backbone):
-    """Feature maps of a timm model, with the stages beyond the output stride dilated.
+    """Make feature maps with a timm model, the stages beyond the output stride dilated.
 
     `model`: a timm name, with or without a weight tag. `stages`: how many maps to return, counted from the finest of
-    the last four (`stages=3` drops the last stage of a ResNet). `weights`: "none", "imagenet", or a file
-    (.safetensors or a state dict that `torch.load(weights_only=True)` reads). `contract_dilation`, `ceil_pool`
-    and `pool_dilated` are for ResNets, `fusion` is for HRNets, see `Backbone`.
+    the last four (`stages=3` drops the last stage of a ResNet). `weights`: "none", "imagenet"
+    (`weights.source`), or a file (.safetensors or a state dict that `torch.load(weights_only=True)` reads).
+    `contract_dilation`, `ceil_pool` and `pool_dilated` are for ResNets, `fusion` is for HRNets, see `Backbone`.
 
     Raises `ConfigError` when the model is unknown, cannot give that stride, or its weights are not to be had.
     """
@@ -56,6 +55,7 @@ class TimmBackbone(Backbone):
         ceil_pool: bool = False,
         pool_dilated: bool = True,
         fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
+        freeze: bool | Count = False,
     ):
         check_stride(output_stride)
         if fusion not in FUSIONS:
@@ -63,8 +63,8 @@ class TimmBackbone(Backbone):
         if not 2 <= stages <= 4:
             raise ConfigError(f"backbone.stages={stages}: choose 2, 3 or 4 maps")
         check_name(model)
-        build = partial(create, model, output_stride, tuple(range(-4, stages - 4)), pretrained_file(model, weights))
-        network = build()
+        build = partial(create, model, output_stride, tuple(range(-4, stages - 4)), source(model, weights))
+        network: Any = build()  # of modules that timm names as it likes
         if weights not in ("none", "imagenet") and (unset := left_random(network, build)):
             raise ConfigError(
                 f"backbone.weights={weights}: it does not set {len(unset)} tensors of {model}, first {unset[0]}; "
@@ -90,9 +90,10 @@ class TimmBackbone(Backbone):
                 for index, module in enumerate(stage):
                     stage[index] = BilinearFusion(module, fusion == "bilinear_corners")
         self.network = network
+        freeze_stages(self, freeze, normalisation.input_size[-2:])
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Normalised image (B, 3, H, W) -> maps (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
+        """Turn a normalised image (B, 3, H, W) into maps (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
         height, width = image.shape[-2:]
         if self.divisor > 1:
             image = F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))  # with zeros, the mean colour
@@ -103,36 +104,39 @@ class TimmBackbone(Backbone):
 
 
 class BilinearFusion(nn.Module):
-    """timm's `HighResolutionModule`, its parts under their names, with bilinear up-sampling in the place of nearest.
+    """Fuse the branches of an HRNet as timm's `HighResolutionModule` does, but with bilinear up-sampling.
 
-    Source: Sun et al.: High-Resolution Representations for Labeling Pixels and Regions (2019), Section 3.
+    The parts keep their names. Source: Sun et al.: High-Resolution Representations for Labeling Pixels and Regions
+    (2019), Section 3.
     """
 
-    def __init__(self, module: nn.Module, align_corners: bool):
+    def __init__(self, module: Any, align_corners: bool):
         super().__init__()
-        self.branches, self.fuse_layers, self.fuse_act = module.branches, module.fuse_layers, module.fuse_act
+        self.branches: nn.ModuleList = module.branches
+        self.fuse_layers: nn.ModuleList = module.fuse_layers
+        self.fuse_act: nn.Module = module.fuse_act
         self.align_corners = align_corners
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> the same shapes, each the sum over all branches."""
+        """Turn maps [(B, C_i, h_i, w_i)], fine to coarse, into the same shapes, each the sum over all branches."""
         maps = [branch(branch_map) for branch, branch_map in zip(self.branches, x, strict=True)]
         return [self.fuse_act(self.fused(maps, i)) for i in range(len(self.fuse_layers))]
 
     def fused(self, maps: Sequence[Tensor], target: int) -> Tensor:
-        """Maps [(B, C_i, h_i, w_i)], fine to coarse -> their sum at branch `target`, (B, C, h, w) of that branch."""
-        total = 0
-        for source, (layer, branch_map) in enumerate(zip(self.fuse_layers[target], maps, strict=True)):
-            if source > target:
+        """Sum maps [(B, C_i, h_i, w_i)], fine to coarse, at branch `target`: (B, C, h, w) of that branch."""
+        layers: Any = self.fuse_layers[target]
+        brought = []
+        for origin, (layer, branch_map) in enumerate(zip(layers, maps, strict=True)):
+            if origin > target:
                 convolution, norm, _ = layer  # the third is the up-sampling
-                branch_map = resize(norm(convolution(branch_map)), maps[target].shape[-2:], self.align_corners)
+                brought.append(resize(norm(convolution(branch_map)), maps[target].shape[-2:], self.align_corners))
             else:
-                branch_map = layer(branch_map)
-            total = total + branch_map
-        return total
+                brought.append(layer(branch_map))
+        return reduce(torch.add, brought)
 
 
 def dilate_alike(network: nn.Module) -> None:
-    """Gives the first block of every dilated stage of a ResNet the dilation of the others."""
+    """Give the first block of every dilated stage of a ResNet the dilation of the others."""
     for block in network.modules():
         if isinstance(block, BasicBlock | Bottleneck):
             for convolution in (block.conv1, block.conv2):
@@ -141,7 +145,7 @@ def dilate_alike(network: nn.Module) -> None:
 
 
 def pool_strides_only(network: nn.Module) -> None:
-    """Takes the pooling out of the shortcuts of a ResNet that do not halve the map."""
+    """Take the pooling out of the shortcuts of a ResNet that do not halve the map."""
     for block in network.modules():
         shortcut = block.downsample if isinstance(block, BasicBlock | Bottleneck) else None
         if shortcut is not None and isinstance(shortcut[0], AvgPool2dSame):
@@ -149,19 +153,19 @@ def pool_strides_only(network: nn.Module) -> None:
 
 
 def is_hrnet(model: str) -> bool:
-    """Whether a timm name is an HRNet's."""
+    """Tell whether a timm name is an HRNet's."""
     return model.startswith("hrnet")
 
 
 def as_nchw(x: Tensor, channels: int) -> Tensor:
-    """A map with its channels second: Swin answers (B, h, w, C)."""
+    """Return a map with its channels second: Swin answers (B, h, w, C)."""
     if x.shape[1] != channels and x.shape[-1] == channels:
         x = x.permute(0, 3, 1, 2)
     return x
 
 
 def check_name(model: str) -> None:
-    """Raises `ConfigError` unless timm knows the model, and the weight tag if it names one."""
+    """Raise `ConfigError` unless timm knows the model, and the weight tag if it names one."""
     name, _, tag = model.partition(".")
     if not timm.is_model(name):
         close = timm.list_models(f"*{name[:6]}*")[:8]
@@ -172,27 +176,31 @@ def check_name(model: str) -> None:
 
 
 def left_random(network: nn.Module, build: Callable[[], nn.Module]) -> list[str]:
-    """Parameters that the weight file did not set (timm does not say so): they differ between two random starts."""
+    """List the parameters that the file did not set (timm does not say so): they differ between two random starts."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch.initial_seed() + 1)
         other = dict(build().named_parameters())
     return [name for name, parameter in network.named_parameters() if not torch.equal(parameter, other[name])]
 
 
-def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay: dict | None) -> nn.Module:
-    """The timm network; its refusals turned into `ConfigError`."""
-    kwargs = {} if output_stride == 32 else {"output_stride": output_stride}
+def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay: dict[str, Any] | None) -> nn.Module:
+    """Build the timm network; turn its refusals into `ConfigError`."""
+    kwargs: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     if is_hrnet(model):
         kwargs = {"feature_location": ""}  # the four branches, not what the classification head makes of them
+    state = overlay.get("state_dict") if overlay else None
     try:
-        return timm.create_model(
+        network = timm.create_model(
             model,
             features_only=True,
             out_indices=out_indices,
-            pretrained=overlay is not None,
-            pretrained_cfg_overlay=overlay,
+            pretrained=overlay is not None and state is None,
+            pretrained_cfg_overlay=overlay if state is None else None,
             **kwargs,
         )
+        if state is not None:  # not by timm, which would keep a second copy, and warn of the classifier's tensors
+            network.load_state_dict({name: state[name] for name in network.state_dict()})
+        return network
     except (TypeError, AssertionError) as error:
         raise cannot_stride(model, output_stride, str(error) or "timm refuses it") from error
     except RuntimeError as error:
@@ -203,47 +211,9 @@ def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay
 
 
 def cannot_stride(model: str, output_stride: int, reason: str) -> ConfigError:
-    """The refusal of an output stride that a model does not have."""
+    """Return the refusal of an output stride that a model does not have."""
     return ConfigError(
         f"backbone.output_stride={output_stride}: {model} cannot give it ({reason}); use backbone.output_stride=32 "
         "with a neck that restores the resolution, or a backbone that dilates: resnet18/34/50/101, resnet50c/101c, "
         "resnet50d/101d, convnext_*, efficientnet_*, mobilenetv2_100"
     )
-
-
-def pretrained_file(model: str, weights: str) -> dict | None:
-    """timm's overlay that names the weight file, or None for a random start. Never downloads without a connection."""
-    if weights == "none":
-        return None
-    if weights != "imagenet":
-        if not Path(weights).is_file():
-            raise ConfigError(f"backbone.weights={weights}: no such file; give none, imagenet or an existing file")
-        try:
-            load_state_dict(weights)
-        except Exception as error:
-            raise ConfigError(f"backbone.weights={weights}: not a file of weights ({type(error).__name__})") from error
-        return {"file": weights}
-    config = timm.get_pretrained_cfg(model, allow_unregistered=False)
-    if not config.has_weights:
-        raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model}; give none or a file")
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        cached = try_to_load_from_cache(config.hf_hub_id, file)
-        if isinstance(cached, str):
-            return {"file": cached}
-    if not online():
-        raise ConfigError(
-            f"backbone.weights=imagenet: {model} is not in the local cache and there is no connection to fetch it; "
-            "give backbone.weights=none (random start) or backbone.weights=FILE"
-        )
-    return {}
-
-
-def online() -> bool:
-    """Whether the model hub answers within five seconds (the hub's own client retries for most of a minute)."""
-    if hub.HF_HUB_OFFLINE:
-        return False
-    try:
-        get_session().head(hub.ENDPOINT, timeout=5)
-    except Exception:
-        return False
-    return True

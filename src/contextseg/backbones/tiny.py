@@ -11,13 +11,14 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from contextseg.backbones.base import Backbone, check_stride
+from contextseg.backbones.freeze import freeze_stages
 from contextseg.errors import ConfigError
 from contextseg.layers.conv import ConvNormAct
-from contextseg.typed import Positive
+from contextseg.typed import Count, Positive
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first with stride 2, and a 1x1 shortcut."""
+    """Add two 3x3 convolutions, the first with stride 2, and a 1x1 shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -28,12 +29,12 @@ class ResidualBlock(nn.Module):
         self.shortcut = ConvNormAct(in_channels, out_channels, stride=2, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C', h / 2, w / 2)."""
+        """Turn a map (B, C, h, w) into one of (B, C', h / 2, w / 2)."""
         return nn.functional.relu(self.branch(x) + self.shortcut(x), inplace=True)
 
 
 class Tiny(Backbone):
-    """Maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
+    """Make maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
 
     Its stride is 8 whatever `output_stride` allows, with nothing to dilate, pool or fuse. Raises `ConfigError` for
     weights: it has none.
@@ -48,6 +49,7 @@ class Tiny(Backbone):
         ceil_pool: bool = False,
         pool_dilated: bool = True,
         fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
+        freeze: bool | Count = False,
         mean: Annotated[float, Ge(0), Le(255)] = 118.0,
         std: Positive = 50.0,
     ):
@@ -58,9 +60,10 @@ class Tiny(Backbone):
         self.channels, self.strides = (24, 48, 96), (2, 4, 8)
         self.stem = ConvNormAct(3, 24, 3, stride=2)
         self.stages = nn.ModuleList([ResidualBlock(24, 48), ResidualBlock(48, 96)])
+        freeze_stages(self, freeze)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Normalised image (B, 3, H, W) -> [(B, 24, H/2, W/2), (B, 48, H/4, W/4), (B, 96, H/8, W/8)]."""
+        """Turn a normalised image (B, 3, H, W) into [(B, 24, H/2, W/2), (B, 48, H/4, W/4), (B, 96, H/8, W/8)]."""
         maps = [self.stem(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

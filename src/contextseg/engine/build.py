@@ -86,8 +86,9 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
     """
     found = recipe(options, classes)
     if not pretrained:
-        found["backbone"]["weights"] = "none"
+        found["backbone"] |= {"weights": "none", "freeze": None}
     built = recipes.network(found, reads={name: term.reads for name, term in loss_terms(options).items()})
+    found["backbone"].pop("freeze", None)  # of this training, not of the network
     if built.aux_head is None:
         found["aux_head"] = None
     return built, found

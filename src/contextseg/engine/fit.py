@@ -125,3 +125,7 @@ def describe(module: SegModule, data: SegDataModule, lightning: L.Trainer, folde
         lightning.precision,
         folder.path,
     )
+    if network.backbone.frozen:
+        held = list(network.backbone.parameters())
+        fixed, whole = (sum(p.numel() for p in some) / 1e6 for some in ([p for p in held if not p.requires_grad], held))
+        log.info("frozen: %.2f of %.2f M parameters of the backbone, and their batch statistics", fixed, whole)

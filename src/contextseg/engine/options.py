@@ -120,7 +120,7 @@ class TrainOptions:
     data: Node = group("context_scenes", "data set")
     loss: Node = group("ce", "loss terms")
     neck: Node = group("none", "between backbone and head")
-    backbone: Node = group("tiny", "backbone")
+    backbone: Node = group("tiny", "backbone", freeze=None)
     aux_head: Node = group("fcn", "auxiliary head, built if a loss term reads it")
     head: Node = group("ocr", "context head")
     optim: Node = group("sgd", "optimizer")

