@@ -112,8 +112,10 @@ def become(words: list[str], streams: Any, cwd: Any, env: dict[str, str], new_se
 
 def begin(streams: Any, cwd: Any, env: dict[str, str], new_session: bool) -> None:
     """Take on what a new process has: its streams, environment and folder, no work of its parent's."""
+    import torch
     from hydra.core.global_hydra import GlobalHydra
 
+    torch.set_num_threads(1)  # makes torch's pool anew before the threads of autograd would, all at once
     atexit._clear()
     GlobalHydra.instance().clear()
     subprocess.Popen = WarmPopen
