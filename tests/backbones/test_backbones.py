@@ -1,6 +1,7 @@
 """Backbones: channels, strides and support of their maps, weights, and what they refuse."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -181,7 +182,7 @@ def test_loading_a_file_does_not_change_the_random_stream(full):
 
 def test_imagenet_without_a_connection_names_the_other_two(monkeypatch):
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(weights, "online", lambda: False)
+    monkeypatch.setattr(weights, "online", lambda _: False)
     with pytest.raises(ConfigError, match=r"weights=imagenet.*weights=none .*weights=FILE"):
         backbone("backbone=resnet18", "backbone.weights=imagenet")
 
@@ -189,7 +190,7 @@ def test_imagenet_without_a_connection_names_the_other_two(monkeypatch):
 def test_imagenet_takes_the_cached_file(monkeypatch, full):
     network, path = full
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: str(path))
-    monkeypatch.setattr(weights, "online", lambda: pytest.fail("asked the network"))
+    monkeypatch.setattr(weights, "online", lambda _: pytest.fail("asked the network"))
     body = TimmBackbone("test_resnet", weights="imagenet")
     assert torch.equal(body.network.conv1[0].weight, network.conv1[0].weight)
 
@@ -201,7 +202,24 @@ def test_offline_is_found_out_at_once(monkeypatch):
 
     monkeypatch.setattr(weights.hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(weights, "get_session", lambda: type("Session", (), {"head": staticmethod(no_route)}))
-    assert not weights.online()
+    assert not weights.online("timm/resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize(
+    ("codes", "found"), [([200], True), ([404, 302], True), ([404, 404], False), ([403] * 2, False)]
+)
+def test_the_hub_is_asked_for_the_file_itself(monkeypatch, codes, found):
+    asked = []
+
+    def head(url, **_):
+        asked.append(url)
+        return SimpleNamespace(status_code=codes[len(asked) - 1])
+
+    monkeypatch.setattr(weights.hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(weights, "get_session", lambda: SimpleNamespace(head=head))
+    assert weights.online("timm/resnet18.a1_in1k") is found
+    assert len(asked) == len(codes)
+    assert all("timm/resnet18.a1_in1k" in url for url in asked)
 
 
 @pytest.mark.parametrize(

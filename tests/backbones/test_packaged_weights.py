@@ -31,7 +31,7 @@ UNIFORM = 652  # ImageNet's class "military uniform"
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(weights, "online", lambda: False)
+    monkeypatch.setattr(weights, "online", lambda _: False)
 
 
 def by_order(model):
@@ -100,7 +100,7 @@ def test_no_code_of_the_package_runs(model):
 @pytest.mark.parametrize("model", FIRST)
 def test_the_hub_comes_first(monkeypatch, model):
     monkeypatch.setattr(weights, "packaged", lambda *_: pytest.fail("looked for the package"))
-    monkeypatch.setattr(weights, "online", lambda: True)
+    monkeypatch.setattr(weights, "online", lambda _: True)
     assert weights.source(model, "imagenet") == {}
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: "file")
     assert weights.source(model, "imagenet") == {"file": "file"}

@@ -5,11 +5,13 @@ from typing import Any
 
 import timm
 from huggingface_hub import constants as hub
-from huggingface_hub import get_session, try_to_load_from_cache
+from huggingface_hub import get_session, hf_hub_url, try_to_load_from_cache
 from timm.models import load_state_dict
 
 from contextseg.backbones.packaged import package, packaged
 from contextseg.errors import ConfigError
+
+FILES = ("model.safetensors", "pytorch_model.bin")  # in a repository of the hub, the first that is there
 
 
 def source(model: str, weights: str) -> dict[str, Any] | None:
@@ -39,11 +41,11 @@ def imagenet(model: str) -> dict[str, Any]:
     config = timm.get_pretrained_cfg(model, allow_unregistered=False)
     if not config.has_weights:
         raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model}; give none or a file")
-    for file in ("model.safetensors", "pytorch_model.bin"):
+    for file in FILES:
         cached = try_to_load_from_cache(config.hf_hub_id, file)
         if isinstance(cached, str):
             return {"file": cached}
-    if online():
+    if online(config.hf_hub_id):
         return {}
     if state := packaged(model):
         return {"state_dict": state}
@@ -55,11 +57,15 @@ def imagenet(model: str) -> dict[str, Any]:
     )
 
 
-def online() -> bool:
-    """Tell whether the model hub answers within five seconds (its own client retries for most of a minute)."""
+def online(repository: str) -> bool:
+    """Tell whether the model hub, or its mirror, has weights in a repository, and says so within seconds.
+
+    The hub's own client would retry for most of a minute. A proxy that refuses is no hub.
+    """
     if hub.HF_HUB_OFFLINE:
         return False
     try:
-        return get_session().head(hub.ENDPOINT, timeout=5).status_code < 400  # a proxy that refuses is no hub
+        answers = (get_session().head(hf_hub_url(repository, file), timeout=5) for file in FILES)
+        return any(answer.status_code < 400 for answer in answers)
     except Exception:
         return False
