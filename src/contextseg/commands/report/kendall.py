@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from contextseg.statistics.bootstrap import mean_of_redrawn
+
 FEWEST = 4  # rows; fewer have too few orders to tell anything
 EXACT = 8  # rows up to which all orders are gone through
 DRAWS = 10_000
@@ -68,12 +70,5 @@ def chance(theirs: NDArray, ours: NDArray, rng: np.random.Generator) -> float:
 
 
 def redrawn(values: Sequence[float], rng: np.random.Generator) -> NDArray:
-    """Means of as many values, drawn with replacement: (DRAWS,).
-
-    Deviations are enlarged by √(n / (n - 1)), without which few seeds would look steadier than they are.
-    """
-    mean, count = np.mean(values), len(values)
-    if count == 1:
-        return np.full(DRAWS, mean)
-    drawn = rng.choice(np.asarray(values, dtype=float), (DRAWS, count)).mean(1)
-    return mean + (drawn - mean) * math.sqrt(count / (count - 1))
+    """Means of as many values, drawn with replacement and enlarged as `mean_of_redrawn` says: (DRAWS,)."""
+    return mean_of_redrawn(np.broadcast_to(np.asarray(values, dtype=float), (DRAWS, len(values))), rng)
