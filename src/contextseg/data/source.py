@@ -37,6 +37,10 @@ class Source:
         """Return image uint8 (H, W, 3) RGB, mask uint8 (H, W) of train ids, void 255, and a name; not checked yet."""
         raise NotImplementedError
 
+    def name(self, index: int) -> str:
+        """Return the name of a sample."""
+        return self.load(index)[2]
+
     def where(self, index: int) -> str:
         """Return what an error message calls the mask of this sample."""
         return f"mask {index} of {type(self).__name__}"
@@ -106,6 +110,9 @@ class FileSource(Source):
     def load(self, index: int) -> Sample:
         image, mask = self.pairs[index]
         return read_image(image), self.labels(mask), self.names[index]
+
+    def name(self, index: int) -> str:
+        return self.names[index]
 
     def where(self, index: int) -> str:
         return str(self.pairs[index][1])

@@ -27,6 +27,8 @@ class Folder(SegDataModule):
     lists            text files with a name per line, such as lists/{split}.txt, choose the images of each split
     ratio            or chance does: shares of train, val and perhaps test. Which split an image is in depends on
                      `split_seed` and its name alone, so new files move no others; counts are near the shares, no more
+    block            the images are frames of videos, of which so many in a row hang together (docs/statistics.md); a
+                     frame's name is that of its sequence and a number, such as street_0012
 
     The last three as in `SegDataModule`. Images may have different sizes, if `transform` crops. Raises `ConfigError`
     for a wrong class file, for no or two ways to split, and when opened for images without a mask.
@@ -45,6 +47,7 @@ class Folder(SegDataModule):
         lists: str | Mapping[str, str] | None = None,
         ratio: Annotated[Sequence[Positive], MinLen(2)] | None = None,
         split_seed: Natural = 0,
+        block: Count | None = None,
         batch_size: Count = 8,
         num_workers: Natural = 0,
         transform: TrainTransform | None = None,
@@ -59,7 +62,7 @@ class Folder(SegDataModule):
             raise ConfigError(f"data.labels={labels}: choose ids or colours")
         self.labels = _indices(facts) if labels == "ids" else _colours(facts)
         self.images, self.masks, self.lists = images, masks, lists
-        self.ratio, self.split_seed = ratio, split_seed
+        self.ratio, self.split_seed, self.block = ratio, split_seed, block
         ways = {"{split} in data.images": _by_split(images), "data.lists": lists, "data.ratio": ratio}
         if len(given := [way for way, value in ways.items() if value]) != 1:
             raise ConfigError(
@@ -78,7 +81,7 @@ class Folder(SegDataModule):
         if isinstance(pattern, Mapping):
             there = "test" in pattern
         else:
-            there = find(self.root, _of(pattern, "test")) if self.lists is None else self._list("test").is_file()
+            there = bool(find(self.root, _of(pattern, "test"))) if self.lists is None else self._list("test").is_file()
         return SPLITS if there else SPLITS[:2]
 
     def open(self, split: str) -> FileSource:
@@ -142,6 +145,7 @@ class Folder(SegDataModule):
         return chosen
 
     def _list(self, split: str) -> Path:
+        assert self.lists is not None, "asked for only where there are lists"
         return self.root / _of(self.lists, split)
 
 

@@ -26,7 +26,7 @@ class Published(SegDataModule):
     """
 
     title: ClassVar[str]  # as its authors write it
-    expected: ClassVar[str]  # what is expected below data.root
+    expected: str  # what is expected below data.root
     folders: ClassVar[Sequence[str]] = ()  # that an archive may put between root and the data
     counts: ClassVar[Mapping[str, Sequence[int]]]  # split or training set -> images, one number for each edition
     test: ClassVar[str | None] = None  # what is there if the test split is; None: there is no public one
