@@ -41,7 +41,7 @@ def interval(seeds: Sequence[ImageCounts], how: Resampling) -> dict[str, Interva
     Images are resampled, the same for all seeds; the networks stay as they are. Returns one for each of `SCORES`.
     Raises `ConfigError` if the seeds were scored on different images.
     """
-    refuse_other_images(seeds, "the seeds")
+    refuse_other_images(seeds)
     means = np.mean([how.scores(counts) for counts in seeds], 0)
     values = np.mean([observed(counts) for counts in seeds], 0)
     return {name: Interval(float(values[i]), *between(means[:, i])) for i, name in enumerate(SCORES)}
@@ -54,7 +54,7 @@ def difference(ours: Sequence[ImageCounts], theirs: Sequence[ImageCounts], how: 
     smaller share of resamples on one side of 0, as in Efron and Tibshirani 1993, 15.4, so p < 0.05 where the interval
     does not hold 0. Raises `ConfigError` if the images are not the same.
     """
-    refuse_other_images([*ours, *theirs], "against")
+    refuse_other_images([*ours, *theirs])
     drawn, values = [], []
     for side, sets in enumerate((ours, theirs)):
         rng = np.random.default_rng([how.seed, 1 + side])
@@ -98,14 +98,14 @@ def mean_of_redrawn(values: NDArray[np.float64], rng: np.random.Generator) -> ND
     return mean + (drawn - mean) * np.sqrt(seeds / (seeds - 1))
 
 
-def refuse_other_images(sets: Sequence[ImageCounts], option: str) -> None:
+def refuse_other_images(sets: Sequence[ImageCounts]) -> None:
     """Raise `ConfigError` unless all counts are of the same images with the same labels."""
     first = sets[0]
     for other in sets[1:]:
         if fault := apart_in(first, other):
             raise ConfigError(
-                f"{option}: the two were scored on different images ({fault}); evaluate both on one split of one data "
-                "set, with the same labels"
+                f"two runs were scored on different images ({fault}); evaluate both on one split of one data set, with "
+                "the same labels"
             )
 
 
