@@ -133,6 +133,8 @@ def test_block_lengths_side_by_side(run, tmp_path):
     assert float(row["block 4"]) > 0, "10 blocks"
     assert row["block 5"].startswith("("), "8 blocks"
     assert "fewer than 10 blocks" in text
+    found, _, _ = tables(tmp_path, "block=8")
+    assert "fewer than 10 blocks: the interval is too short" in found["head=fcn", "camvid val, ss, 1,500 steps"]["note"]
     found, _, _ = tables(tmp_path, "block=2")
     assert found["head=fcn", "camvid val, ss, 1,500 steps"]["images"] == "40 in blocks of 2"
 

@@ -41,7 +41,8 @@ def intervals(counts: ImageCounts) -> dict[str, Any]:
     """Return the 95 % bootstrap intervals over images, for `metrics.json`, with how they were made."""
     how = Resampling()
     found = {name: {"low": one.low, "high": one.high} for name, one in interval([counts], how).items()}
-    return {**found, "images": len(counts), "resamples": how.resamples, "block": how.length(counts)}
+    facts = {"images": len(counts), "resamples": how.resamples, "block": how.length(counts)}
+    return {**found, **facts, "few_blocks": how.few_blocks(counts)}
 
 
 def tell(metrics: dict[str, Any]) -> None:
@@ -57,6 +58,8 @@ def tell(metrics: dict[str, Any]) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if found["few_blocks"]:
+        console.print("fewer than 10 blocks: the interval is too short (docs/statistics.md)", highlight=False)
 
 
 def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:

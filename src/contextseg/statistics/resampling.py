@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from contextseg.statistics.image_counts import ImageCounts
 from contextseg.statistics.scores import scores
 
 CHUNK = 256  # resamples at a time: their weights and sums stay small
+FEWEST = 10  # blocks; fewer leave too little to draw from
 NUMBERED = re.compile(r"(.*?)(\d+)\D*", re.DOTALL)
 
 
@@ -39,6 +41,11 @@ class Resampling:
             raise ConfigError(f"block={self.block}: the images are not declared to be frames of videos; give block=1")
         return self.block or counts.block or 1
 
+    def few_blocks(self, counts: ImageCounts) -> bool:
+        """Tell whether so few blocks are drawn that an interval is too short. Raises what `length` raises."""
+        length = self.length(counts)
+        return length > 1 and len(counts) < FEWEST * length
+
     def weights(self, counts: ImageCounts) -> Iterator[NDArray[np.int64]]:
         """Yield how often each image is drawn, (up to `CHUNK`, N); every row sums to N."""
         rng, length, size = np.random.default_rng(self.seed), self.length(counts), len(counts)
@@ -53,10 +60,18 @@ class Resampling:
             yield np.bincount(cells, minlength=rows * size).reshape(rows, size)
 
     def scores(self, counts: ImageCounts) -> NDArray[np.float64]:
-        """Compute the scores of every resample, (resamples, 2), as `SCORES` names them, in percent."""
-        flat = counts.totals.reshape(len(counts), -1).astype(np.float64)  # exact: below 2 to the power of 53
-        sums = (weights @ flat for weights in self.weights(counts))
-        return np.concatenate([scores(found.reshape(-1, counts.num_classes, 3)) for found in sums])
+        """Compute the scores of every resample, (resamples, 2), as `SCORES` names them, in percent; read-only."""
+        return resampled(self, counts)
+
+
+@lru_cache(maxsize=8)  # the seeds of a base, with which one row after the other is compared
+def resampled(how: Resampling, counts: ImageCounts) -> NDArray[np.float64]:
+    """Compute what `Resampling.scores` returns."""
+    flat = counts.totals.reshape(len(counts), -1).astype(np.float64)  # exact: below 2 to the power of 53
+    sums = (weights @ flat for weights in how.weights(counts))
+    found = np.concatenate([scores(total.reshape(-1, counts.num_classes, 3)) for total in sums])
+    found.flags.writeable = False
+    return found
 
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]

@@ -7,9 +7,9 @@ from contextseg.commands.report.scored import Scored
 from contextseg.errors import ConfigError
 from contextseg.runs.store import mean_sd
 from contextseg.statistics import ImageCounts, Interval, Resampling, difference, interval
+from contextseg.statistics.resampling import FEWEST
 
 TITLES = {"miou": "mIoU", "pix_acc": "pixAcc"}
-FEWEST = 10  # blocks; fewer leave too little to draw from
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def row(one: Scored, how: Belief, against: Sequence[Scored]) -> list[str]:
     try:
         over_images = interval(one.counts, how.of(one.counts[0]))
         drawn = images(one.counts[0], how)
+        if how.of(one.counts[0]).few_blocks(one.counts[0]):
+            notes.append(f"fewer than {FEWEST} blocks: the interval is too short")
     except ConfigError as error:
         notes.append(f"no interval: {error}")
     if against and over_images and one is not base:
@@ -108,8 +110,9 @@ def width_cells(one: Scored, how: Belief) -> list[str]:
             return []
         cells = []
         for length in how.blocks:
-            width = interval(one.counts, how.of(one.counts[0], length))["miou"].width
-            cells.append(f"{width:.2f}" if len(one.counts[0]) >= FEWEST * length else f"({width:.2f})")
+            drawn = how.of(one.counts[0], length)
+            width = interval(one.counts, drawn)["miou"].width
+            cells.append(f"({width:.2f})" if drawn.few_blocks(one.counts[0]) else f"{width:.2f}")
         return [one.name, one.scored_on, *cells]
     except ConfigError:  # the first table says so
         return []
@@ -141,7 +144,8 @@ def words(how: Belief, against: Sequence[Scored]) -> list[str]:
             f"*Δ*: difference of the means to {against[0].name} on the same images, with its 95 % interval; images are "
             "drawn for both together, and seeds within each where there are several. A row with one seed says "
             "something of that network only, not of its method. *p*, two-sided: twice the share of resamples on the "
-            "rarer side of 0. Of twenty rows that are equal in truth, one has p < 0.05 by chance."
+            "rarer side of 0. Of twenty rows that are equal in truth, one has p < 0.05 by chance; more of them where "
+            "seeds decide and are few: three of twenty with three seeds a side (docs/statistics.md)."
         )
     return told
 
