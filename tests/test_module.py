@@ -100,6 +100,7 @@ def test_a_head_tied_to_its_crop_trains_on_photographs(tmp_run):
     result = tmp_run("head=cpnet", "data=camvid")
     check_run_folder(result, "camvid", "cpnet")
     assert result.module.metrics["seg"].confusion.sum() > 0
+    assert ImageCounts.load(result.folder / "per_image/val_ss.npz").block == 15
 
 
 def test_a_run_draws_its_pictures(tmp_run):
