@@ -116,8 +116,11 @@ def test_evaluations_belong_to_the_run_that_they_score(run, tmp_path):
 def test_an_evaluation_without_its_run_stands_for_itself(run, tmp_path):
     run("fcn")
     lost = run("ocr", ckpt=tmp_path / "gone/2025-12-31_00-00-00")
+    bare = run("ocr", ckpt=tmp_path)
+    metrics = json.loads((bare / "metrics.json").read_text())
+    (bare / "metrics.json").write_text(json.dumps(metrics | {"ckpt": "last.ckpt"}))
     found, _, _ = tables(tmp_path)
-    assert "/".join(lost.parts[-2:]) in {name for name, _ in found}
+    assert {name for name, _ in found} == {"all", *("/".join(folder.parts[-2:]) for folder in (lost, bare))}
 
 
 def test_block_lengths_side_by_side(run, tmp_path):

@@ -113,6 +113,7 @@ def test_p_by_hand():
     assert two_sided(np.array([1.0, 2, 3, -1])) == 2 * (1 + 1) / 5
     assert two_sided(np.array([1.0] * 99)) == 2 / 100
     assert two_sided(np.zeros(10)) == 1
+    assert math.isnan(two_sided(np.array([1.0, np.nan]))), "a resample of void images tells nothing"
 
 
 def test_a_run_does_not_differ_from_itself():

@@ -80,7 +80,12 @@ def between(draws: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def two_sided(draws: NDArray[np.float64]) -> float:
-    """Return twice the share of the draws (R,) on the rarer side of 0; never 0, because the real images count too."""
+    """Return twice the share of the draws (R,) on the rarer side of 0; NaN if a draw has no score.
+
+    It is never 0, because the real images count as one more draw.
+    """
+    if np.isnan(draws).any():
+        return float("nan")
     rarer = min(np.sum(draws <= 0), np.sum(draws >= 0))
     return float(min(1, 2 * (1 + rarer) / (1 + len(draws))))
 

@@ -66,7 +66,7 @@ def scored(runs: Sequence[Run]) -> list[Scored]:
     owners = {place_of(run.folder): run for run in trainings}
     found: dict[tuple[str, Where], Scored] = {}
     for run in finished:
-        owner = run if run.training else owners.get(place_of(Path(run.metrics["ckpt"]).parents[1]))
+        owner = run if run.training else owners.get(place_of(Path(run.metrics["ckpt"]).parent.parent))
         name = names[settings(owner.config)] if owner else "/".join(place_of(run.folder))
         one = found.setdefault((name, where(run)), Scored(name, where(run)))
         one.seeds[owner.config["seed"] if owner else 0] = run
