@@ -55,7 +55,7 @@ def test_a_finished_run(trained):
     best = {path for path in written if path.startswith("checkpoints/best-")}
     assert len(best) == 1
     tables = {"config.yaml", "metrics.json", "metrics.csv", "per_class.csv", "confusion.npz", "train.log"}
-    tables |= {"per_class.png", "confusion.png"}
+    tables |= {"per_class.png", "confusion.png", "per_image/val_ss.npz"}
     pictures = {"predictions/scene_2_00000.png", "context/scene_2_00000.png"}
     assert written == tables | best | pictures | {"checkpoints/last.ckpt"}
     for drawn in ("per_class.png", "confusion.png"):
@@ -264,6 +264,9 @@ def test_evaluating_another_split_way_and_size(here, checkpoint):
     (folder,) = folders(here)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["split"], metrics["protocol"], folder.parent.name) == ("test", "slide", "other")
+    assert "95 % interval" in said
+    assert metrics["interval"]["images"] == 6
+    assert (folder / "per_image/test_slide.npz").is_file()
     pixels = np.load(folder / "confusion.npz")["confusion"].sum()
     assert 5 * 80 * 80 < pixels < 6 * 80 * 80, "the 6 test images of the training configuration, without void"
 

@@ -20,6 +20,7 @@ from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.folder import Folder
 from contextseg.engine import build
 from contextseg.errors import ConfigError
+from contextseg.statistics import ImageCounts
 
 PAGE = Path(__file__).parents[2] / "docs/own_data.md"
 ALL = {"images": "images", "masks": "masks"}
@@ -351,7 +352,10 @@ def test_training_and_scoring_own_data(tree):
         evaluate(compose(again, "evaluate"))
     with pytest.raises(ConfigError, match="force=no: give true or false"):
         evaluate(compose([*again, "force='no'"], "evaluate"))
-    assert evaluate(compose([*again, "force=true"], "evaluate")).metrics["force"]
+    scored = evaluate(compose([*again, "force=true", "data.block=2"], "evaluate"))
+    assert scored.metrics["force"]
+    assert (scored.metrics["interval"]["block"], scored.metrics["interval"]["few_blocks"]) == (2, True)
+    assert ImageCounts.load(scored.folder / "per_image/val_ss.npz").names == ("train0", "train1", "train2", "train3")
     assert (result.folder / "predictions/val0.png").is_file()
     assert build.datamodule(cfg).name == "folder"
 

@@ -10,6 +10,7 @@ from harness import COMMANDS, SMALL, call, curve, disturb, folders, last_checkpo
 
 from contextseg.commands.compose import compose
 from contextseg.engine import build
+from contextseg.statistics import ImageCounts
 
 # No batch statistics and no dropout, which go by process; SGD, which passes rounding on as it is: AdamW divides a
 # gradient by its own size, and makes of a rounded zero a whole step.
@@ -73,7 +74,13 @@ def test_evaluation_does_not_depend_on_processes_workers_or_batch(tmp_path, trai
     data = build.datamodule(compose([*SMALL, "data.val_size=7"]))
     masks = [data.source("val").read(index)[1] for index in range(7)]
     assert confusion(one).sum() == sum(int((mask != 255).sum()) for mask in masks)
+    ours, theirs = (ImageCounts.load(folder / "per_image/val_slide_ms_flip.npz") for folder in (one, several))
+    assert (ours.names, ours.cells.tolist()) == (theirs.names, theirs.cells.tolist())
+    assert (ours.confusion == confusion(one)).all()
+    assert ours.totals[..., 1].sum(1).tolist() == [int((mask != 255).sum()) for mask in masks], "in their order"
     one, several = (json.loads((folder / "metrics.json").read_text()) for folder in (one, several))
+    assert one["interval"] == several["interval"]
+    assert one["interval"]["miou"]["low"] < one["miou"] < one["interval"]["miou"]["high"]
     for name in ("miou", "boundary_iou", "miou_per_image"):
         assert one[name] == several[name] > 0
 

@@ -16,6 +16,7 @@ from contextseg.engine import build
 from contextseg.engine.trainer import accumulation, cpu_has_bf16, precision, trainer
 from contextseg.errors import ConfigError
 from contextseg.recipe import head_classes
+from contextseg.statistics import ImageCounts
 
 
 class Watch(L.Callback):
@@ -66,6 +67,10 @@ def check_run_folder(result, data, head):
     assert metrics["miou"] == pytest.approx(100 * np.mean(right[union > 0] / union[union > 0]), abs=1e-3)
     assert metrics["pix_acc"] == pytest.approx(100 * right.sum() / confusion.sum(), abs=1e-3)
     assert metrics["mean_acc"] is not None
+    counts = ImageCounts.load(folder / "per_image" / "val_ss.npz")
+    source = result.datamodule.source("val")
+    assert list(counts.names) == [source.read(index)[2] for index in range(len(source))]
+    assert (counts.confusion == confusion).all()
     assert list(metrics["iou"]) == list(classes.names)
 
     config = (folder / "config.yaml").read_text()
@@ -95,6 +100,7 @@ def test_a_head_tied_to_its_crop_trains_on_photographs(tmp_run):
     result = tmp_run("head=cpnet", "data=camvid")
     check_run_folder(result, "camvid", "cpnet")
     assert result.module.metrics["seg"].confusion.sum() > 0
+    assert ImageCounts.load(result.folder / "per_image/val_ss.npz").block == 15
 
 
 def test_a_run_draws_its_pictures(tmp_run):

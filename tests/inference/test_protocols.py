@@ -99,7 +99,13 @@ def test_impossible_protocols_are_refused(overrides, message):
 def test_extra_metrics_are_asked_for():
     assert compose([]).eval.extra_metrics == []
     cfg = compose(["eval.extra_metrics=[boundary_iou,miou_per_image]", "data.size=96"])
-    assert list(build.metrics(cfg.eval, build.datamodule(cfg))) == ["seg", "reach", "boundary_iou", "miou_per_image"]
+    assert list(build.metrics(cfg.eval, build.datamodule(cfg))) == [
+        "seg",
+        "images",
+        "reach",
+        "boundary_iou",
+        "miou_per_image",
+    ]
     cfg = compose(["eval.extra_metrics=[dice]"])
     with pytest.raises(ConfigError, match=r"extra_metrics=dice: choose from boundary_iou, miou_per_image"):
         build.metrics(cfg.eval, build.datamodule(cfg))

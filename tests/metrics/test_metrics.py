@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from contextseg.classes import ClassSet
-from contextseg.metrics import BoundaryIoU, ContextReach, PerImageIoU, SegMetrics, count, scores
+from contextseg.metrics import BoundaryIoU, ContextReach, ImageCells, PerImageIoU, SegMetrics, count, scores
+from contextseg.statistics.scores import scores as scores_of_sets
 
 COLOURS = tuple((40 * i, 0, 0) for i in range(6))
 CLASSES = ClassSet("toy", tuple("abcdef"), COLOURS, groups={"first": ("a", "c"), "rare": ("f",)})
@@ -114,6 +115,35 @@ def test_merged_states_equal_one_metric():
     parts[0].merge_state(parts[1])
     assert torch.equal(parts[0].confusion, together.confusion)
     assert parts[0].compute()["miou"] == together.compute()["miou"]
+
+
+def test_the_counts_of_every_image():
+    """Each image's cells are its own matrix; a void image has none, and a second evaluation starts anew."""
+    prediction, mask = labels(6, batch=6)
+    mask[2] = 255
+    metric = ImageCells(CLASSES)
+    for _ in range(2):
+        metric.reset()
+        for some in (slice(0, 4), slice(4, 6)):
+            metric.update(prediction[some], mask[some])
+        found = metric.compute()
+        assert found["images"].tolist() == [0, 1, 2, 3, 4, 5]
+        for i in range(6):
+            matrix = torch.zeros(K, K, dtype=torch.int64)
+            for image, truth, guess, pixels in found["cells"].tolist():
+                matrix[truth, guess] += pixels if image == i else 0
+            assert torch.equal(matrix, count(prediction[i : i + 1], mask[i : i + 1], K))
+        assert (found["cells"][:, 3] > 0).all()
+
+
+def test_resamples_leave_out_the_classes_that_the_scores_leave_out():
+    """One rule for both: mIoU and pixel accuracy of one set of images, counted by either."""
+    prediction, mask = labels(4, present=4)
+    matrix = count(prediction, mask, K)
+    right, truth, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    found, wanted = scores_of_sets(torch.stack([right, truth, predicted], 1).numpy()), scores(matrix, CLASSES)
+    assert wanted["classes_used"] < K
+    assert found.tolist() == pytest.approx([wanted["miou"], wanted["pix_acc"]], abs=1e-12)
 
 
 def test_scores_read_a_saved_matrix(tmp_path):

@@ -27,7 +27,10 @@ class Scenes(Source):
     def load(self, index: int) -> Sample:
         if index not in self._drawn:
             self._drawn[index] = self.draw(self.seed, index)
-        return *self._drawn[index], f"scene_{self.seed}_{index:05d}"
+        return *self._drawn[index], self.name(index)
+
+    def name(self, index: int) -> str:
+        return f"scene_{self.seed}_{index:05d}"
 
     def fingerprint(self, index: int) -> str:
         """Return a digest of what determines the scene, without drawing it."""

@@ -39,6 +39,10 @@ class Source:
         """Return image uint8 (H, W, 3) RGB, mask uint8 (H, W) of train ids, void 255, and a name, unchecked."""
         raise NotImplementedError
 
+    def name(self, index: int) -> str:
+        """Return the name of a sample."""
+        return self.load(index)[2]
+
     def where(self, index: int) -> str:
         """Return the name of the mask of a sample in error messages."""
         return f"mask {index} of {type(self).__name__}"
@@ -108,6 +112,9 @@ class FileSource(Source):
     def load(self, index: int) -> Sample:
         image, mask = self.pairs[index]
         return read_image(image), self.labels(mask), self.names[index]
+
+    def name(self, index: int) -> str:
+        return self.names[index]
 
     def where(self, index: int) -> str:
         return str(self.pairs[index][1])

@@ -43,6 +43,7 @@ class CamVid(Published):
     title = "CamVid"
     classes = class_set("camvid")
     counts: Mapping[str, tuple[int, ...]] = {"train": (367,), "val": (101,), "test": (233,)}
+    block = 15  # test: a frame a second, so a street and its cars; val: 15 a second, so of one second only
 
     def __init__(
         self,

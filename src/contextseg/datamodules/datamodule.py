@@ -36,6 +36,9 @@ class SegDataModule(LightningDataModule):
     submission: ClassVar[str | None] = None  # format in which a server scores the test split; its labels are kept back
     # rule -> (cue class ids, ids of the classes that only the cue separates); None if no such rule is known
     context_rules: ClassVar[dict[str, tuple[list[int], list[int]]] | None] = None
+    # the images are frames of videos, of which so many in a row hang together (docs/statistics.md); None: they are not.
+    # A frame's name is that of its sequence and a number, 0001TP_006690
+    block: int | None = None
 
     def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
         super().__init__()

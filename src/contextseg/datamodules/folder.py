@@ -27,6 +27,8 @@ class Folder(SegDataModule):
     lists            text files with the names of each split, one per line, such as lists/{split}.txt
     ratio            or shares of train, val and perhaps test, for a random split. The split of an image depends on
                      `split_seed` and its name alone, so new files move no others; counts are only near the shares
+    block            the images are frames of videos, and this many in a row are resampled together
+                     (docs/statistics.md); a frame's name is that of its sequence and a number, such as street_0012
 
     The last three as in `SegDataModule`. Images may have different sizes, if `transform` crops. Raises `ConfigError`
     for a wrong class file, for no or two ways to split, and when a split is opened for images without a mask.
@@ -45,6 +47,7 @@ class Folder(SegDataModule):
         lists: str | Mapping[str, str] | None = None,
         ratio: Annotated[Sequence[Positive], MinLen(2)] | None = None,
         split_seed: Natural = 0,
+        block: Count | None = None,
         batch_size: Count = 8,
         num_workers: Natural = 0,
         transform: TrainTransform | None = None,
@@ -59,7 +62,7 @@ class Folder(SegDataModule):
             raise ConfigError(f"data.labels={labels}: choose ids or colours")
         self.labels = _indices(facts) if labels == "ids" else _colours(facts)
         self.images, self.masks, self.lists = images, masks, lists
-        self.ratio, self.split_seed = ratio, split_seed
+        self.ratio, self.split_seed, self.block = ratio, split_seed, block
         ways = {"{split} in data.images": _by_split(images), "data.lists": lists, "data.ratio": ratio}
         if len(given := [way for way, value in ways.items() if value]) != 1:
             raise ConfigError(

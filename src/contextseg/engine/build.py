@@ -19,7 +19,7 @@ from contextseg.engine.options import EvalOptions, TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, WholeImage
 from contextseg.losses.total import LossSum
-from contextseg.metrics import BoundaryIoU, ContextReach, PerImageIoU, SegMetrics
+from contextseg.metrics import BoundaryIoU, ContextReach, ImageCells, PerImageIoU, SegMetrics
 from contextseg.runs.provenance import versions
 from contextseg.segmenter import Segmenter
 
@@ -116,7 +116,7 @@ def module(options: TrainOptions, data: SegDataModule) -> SegModule:
 
 def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
     """Build the metrics of every data set, those that this one adds, and `eval.extra_metrics`, by name."""
-    chosen: dict[str, Metric] = {"seg": SegMetrics(data.classes)}
+    chosen: dict[str, Metric] = {"seg": SegMetrics(data.classes), "images": ImageCells(data.classes)}
     if data.context_rules:
         chosen["reach"] = ContextReach(rules=data.context_rules)
     for name in protocol.extra_metrics:

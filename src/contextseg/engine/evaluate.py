@@ -13,7 +13,7 @@ from contextseg.engine.fingerprints import fingerprints, overlap
 from contextseg.engine.fit import Result, write_config
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvaluateOptions
-from contextseg.engine.results import scores, write_tables
+from contextseg.engine.results import image_counts, intervals, scores, tell, write_image_counts, write_tables
 from contextseg.engine.trainer import trainer
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.losses.total import LossSum
@@ -56,6 +56,11 @@ def evaluate(options: EvaluateOptions, config: dict[str, Any], checkpoint: dict[
         metrics |= {"seconds": round(seconds, 1), "images_per_second": round(images / seconds, 1)}
         metrics |= scores(module)
         write_tables(folder, module)
+        counts = image_counts(module, data, options.split)
+        write_image_counts(folder, counts, metrics)
+        if lightning.is_global_zero:
+            metrics["interval"] = intervals(counts)
+            tell(metrics)
     return Result(folder.path, metrics, module, data)
 
 

@@ -19,7 +19,7 @@ from contextseg.engine.fingerprints import fingerprints, overlap
 from contextseg.engine.loggers import loggers
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import TrainOptions
-from contextseg.engine.results import scores, training_summary, write_tables
+from contextseg.engine.results import image_counts, scores, training_summary, write_image_counts, write_tables
 from contextseg.engine.trainer import trainer
 from contextseg.runs.folder import RunFolder, supervised
 from contextseg.runs.provenance import git_commit, versions
@@ -81,6 +81,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
                 lightning.validate(module, datamodule=data, verbose=False)
         metrics |= scores(module) | training_summary(callbacks)
         write_tables(folder, module)
+        write_image_counts(folder, image_counts(module, data, "val"), metrics)
     return Result(folder.path, metrics, module, data)
 
 

@@ -12,9 +12,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from contextseg import viz
 from contextseg.console import console
+from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.callbacks.record import Record
 from contextseg.engine.module import SegModule
 from contextseg.runs.folder import RunFolder
+from contextseg.statistics import ImageCounts, Resampling, interval
+from contextseg.statistics.image_counts import file_of
 
 
 def scores(module: SegModule) -> dict[str, Any]:
@@ -23,6 +26,40 @@ def scores(module: SegModule) -> dict[str, Any]:
     scalars = {name: value for name, value in module.scores.items() if isinstance(value, int | float)}
     by_class = dict(zip(classes.names, module.scores["iou"].tolist(), strict=True))
     return {"class_set": classes.name} | scalars | {"iou": by_class}
+
+
+def image_counts(module: SegModule, data: SegDataModule, split: str) -> ImageCounts:
+    """Return the counts of every image of the last evaluation, which was of this split."""
+    images, cells = (module.scores[name].numpy() for name in ("images", "cells"))
+    source = data.source(split)
+    numbered = np.column_stack([np.searchsorted(images, cells[:, 0]), cells[:, 1:]])  # a limited run saw not all
+    names = tuple(source.name(int(index)) for index in images)
+    return ImageCounts(names, len(data.classes), numbered, data.block)
+
+
+def intervals(counts: ImageCounts) -> dict[str, Any]:
+    """Return the 95 % bootstrap intervals over images, for `metrics.json`, with how they were made."""
+    how = Resampling()
+    found = {name: {"low": one.low, "high": one.high} for name, one in interval([counts], how).items()}
+    facts = {"images": len(counts), "resamples": how.resamples, "block": how.length(counts)}
+    return {**found, **facts, "few_blocks": how.few_blocks(counts)}
+
+
+def tell(metrics: dict[str, Any]) -> None:
+    """Print the scores of an evaluation with their intervals, and what these are over."""
+    found = metrics["interval"]
+    for name, title in (("miou", "mIoU"), ("pix_acc", "pixAcc")):
+        low, high = found[name]["low"], found[name]["high"]
+        console.print(f"{title} {metrics[name]:.2f}, 95 % interval {low:.2f} to {high:.2f}", highlight=False)
+    drawn = "images" if found["block"] == 1 else f"blocks of {found['block']} frames"
+    console.print(
+        f"(bootstrap over {found['images']} images, {found['resamples']} resamples of {drawn}; the spread over seeds "
+        "comes on top)",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if found["few_blocks"]:
+        console.print("fewer than 10 blocks: the interval is too short (docs/statistics.md)", highlight=False)
 
 
 def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
@@ -36,6 +73,12 @@ def training_summary(callbacks: Iterable[L.Callback]) -> dict[str, Any]:
             step = int(Path(callback.best_model_path).stem.split("-")[1])
             summary["best"] = {"step": step, "miou": float(callback.best_model_score)}
     return summary
+
+
+@rank_zero_only
+def write_image_counts(folder: RunFolder, counts: ImageCounts, metrics: dict[str, Any]) -> None:
+    """Write `per_image/<split>_<protocol>.npz`; `metrics` names both."""
+    counts.save(file_of(folder.path, metrics["split"], metrics["protocol"]))
 
 
 @rank_zero_only

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
 from contextseg.metrics.pascal_context import other_means
+from contextseg.statistics.iou import iou as iou_of
 
 
 def count(prediction: Tensor, mask: Tensor, num_classes: int) -> Tensor:
@@ -43,7 +44,7 @@ def scores(confusion: Tensor | Sequence, classes: ClassSet) -> dict[str, float |
     """
     confusion = torch.as_tensor(confusion).cpu().double()
     right, truth, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
-    iou = 100 * right / (truth + predicted - right)
+    iou = iou_of(right, truth, predicted)
     acc = 100 * right / truth
     return {
         "miou": iou.nanmean().item(),

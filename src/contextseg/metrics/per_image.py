@@ -6,6 +6,7 @@ from torchmetrics import Metric
 
 from contextseg.classes import ClassSet
 from contextseg.metrics.confusion import count
+from contextseg.statistics.iou import iou
 
 UNIT = 1e-9  # percent; sums of whole units do not depend on their order
 
@@ -30,8 +31,7 @@ class PerImageIoU(Metric):
         """Count labels (B, H, W), integers below K, against a mask uint8 (B, H, W). Raises what `count` raises."""
         for labels, truth in zip(prediction.split(1), mask.split(1), strict=True):
             counts = count(labels, truth, self.num_classes).double()
-            right = counts.diag()
-            miou = (100 * right / (counts.sum(0) + counts.sum(1) - right)).nanmean()
+            miou = iou(counts.diag(), counts.sum(1), counts.sum(0)).nanmean()
             self.images += ~miou.isnan()
             self.total += (miou.nan_to_num() / UNIT).round().long()
 

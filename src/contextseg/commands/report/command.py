@@ -7,14 +7,17 @@ from pathlib import Path
 from contextseg.commands.report import plain, text
 from contextseg.commands.report.compare import Choice, Comparison, compare
 from contextseg.commands.report.figures import draw
+from contextseg.commands.report.intervals import Belief
+from contextseg.commands.report.intervals import tables as statistics_tables
 from contextseg.commands.report.options import ReportOptions
 from contextseg.commands.report.page import page
 from contextseg.commands.report.rows import by_row
+from contextseg.commands.report.scored import chosen, counts_file, scored
 from contextseg.console import console
 from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
 from contextseg.papers import rows as paper_rows
-from contextseg.runs.store import Run, find
+from contextseg.runs.store import Run, places, readable
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +28,13 @@ def main(options: ReportOptions) -> None:
 
 
 def report(cfg: ReportOptions) -> Path:
-    """Write the papers' tables with our runs below `cfg.runs`, and a table of the runs of no row; return the folder.
+    """Write the papers' tables with our runs below `cfg.runs`, the runs of no row, and statistics; return the folder.
 
     Raises `ConfigError` if there is no training run, or none that was asked for.
     """
     choice = Choice(cfg.least_steps or 0, cfg.steps, cfg.choices.get("data"))
-    runs = [run for run in find(cfg.runs) if run.metrics]
+    every = [run for run in readable(places(cfg.runs)) if run.metrics]
+    runs = [run for run in every if run.training]
     if not any(run.finished or (run.row and run.failed) for run in runs):
         raise ConfigError(f"runs={cfg.runs}: no finished training run below this folder")
     tables = paper_rows.tables()
@@ -39,18 +43,27 @@ def report(cfg: ReportOptions) -> Path:
     check_choice(choice, [run for found in rows.values() for run in found])
     comparisons = [compare(table, rows, choice) for table in shown] if any(rows.values()) else []
     folder = cfg.output or cfg.runs / "report"
-    write(folder, comparisons, plain.table(others, cfg.columns, cfg.learnt))
+    write(folder, comparisons, plain.table(others, cfg.columns, cfg.learnt), statistics(every, cfg))
     return folder
+
+
+def statistics(runs: Sequence[Run], cfg: ReportOptions) -> str:
+    """The tables of seeds and images in markdown; "" if no run has counts of its images and `against` is not given."""
+    found = scored(runs)
+    against = chosen(found, cfg.against) if cfg.against else []
+    if not against and not any(counts_file(run).is_file() for one in found for run in one.seeds.values()):
+        return ""
+    return statistics_tables(found, Belief(cfg.resamples, cfg.block, cfg.blocks), against)
 
 
 def asked_for(names: str | Sequence[str] | None, tables: Sequence[dict]) -> list[dict]:
     """Return the tables of these names, all for None. Raises `ConfigError` for an unknown one."""
     known = {table["table"]: table for table in tables}
-    chosen = list(known) if names is None else [names] if isinstance(names, str) else names
-    for name in chosen:
+    wanted = list(known) if names is None else [names] if isinstance(names, str) else names
+    for name in wanted:
         if name not in known:
             raise ConfigError(f"tables={name}: no such table; choose from {', '.join(known)}")
-    return [table for name, table in known.items() if name in chosen]
+    return [table for name, table in known.items() if name in wanted]
 
 
 def check_choice(choice: Choice, runs: Iterable[Run]) -> None:
@@ -67,8 +80,8 @@ def check_choice(choice: Choice, runs: Iterable[Run]) -> None:
             raise ConfigError(f"{option}={wanted}: no run of a row has it; there is {listed}")
 
 
-def write(folder: Path, comparisons: Sequence[Comparison], runs: str) -> None:
-    """Write a .md, .tex, .csv and .png for each table, `runs.md` and `report.html`; print tables with results."""
+def write(folder: Path, comparisons: Sequence[Comparison], runs: str, statistics: str) -> None:
+    """Write four files for each table, `runs.md`, `statistics.md` and `report.html`; print tables with results."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures: list[Path | None] = []
     for comparison in comparisons:
@@ -84,8 +97,9 @@ def write(folder: Path, comparisons: Sequence[Comparison], runs: str) -> None:
         pictures.append(picture if draw(comparison, picture) else None)
         if comparison.ran:
             console.print(files["md"], soft_wrap=True, highlight=False, markup=False)
-    if runs:
-        write_atomically(folder / "runs.md", runs)
-        console.print(runs, soft_wrap=True, highlight=False, markup=False)
-    write_atomically(folder / "report.html", page(comparisons, pictures, runs))
+    for name, content in (("runs.md", runs), ("statistics.md", statistics)):
+        if content:
+            write_atomically(folder / name, content)
+            console.print(content, soft_wrap=True, highlight=False, markup=False)
+    write_atomically(folder / "report.html", page(comparisons, pictures, runs, statistics))
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from contextseg.statistics.bootstrap import mean_of_redrawn
+
 MIN_ROWS = 4  # fewer have too few orders for a statement
 MAX_EXACT = 8  # rows of which all orders are enumerated
 DRAWS = 10_000  # random orders, or random means, otherwise
@@ -73,12 +75,5 @@ def chance(theirs: NDArray, ours: NDArray, rng: np.random.Generator) -> float:
 
 
 def redrawn(values: Sequence[float], rng: np.random.Generator) -> NDArray:
-    """Sample means of as many values with replacement: (DRAWS,).
-
-    Deviations are enlarged by √(n / (n - 1)): without that, few seeds would seem more certain than they are.
-    """
-    mean, count = np.mean(values), len(values)
-    if count == 1:
-        return np.full(DRAWS, mean)
-    drawn = rng.choice(np.asarray(values, dtype=float), (DRAWS, count)).mean(1)
-    return mean + (drawn - mean) * math.sqrt(count / (count - 1))
+    """Means of as many values, drawn with replacement and enlarged as `mean_of_redrawn` says: (DRAWS,)."""
+    return mean_of_redrawn(np.broadcast_to(np.asarray(values, dtype=float), (DRAWS, len(values))), rng)

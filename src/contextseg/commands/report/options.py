@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MinLen
 
 from contextseg.door import REQUIRED, group, option
 from contextseg.engine.options import Node
 from contextseg.errors import ConfigError
-from contextseg.typed import Natural
+from contextseg.typed import Count, Natural
 
 
 @dataclass
@@ -17,7 +17,9 @@ class ReportOptions:
     """Set the papers' tables beside our runs: mean and spread over seeds, figures, one HTML page.
 
     contextseg report runs=runs/ablations
-    Writes a .md, .tex, .csv and .png for each table, report.html, and runs.md for the runs of no row.
+    contextseg report runs=runs against=fcn     differences to that one, with intervals and p-values
+    Writes a .md, .tex, .csv and .png for each table, report.html, runs.md for the runs of no row, and statistics.md:
+    spread over seeds, intervals over images (docs/statistics.md).
     """
 
     runs: Path = option(REQUIRED, "a folder that holds run folders, at any depth")
@@ -33,6 +35,14 @@ class ReportOptions:
     learnt: dict[str, float] = option(
         {"iou_scene": 70, "iou_furniture": 70}, "a run missed a fact when one of these scores is below its number"
     )
+    against: str | None = option(
+        None, "compare with this one: a row as <table>/<row>, a run's folder, or what tells it apart, such as fcn"
+    )
+    block: Count | None = option(
+        None, "consecutive frames of a video that are resampled together for intervals; null: the data set's number"
+    )
+    blocks: list[Count] = option([1, 5, 15, 30], "block lengths whose intervals are set side by side, for videos")
+    resamples: Annotated[int, Ge(100), Le(1_000_000)] = option(10_000, "of the images, for intervals and p-values")
     data: Node = group(None, "of several data sets, the one whose runs are shown")
     choices: dict[str, str] = option({}, "filled in")
 

@@ -14,12 +14,14 @@ caption says with which data and budget. Nothing published stands in a shaded co
 WORDS = ("published only", "note")  # columns
 
 
-def page(comparisons: Sequence[Comparison], pictures: Sequence[Path | None], plain: str) -> str:
-    """Write all tables with their pictures (None: there is none), and the markdown table of the runs of no row."""
+def page(comparisons: Sequence[Comparison], pictures: Sequence[Path | None], plain: str, statistics: str = "") -> str:
+    """Write all tables with their pictures (None: there is none), then, from markdown, the runs of no row and the
+    statistics of all runs."""
     found = zip(comparisons, pictures, strict=True)
     parts = [section(comparison, picture) for comparison, picture in found]
     if plain:
         parts.append(f"<h2 id=runs>Runs that stand for no row</h2>{html_page.table(*cells_of(plain))}")
+    parts += from_markdown(statistics)
     body = [INTRODUCTION, f"<ul>{contents(comparisons, bool(plain))}</ul>", *parts]
     return html_page.document("The papers' tables", "\n".join(body))
 
@@ -46,6 +48,20 @@ def section(comparison: Comparison, picture: Path | None) -> str:
 def kind(column: str) -> str:
     """Return the kind of a column, as `html_page.table` takes it."""
     return "ours" if column.endswith(" ours") else "words" if column in WORDS else ""
+
+
+def from_markdown(source: str) -> list[str]:
+    """Write headings, tables and paragraphs, one an item."""
+    parts = []
+    for block in source.strip().split("\n\n") if source else []:
+        if block.startswith("## "):
+            parts.append(f"<h2>{html.escape(block.removeprefix('## '))}</h2>")
+        elif block.startswith("| "):
+            parts.append(html_page.table(*cells_of(block), kind))
+        else:
+            words = re.sub(r"[*](.+?)[*]", r"<i>\1</i>", html.escape(block))
+            parts.append(f"<p>{words}</p>")
+    return parts
 
 
 def cells_of(table: str) -> tuple[list[str], list[list[str]]]:

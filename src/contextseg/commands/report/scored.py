@@ -1,0 +1,127 @@
+"""What was scored: configurations of finished runs, on which images and how, each with its seeds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from contextseg.errors import ConfigError
+from contextseg.runs.store import Run, settings
+from contextseg.statistics.image_counts import ImageCounts, file_of
+
+Where = tuple[str, str, str, int | None]
+
+
+@dataclass
+class Scored:
+    """One configuration on one set of images.
+
+    name   of the configuration: its row of a paper's table, or what tells it from the others
+    where  data set, split, protocol, and after how many steps of training
+    seeds  the run that scored it, by seed; of several the newest
+    """
+
+    name: str
+    where: Where
+    seeds: dict[int, Run] = field(default_factory=dict)
+
+    @property
+    def scored_on(self) -> str:
+        """Where it was scored, in words."""
+        data, split, protocol, steps = self.where
+        return f"{data} {split}, {protocol}" + ("" if steps is None else f", {steps:,} steps")
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric by seed; those that lack it are omitted."""
+        found = (self.seeds[seed].metrics.get(metric) for seed in sorted(self.seeds))
+        return [value for value in found if value is not None]
+
+    @cached_property
+    def counts(self) -> list[ImageCounts]:
+        """The counts of every image, by seed. Raises `ConfigError` where a seed has none, or a damaged file."""
+        files = [counts_file(self.seeds[seed]) for seed in sorted(self.seeds)]
+        if absent := [file for file in files if not file.is_file()]:
+            raise ConfigError(
+                f"{len(absent)} of {len(files)} runs have no {absent[0].parent.name}/{absent[0].name}: they are of an "
+                "earlier version; evaluate their checkpoints to get it"
+            )
+        return [ImageCounts.load(file) for file in files]
+
+
+def counts_file(run: Run) -> Path:
+    """Return where the counts of a run's images are, or would be."""
+    return file_of(run.folder, run.metrics.get("split", "val"), run.metrics.get("protocol"))
+
+
+def scored(runs: Sequence[Run]) -> list[Scored]:
+    """Gather the finished ones of trainings and evaluations, the oldest first, by configuration and images.
+
+    An evaluation belongs to the training whose checkpoint it scored; where that is not among the runs, it stands for
+    itself, by the name of its folder.
+    """
+    finished = [run for run in runs if run.finished and run.config]
+    trainings = [run for run in finished if run.training]
+    names = configuration_names(trainings)
+    owners = {place_of(run.folder): run for run in trainings}
+    found: dict[tuple[str, Where], Scored] = {}
+    for run in finished:
+        owner = run if run.training else owners.get(place_of(Path(run.metrics["ckpt"]).parent.parent))
+        name = names[settings(owner.config)] if owner else "/".join(place_of(run.folder))
+        one = found.setdefault((name, where(run)), Scored(name, where(run)))
+        one.seeds[owner.config["seed"] if owner else 0] = run
+    return sorted(found.values(), key=lambda one: one.scored_on)  # those that may be compared stand together
+
+
+def where(run: Run) -> Where:
+    """Return data set, split, protocol and steps of what a run scored."""
+    metrics, choices = run.metrics, run.config.get("choices", {})
+    steps = metrics.get("steps") if run.training else metrics.get("trained_steps")
+    return choices.get("data", "?"), metrics.get("split", "val"), metrics.get("protocol") or "own", steps
+
+
+def place_of(folder: Path) -> tuple[str, ...]:
+    """Return the last two parts of a run folder, which are unique and stay when all runs are moved elsewhere."""
+    return folder.parts[-2:]
+
+
+def configuration_names(runs: Iterable[Run]) -> dict[tuple, str]:
+    """Name the configurations of trainings, by their settings without the seed; no two have one name."""
+    first = {settings(run.config): run for run in reversed(list(runs))}
+    names = {}
+    for row in {run.row for run in first.values()}:
+        same = {key: run.config["choices"] | dict(key) for key, run in first.items() if run.row == row}
+        for key, words in zip(same, fewest_words(list(same.values())), strict=True):
+            names[key] = f"{row} ({words})" if row and words else row or words or "all"
+    return names
+
+
+def fewest_words(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Name each of several flat configurations by the first values that tell all apart, the head's above all."""
+    told: list[str] = []
+    groups = 1
+    for key in dict.fromkeys(["head", *(key for config in configs for key in config)]):
+        found = len({tuple(str(config.get(name)) for name in [*told, key]) for config in configs})
+        if found > groups:
+            told, groups = [*told, key], found
+    return [", ".join(f"{key}={config[key]}" for key in told if key in config) for config in configs]
+
+
+def chosen(found: Sequence[Scored], against: str) -> list[Scored]:
+    """Return what `against` names: a row of a paper's table, a run's folder, or values of the name, such as fcn.
+
+    Raises `ConfigError` unless it is one configuration.
+    """
+    names = list(dict.fromkeys(one.name for one in found if names_it(one, against)))
+    if len(names) != 1:
+        there = " | ".join(dict.fromkeys(one.name for one in found))
+        which = f"fits {len(names)} configurations" if names else "is no run here"
+        raise ConfigError(f"against={against}: {which}; give one of {there}, a part of it, or a run's folder")
+    return [one for one in found if one.name == names[0]]
+
+
+def names_it(one: Scored, against: str) -> bool:
+    """Tell whether `against` means this configuration."""
+    folders = [run.folder.resolve() for run in one.seeds.values()]
+    words = {part for word in one.name.split(",") for part in (word.strip(), word.partition("=")[2].strip())}
+    return against == one.name or Path(against).resolve() in folders or words >= {w.strip() for w in against.split(",")}
