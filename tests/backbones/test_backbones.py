@@ -245,6 +245,7 @@ def test_a_network_without_that_many_strides_keeps_its_own(overrides, strides):
         (["backbone=resnet18", "backbone.output_stride=4"], "output_stride=4: give one of 8, 16, 32"),
         (["backbone=resnet18", "backbone.stages=5"], "stages=5: give one of 2, 3, 4"),
         (["backbone=timm", "backbone.model=resnetblur18", "backbone.weights=imagenet"], "timm has no weights for"),
+        (["backbone=timm", "backbone.model=legacy_seresnet18", "backbone.weights=imagenet"], "no weights .*its hub"),
         (["backbone=tiny", "backbone.output_stride=4"], "output_stride=4: give one of 8, 16, 32"),
         (["backbone=tiny", "backbone.weights=imagenet"], "weights=imagenet: give none"),
         (["backbone=tiny", "+backbone.depth=3"], "unknown option backbone.depth=3"),

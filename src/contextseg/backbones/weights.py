@@ -39,8 +39,8 @@ def given(path: str) -> dict[str, Any]:
 def imagenet(model: str) -> dict[str, Any]:
     """Return the overlay for ImageNet weights. Never downloads without a connection. Raises `ConfigError`."""
     config = timm.get_pretrained_cfg(model, allow_unregistered=False)
-    if not config.has_weights:
-        raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model}; give none or a file")
+    if not (config.has_weights and config.hf_hub_id):
+        raise ConfigError(f"backbone.weights=imagenet: timm has no weights for {model} on its hub; give none or a file")
     for file in FILES:
         cached = try_to_load_from_cache(config.hf_hub_id, file)
         if isinstance(cached, str):
