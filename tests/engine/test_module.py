@@ -88,7 +88,12 @@ def check_run_folder(result, data, head):
     assert names[1] == "last.ckpt"
 
 
-@pytest.mark.parametrize("head", head_classes())
+PAPERS = ("agln", "ccnet", "cpnet", "ctnet", "ocr")
+
+
+@pytest.mark.parametrize(
+    "head", [head if head in PAPERS else pytest.param(head, marks=pytest.mark.slow) for head in head_classes()]
+)
 def test_every_head_trains_and_leaves_a_whole_folder(head, tmp_run):
     """By the option that has the name of its file."""
     result = tmp_run(f"head={head}")

@@ -21,8 +21,7 @@ from contextseg.errors import ConfigError
 
 FILES = sorted((CONF / "experiment").glob("*/*.yaml"))
 RECIPES = [str(path.relative_to(CONF / "experiment").with_suffix("")) for path in FILES]
-QUICK = {"ctnet/pcontext_r101", "agln/ade20k_r101", "cpnet/cityscapes_r101", "ocr/lip_r101", "ccnet/cityscapes_r101"}
-QUICK |= {"official/ocr_coco_stuff_hrnet_w48"}
+QUICK = {"agln/ade20k_r101", "cpnet/cityscapes_r101", "official/ocr_coco_stuff_hrnet_w48"}
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 # What makes a run of a recipe short: a small backbone and head, two steps of four images.
