@@ -347,6 +347,13 @@ def test_sources_and_graphs_are_chosen(small, tmp_path):
     assert run("graph=twin")[0] == 0
 
 
+def test_the_number_of_classes_is_what_most_shapes_say():
+    graph = Graph("three", "agln", (), {"weight": ("K", 8), "bias": ("K",), "double": ("2*K",)}, (), ())
+    found = match(graph, {"weight": torch.zeros(5, 8), "bias": torch.zeros(5), "double": torch.zeros(14)})
+    assert found.classes == 5
+    assert found.misfits == ["double [14], not [10]"]
+
+
 def test_the_unknown_source_is_told_all():
     code, said = call("convert", "from=other", "input=a", "output=b")
     assert code == 2

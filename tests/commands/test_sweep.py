@@ -254,6 +254,14 @@ def test_every_end_is_recorded():
     assert json.loads(Path("killed/metrics.json").read_text()) == killed
 
 
+def test_the_end_of_an_earlier_process_is_not_that_of_a_job():
+    again = job("again", "os.kill(os.getpid(), 9)")
+    again.folder.path.mkdir()
+    again.folder.write_metrics({"status": "stopped"})
+    pool.run([again])
+    assert again.outcome() == {"status": "failed", "error": "killed by SIGKILL"}
+
+
 def test_a_job_knows_of_no_other_process(monkeypatch):
     for name in ("LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS", "CONTEXTSEG_RUN_FOLDER", "CONTEXTSEG_SWEEP_FOLDER"):
         monkeypatch.setenv(name, "7")

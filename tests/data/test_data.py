@@ -45,6 +45,16 @@ def test_the_stream_visits_every_image_once_per_epoch():
     assert keys != [stream_key(position, length=13, seed=6) for position in range(39)]
 
 
+def test_no_seed_repeats_an_order_of_another():
+    """Seed 1 in epoch 0 is not seed 0 in epoch 1."""
+    orders = {
+        tuple(stream_key(13 * epoch + place, length=13, seed=seed)[1] for place in range(13))
+        for seed in range(4)
+        for epoch in range(4)
+    }
+    assert len(orders) == 16
+
+
 def test_a_later_start_gives_the_tail():
     settings = {"length": 13, "batch_size": 4, "seed": 5, "num_batches": 9}
     whole, tail = KeyedBatchSampler(**settings), KeyedBatchSampler(first_batch=5, **settings)

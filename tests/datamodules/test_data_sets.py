@@ -385,6 +385,14 @@ def test_coco_stuff_of_version_1_0_is_refused(tmp_path):
         opened("coco_stuff", root).source("val").read(0)
 
 
+def test_labels_below_zero_are_refused(tmp_path):
+    """They are no places from the end of the table."""
+    source = opened("coco_stuff", build("coco_stuff", tmp_path, variant="mat")).source("val")
+    savemat(masks(source)[0], {"S": np.full((48, 64), -1, np.int16)})
+    with pytest.raises(ConfigError, match=r"labels -1 \(3072 pixels\) have no class"):
+        source.read(0)
+
+
 def test_damaged_mat_files_are_named(tmp_path):
     root = build("coco_stuff", tmp_path, variant="mat")
     first, second = masks(opened("coco_stuff", root).source("val"))

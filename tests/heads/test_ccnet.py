@@ -83,6 +83,13 @@ def test_the_embedding_is_there_when_a_loss_reads_it():
     assert not any(name.startswith("embedding") for name, _ in bare.named_parameters())
 
 
+def test_the_embedding_is_of_what_the_loops_gave():
+    """Section 3.4 pulls H'' together by class, not what is classified."""
+    model, given = head("r2").eval(), features()
+    h = model.reduce(given[-1])
+    close(model(given).extras["embedding"], model.embedding(model.attention(model.attention(h))))
+
+
 @pytest.mark.parametrize("loss", ["ce", "aux", "ohem", "ccl", "ccl+aux"])
 def test_head_and_loss_stay_a_pair(loss):
     """`loss=aux` with `head=ccnet` has no parameters that no loss reaches."""

@@ -7,6 +7,7 @@ import pytest
 import slow
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.commands.compose import compose
@@ -97,6 +98,15 @@ def test_ocr_is_its_equations(name):
     head = slow.prepare(variant(name))
     (features,) = inputs(head, dtype=torch.float64)
     slow.assert_same(head(features).logits, slow_ocr(head, features), [*features, *head.parameters()])
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_coarse_maps_of_another_size_are_resized_as_the_option_says(align_corners):
+    head = OCRHead([6, 7], K, channels=8, align_corners=align_corners).eval()
+    with record_attention(head) as maps:
+        coarse = head([torch.randn(2, 6, 6, 9), torch.randn(2, 7, 4, 5)]).extras["aux_logits"]
+    resized = F.interpolate(coarse, (4, 5), mode="bilinear", align_corners=align_corners)
+    torch.testing.assert_close(maps["regions"][0], resized.flatten(2).softmax(-1))
 
 
 def test_rho_before_the_sum_trains_as_rho_after_it():

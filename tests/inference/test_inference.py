@@ -274,6 +274,13 @@ def test_the_encoding_scheme_equals_the_plain_way(height, width, sizes):
     torch.testing.assert_close(predictor.probabilities(forward, image), expected)
 
 
+@pytest.mark.parametrize(("side", "size"), [("long", (18, 25)), ("short", (25, 36)), ("both", (25, 25))])
+def test_the_base_size_is_that_of_the_side_it_names(side, size):
+    image, forward = images(1), contextual()
+    predictor = MultiScale(scales=(0.5,), flip=True, base_size=50, base_side=side)
+    torch.testing.assert_close(predictor.probabilities(forward, image), plain_views(forward, image, [size], (33, 47)))
+
+
 @pytest.mark.parametrize("inner", [None, SlidingWindow([16, 12], stride=0.5)])
 def test_averaged_logits_equal_the_plain_way(inner):
     image, forward = images(1), contextual()

@@ -13,7 +13,7 @@ from contextseg.commands.compose import compose, options
 from contextseg.commands.report.command import report
 from contextseg.commands.sweep.plan import DONE, Plan
 from contextseg.errors import ConfigError
-from contextseg.runs.folder import ENVIRONMENT, RunFolder
+from contextseg.runs.folder import ENVIRONMENT, RunFolder, supervised
 from contextseg.runs.opening import newest_unfinished, open_folder
 from contextseg.runs.store import Run, find
 
@@ -122,6 +122,17 @@ def test_a_scored_checkpoint_is_no_training(here, caplog):
     (scored / "config.yaml").write_text("ckpt: last.ckpt")
     assert find(here / "runs") == []
     assert warned(caplog) == []
+
+
+def test_a_run_that_goes_on_forgets_its_earlier_end(here):
+    """What is killed must not look stopped, and what fails says so."""
+    folder = RunFolder(leave(here / "name/a", "stopped", saved_at=100))
+    with supervised(folder, {"status": "running"}):
+        assert not (folder.path / "metrics.json").exists()
+    folder.write_metrics({"status": "stopped"})
+    with pytest.raises(ZeroDivisionError), supervised(folder, {"status": "running"}):
+        raise ZeroDivisionError
+    assert folder.read_metrics()["status"] == "failed"
 
 
 def test_a_broken_record_of_ones_own_is_none(here):
