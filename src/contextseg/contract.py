@@ -24,10 +24,14 @@ IGNORE_INDEX = 255
 KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "prior_logits", "embedding"})
 
 
+class Maps(list[Tensor]):
+    """Hold the maps of a backbone [(B, C_i, h_i, w_i)], fine to coarse, where a network may get them for the image."""
+
+
 class Batch(NamedTuple):
     """Hold a batch of a loader, uint8 throughout, so that it is small to move."""
 
-    image: Tensor  # uint8 (B, 3, H, W), RGB, not normalised
+    image: Tensor | Maps  # uint8 (B, 3, H, W), RGB, not normalised; or what a frozen backbone made of it
     mask: Tensor  # uint8 (B, H, W), train ids; void is always 255
     name: list[str]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
-from contextseg.contract import Head, Neck, SegOutput
+from contextseg.contract import Head, Maps, Neck, SegOutput
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, WholeImage
 from contextseg.inference.images import Images, as_tensors, is_batch
@@ -42,17 +42,25 @@ class Segmenter(nn.Module):
             raise ConfigError(f"a {type(self.head).__name__} without class names: give Segmenter(..., classes=)")
         return self.classes
 
-    def forward(self, image: Tensor, mask: Tensor | None = None) -> SegOutput:
-        """Turn image uint8 (B, 3, H, W) [and, for an oracle, mask uint8 (B, H, W)] into logits (B, K, h, w), extras."""
-        features = self.backbone(image)
+    def forward(self, image: Tensor | Maps, mask: Tensor | None = None) -> SegOutput:
+        """Turn image uint8 (B, 3, H, W) [and, for an oracle, mask uint8 (B, H, W)] into logits (B, K, h, w), extras.
+
+        Instead of the image it takes the maps that the backbone makes of it.
+        """
+        features = self._maps(image)
         output = self._head(features, mask)
         if self.aux_head is not None:
             output = output._replace(extras={**output.extras, "aux_logits": self.aux_head(features).logits})
         return output
 
-    def logits(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+    def logits(self, image: Tensor | Maps, mask: Tensor | None = None) -> Tensor:
         """Return the same logits (B, K, h, w) without the auxiliary head, for prediction and evaluation."""
-        return self._head(self.backbone(image), mask).logits
+        return self._head(self._maps(image), mask).logits
+
+    def _maps(self, image: Tensor | Maps) -> list[Tensor]:
+        if isinstance(image, Maps):
+            return [one.to(self.backbone.mean.dtype) for one in image]
+        return self.backbone(image)
 
     def _head(self, features: list[Tensor], mask: Tensor | None) -> SegOutput:
         features = self.neck(features)

@@ -66,6 +66,11 @@ class Source:
         self.check_labels(index, mask)
         return image, mask, name
 
+    def read_mask(self, index: int) -> tuple[np.ndarray, str]:
+        """Load and check the mask uint8 (H, W) of a sample, without its image where that is possible; and its name."""
+        _, mask, name = self.read(index)
+        return mask, name
+
     def check_size(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
         """Raise `ConfigError` unless image (H, W, 3) and mask (H, W) have one size."""
         if image.shape[:2] != mask.shape:
@@ -112,6 +117,11 @@ class FileSource(Source):
     def load(self, index: int) -> Sample:
         image, mask = self.pairs[index]
         return read_image(image), self.labels(mask), self.names[index]
+
+    def read_mask(self, index: int) -> tuple[np.ndarray, str]:
+        mask = self.labels(self.pairs[index][1])
+        self.check_labels(index, mask)
+        return mask, self.names[index]
 
     def name(self, index: int) -> str:
         return self.names[index]

@@ -4,7 +4,7 @@ import math
 import os
 import random
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -99,6 +99,20 @@ class TrainTransform:
         self.compose = A.Compose(steps) if steps else None
         self.crop_size, self.flip = crop_size, flip
         self.flip_pairs = tuple(flip_pairs)
+
+    def of_maps(self) -> dict[str, Any]:
+        """Return the settings that apply to maps too: `crop_size`, `flip`, `flip_pairs`.
+
+        Raises `ConfigError` if others are set: they change size or colour of an image before its maps are made.
+        """
+        steps = [type(step).__name__ for step in self.compose.transforms] if self.compose is not None else []
+        if others := sorted(set(steps) - {"RandomCrop"}):
+            raise ConfigError(
+                f"data.transform: features.whole=true crops and mirrors only, and this one has {', '.join(others)}; "
+                "set crop_size and flip alone, and resize, scale, aspect, rotate, colours to null or 0"
+            )
+        size = (self.crop_size, self.crop_size) if isinstance(self.crop_size, int) else self.crop_size
+        return {"crop_size": size, "flip": self.flip, "flip_pairs": self.flip_pairs}
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Augment image uint8 (H, W, 3) and mask uint8 (H, W); `key` decides every random number."""

@@ -11,8 +11,10 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from contextseg.backbones.feature_cache import Features
 from contextseg.classes import ClassSet
 from contextseg.data.dataset import KeyedDataset, collate, one_size
+from contextseg.data.maps import MapDataset, collate_maps
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, single_threaded
@@ -47,6 +49,8 @@ class SegDataModule(LightningDataModule):
         self.transform = transform or TrainTransform(flip=0)
         self.transform.flip_pairs = self.transform.flip_pairs or self.classes.flip_pairs
         self.accumulate, self.eval_batch_size = 1, 1
+        self.features: Features | None = None  # training and evaluation get maps instead of images; set by the engine
+        self.evaluate_maps = False  # evaluation too
         self._stream: dict[str, int] | None = None
         self._sources: dict[str, Source] = {}
 
@@ -133,7 +137,9 @@ class SegDataModule(LightningDataModule):
         if self._stream is None:
             raise RuntimeError("call set_stream(seed=..., num_batches=...) before train_dataloader()")
         source = self.source("train")
-        dataset = KeyedDataset(source, transform=self.transform, seed=self._stream["seed"])
+        dataset: KeyedDataset | MapDataset = KeyedDataset(source, transform=self.transform, seed=self._stream["seed"])
+        if self.features is not None:
+            dataset = MapDataset(source, self.features, seed=self._stream["seed"], **self.transform.of_maps())
         size = self._micro_batch_size()
         return self._loader(
             dataset, KeyedBatchSampler(length=len(source), batch_size=size, **self._stream, **self._place())
@@ -144,7 +150,10 @@ class SegDataModule(LightningDataModule):
         source = self.source(split)
         sizes = [source.size(index) for index in range(len(source))] if self.eval_batch_size > 1 else None
         sampler = StridedEvalSampler(length=len(source), batch_size=self.eval_batch_size, sizes=sizes, **self._place())
-        return self._loader(KeyedDataset(source), sampler, persistent_workers=self.num_workers > 0)
+        dataset: KeyedDataset | MapDataset = KeyedDataset(source)
+        if self.features is not None and self.evaluate_maps:
+            dataset = MapDataset(source, self.features)
+        return self._loader(dataset, sampler, persistent_workers=self.num_workers > 0)
 
     def val_dataloader(self) -> DataLoader:
         return self.eval_dataloader("val")
@@ -168,12 +177,14 @@ class SegDataModule(LightningDataModule):
             )
         return self.batch_size // self.accumulate
 
-    def _loader(self, dataset: KeyedDataset, batch_sampler, *, persistent_workers: bool = False) -> DataLoader:
+    def _loader(
+        self, dataset: KeyedDataset | MapDataset, batch_sampler, *, persistent_workers: bool = False
+    ) -> DataLoader:
         return DataLoader(
             dataset,
             batch_sampler=batch_sampler,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=collate_maps if isinstance(dataset, MapDataset) else collate,
             worker_init_fn=single_threaded,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=persistent_workers,

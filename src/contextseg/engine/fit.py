@@ -15,6 +15,7 @@ from contextseg import parts
 from contextseg.checkpoint import read_checkpoint, read_start, start_from
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
+from contextseg.engine.features import whole_image_features
 from contextseg.engine.fingerprints import fingerprints, overlap
 from contextseg.engine.loggers import loggers
 from contextseg.engine.module import SegModule
@@ -67,6 +68,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
             module.train_images = images = fingerprints(data.source("train"))
             if options.init_from:
                 module.train_images = images = continue_from(options.init_from, module, images, folder)
+            whole_image_features(options, module, data)
             if seen := overlap(images, fingerprints(data.source("val"))):
                 log.warning("%d validation images are in the training split too, so the score is biased", seen)
             describe(module, data, lightning, folder)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torchmetrics import Metric
 
-from contextseg.contract import Batch
+from contextseg.contract import Batch, Maps
 from contextseg.inference import Predictor
 from contextseg.losses.total import LossSum
 from contextseg.recipe import upgrade
@@ -95,9 +95,14 @@ class SegModule(L.LightningModule):
         for metric in self._metrics():
             metric.reset()
 
-    def predict_labels(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Label as evaluation does: image uint8 (B, 3, H, W), mask uint8 (B, H', W') -> labels uint8 (B, H', W')."""
+    def predict_labels(self, image: Tensor | Maps, mask: Tensor) -> Tensor:
+        """Label as evaluation does: image uint8 (B, 3, H, W), mask uint8 (B, H', W') -> labels uint8 (B, H', W').
+
+        `WholeImage` takes the backbone's maps instead of the image too.
+        """
         with self.trainer.precision_plugin.forward_context():
+            if isinstance(image, Maps):  # of the one view of `WholeImage`
+                return self.predictor(lambda _: self.segmenter.logits(image, mask), mask, mask.shape[-2:])
             return self.predictor(lambda view: self.segmenter.logits(view, mask), image, mask.shape[-2:])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -75,6 +75,17 @@ class EvalOptions:
 
 
 @dataclass
+class FeatureOptions:
+    """Training on the maps of whole images, which a frozen backbone makes (docs/features.md)."""
+
+    whole: bool | None = option(
+        None, "true: crop maps of whole images, not images; needs backbone.freeze=true, and no change of size or colour"
+    )
+    cache: Path | None = option(None, "a folder that keeps the maps; null: they are computed at each step")
+    dtype: Literal["float32", "float16"] | None = option(None, "of the cache; null: float32")
+
+
+@dataclass
 class Paths:
     """Folders of results."""
 
@@ -115,6 +126,7 @@ class TrainOptions:
     align_corners: bool = option(
         False, "true: logits and maps are resized with aligned corner pixels, as in much released code"
     )
+    features: FeatureOptions = option(FeatureOptions, "")
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")
     data: Node = group("context_scenes", "data set")

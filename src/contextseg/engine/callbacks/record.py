@@ -60,7 +60,7 @@ class Record(L.Callback):
         now = time.perf_counter()
         self.seconds += now - self.clock
         self.clock = now
-        self.images += len(batch.image) * trainer.world_size
+        self.images += len(batch.mask) * trainer.world_size
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and (trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps):
             self._write_training(trainer, outputs)

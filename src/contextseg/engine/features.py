@@ -1,0 +1,57 @@
+"""Training on maps of whole images: checks, and the cache, made or completed before the first step."""
+
+import fcntl
+import logging
+
+from contextseg.backbones.feature_cache import CachedFeatures, Features
+from contextseg.console import progress
+from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.engine.module import SegModule
+from contextseg.engine.options import TrainOptions
+from contextseg.errors import ConfigError
+from contextseg.inference import WholeImage
+
+log = logging.getLogger(__name__)
+
+
+def whole_image_features(options: TrainOptions, module: SegModule, data: SegDataModule) -> None:
+    """Let the data module load maps instead of images, if `features.whole` says so.
+
+    Evaluation reads maps too where it sees whole images (`eval=ss`). Raises `ConfigError` for a backbone that is not
+    frozen as a whole, a transform that changes size or colour, and too little space on the disk.
+    """
+    wanted, backbone = options.features, module.segmenter.backbone
+    if not wanted.whole:
+        if wanted.cache is not None:
+            raise ConfigError(f"features.cache={wanted.cache}: without features.whole=true nothing is cached")
+        return
+    if backbone.frozen != ("",):
+        raise ConfigError("features.whole=true: the maps stay the same only if backbone.freeze=true")
+    data.transform.of_maps()
+    data.evaluate_maps = isinstance(module.predictor, WholeImage)
+    if wanted.cache is None:
+        data.features, data.num_workers = Features(backbone), 0  # workers would each hold a backbone
+        return
+    settings = {name: value for name, value in module.recipe["backbone"].items() if name != "weights"}
+    data.features = cached = CachedFeatures(wanted.cache.expanduser(), backbone, settings, wanted.dtype or "float32")
+    fill(cached, data, ("train", "val") if data.evaluate_maps else ("train",))
+
+
+def fill(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]) -> None:
+    """Compute the maps that are missing; of several processes one does, and the others wait."""
+    cached.folder.mkdir(parents=True, exist_ok=True)
+    with (cached.folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        todo = {split: cached.missing(data.source(split)) for split in splits}
+        count = sum(map(len, todo.values()))
+        if not count:
+            log.info("features: all there in %s", cached.folder)
+            return
+        first = next(split for split in splits if todo[split])
+        needed = cached.check_space(count, data.source(first).load(todo[first][0])[0], "features.cache")
+        log.info("features: %d images, about %.1f GB, into %s", count, needed / 1e9, cached.folder)
+        with progress() as bar:
+            task = bar.add_task("features", total=count, note="")
+            for split, indices in todo.items():
+                for _ in cached.build(data.source(split), indices):
+                    bar.advance(task)
