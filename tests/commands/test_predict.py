@@ -327,13 +327,13 @@ def test_nothing_is_left_half_written(here):
 @pytest.mark.parametrize(
     "says",
     [
-        "device=tpu: give one of auto, cpu, cuda",
+        "device=tpu: give one of auto, cpu, gpu, cuda",
         "tile=500: give auto, none, or the side of the windows, a multiple of 128 pixels",
-        "tile=half: give one of auto, none or a whole number",
+        "tile=half: give one of auto, none, or a whole number",
         "batch_size=0: give a whole number",
         "frames=0.5: give a whole number",
         "max_megapixels=0: give a number, above 0",
-        "formats=[label]: give one of labels, overlays, probabilities, polygons, coco_rle or a list",
+        "formats=[label]: give one or several of labels, overlays, probabilities, polygons, coco_rle; several: [",
         "video_formats=[]: give one of overlays, labels or a list",
     ],
 )
