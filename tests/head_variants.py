@@ -113,8 +113,8 @@ LOGITS_AT = {  # which of the maps the logits have the size of, where it is not 
     "reference mechanism=detail": 1,
 }
 
-# Parameters without a gradient, by algebra: a softmax over what they add to takes them out again. Regular expressions of
-# variants and of parameters.
+# Parameters without a gradient, by algebra: a softmax over what they add to takes them out again. Regular expressions
+# of variants and of parameters.
 IDLE = {
     "agln": r"aggregations\.\d\.scores\.bias",
     "ccnet": r"attention\.key\.bias",
