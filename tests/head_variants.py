@@ -1,6 +1,6 @@
 """The heads under test: each class as it is, and under every setting that switches one of its mechanisms.
 
-A new head gets a line in `VARIANTS`, and `tests/heads/test_contract.py` holds it to the contract.
+Every head in `contextseg.heads` is here by itself; `VARIANTS` only adds settings.
 """
 
 import inspect
@@ -25,9 +25,8 @@ AGLN_RELEASED = {"value_conv": True, "output_conv": True, "inverted_resampling":
 CTNET_RELEASED = {"conv_bias": True, "channel_bias": False, "class_norm": True, "attention_scale": True}
 CTNET_RELEASED |= {"residual": True, "init_std": 0.1}
 
-VARIANTS: dict[str, list[dict[str, Any]]] = {
+VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
     "agln": [
-        {},
         {"dense": False},
         {"lite": True},
         {"value_conv": True},
@@ -44,7 +43,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"conv_bias": False, **AGLN_RELEASED},
     ],
     "ccnet": [
-        {},
         {"recurrence": 1},
         {"recurrence": 3},
         {"attention": "hv"},
@@ -53,7 +51,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"gate": True, "refine": True, "leaky": 0.01},
     ],
     "cpnet": [
-        {},
         {"contexts": "intra"},
         {"contexts": "inter"},
         {"normalise": False},
@@ -63,7 +60,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"entry": 3, "bias": True, "project": True, "fuse": 3},
     ],
     "ctnet": [
-        {},
         *({"modules": modules, "class_probability": False} for modules in ("both", "ccm", "scm")),
         {"modules": "ccm"},
         {"modules": "scm", "pooling": "mix"},
@@ -76,17 +72,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"modules": "scm", **CTNET_RELEASED},
         {"wiring": "parallel", **CTNET_RELEASED},
     ],
-    "danet": [{}, {"slim": True}],
-    "deeplabv3": [{}, {"refine": True}, {"image_pooling": False}],
-    "double_attention": [{"regions": 6}],
-    "fcn": [{}, {"source": -2}, {"channels": 0, "kernel_size": 1, "bias": True, "leaky": 0.01}],
-    "fpn": [{}, {"lateral_kernel": 3, "align_corners": True}],
-    "gcn": [{"kernel_size": 5}, {"kernel_size": 5, "refine": True}],
-    "label_ensemble": [{}],
-    "label_refinement": [{}],
-    "nonlocal": [{}, {"recurrence": 2, "gate": True, "concat": False}],
+    "danet": [{"slim": True}],
+    "deeplabv3": [{"refine": True}, {"image_pooling": False}],
+    "fcn": [{"source": -2}, {"channels": 0, "kernel_size": 1, "bias": True, "leaky": 0.01}],
+    "fpn": [{"lateral_kernel": 3, "align_corners": True}],
+    "gcn": [{"refine": True}],
+    "nonlocal": [{"recurrence": 2, "gate": True, "concat": False}],
     "ocr": [
-        {},
         {"region_supervision": False},
         {"region_supervision": False, "regions": 7},
         {"relation": "double_attention"},
@@ -97,21 +89,22 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"aspp_rates": (1, 2), "aspp_beside": True, **OCR_RELEASED},
     ],
     "ocr_ground_truth": [
-        {},
         {"ideal": "gather"},
         {"ideal": "distribute"},
         {"void_region": True, "label_mode": "nearest", **OCR_RELEASED},
     ],
-    "psanet": [{"grid": 6}],
-    "psp": [{}, {"bins": (1,)}],
+    "psp": [{"bins": (1,)}],
     "reference": [
-        *({"mechanism": mechanism} for mechanism in ("mean", "descriptors", "relation", "presence", "affinity")),
+        *({"mechanism": mechanism} for mechanism in ("mean", "descriptors", "presence", "affinity")),
         {"mechanism": "descriptors", "num_descriptors": 1},
-        {"mechanism": "relation", "queries": False},
+        {"queries": False},
         *({"mechanism": "affinity", "affinity": affinity} for affinity in ("ideal", "uniform")),
         *({"mechanism": "detail", "detail": detail} for detail in ("gated", "added", "none")),
     ],
 }
+
+SIZE = {"channels": 16, "kernel_sizes": (3, 9), "num_descriptors": 4, "crop_size": (20, 30), "dropout": 0.0}  # small
+SIZE_OF = {"double_attention": {"regions": 6}, "gcn": {"kernel_size": 5}, "psanet": {"grid": 6}}
 
 LOGITS_AT = {  # which of the maps the logits have the size of, where it is not the last
     "agln": 0,
@@ -120,14 +113,16 @@ LOGITS_AT = {  # which of the maps the logits have the size of, where it is not 
     "reference mechanism=detail": 1,
 }
 
-IDLE = {  # parameters without a gradient, by algebra: a softmax over what they add to takes them out again
+# Parameters without a gradient, by algebra: a softmax over what they add to takes them out again. Regular expressions
+# of variants and of parameters.
+IDLE = {
     "agln": r"aggregations\.\d\.scores\.bias",
     "ccnet": r"attention\.key\.bias",
     "danet": r"position_attention\.key\.bias",
     "double_attention": r"attention\.gather_scores\.bias",
     "nonlocal": r"attention\.key\.bias",
     "ocr region_supervision=False": r"coarse\.bias",
-    "reference mechanism=relation": r"key\.bias",
+    r"reference( queries=False)?$": r"key\.bias",
     "reference mechanism=descriptors num_descriptors=1": r"place\..*|anchors|sharpness",
 }
 
@@ -146,13 +141,13 @@ class Variant:
         """Build a small head whose weights depend on nothing but its settings."""
         torch.manual_seed(0)
         kind = HEADS[self.head]
-        small = {"channels": 16, "kernel_sizes": (3, 9), "num_descriptors": 4, "crop_size": (20, 30), "dropout": 0.0}
+        small = SIZE | SIZE_OF.get(self.head, {})
         known = {name: value for name, value in small.items() if name in inspect.signature(kind).parameters}
         return kind(channels, classes, **known | self.settings | more)
 
     def idle(self, parameter: str) -> bool:
         """Tell whether a parameter has no gradient by algebra."""
-        return any(str(self).startswith(name) and re.fullmatch(which, parameter) for name, which in IDLE.items())
+        return any(re.match(which, str(self)) and re.fullmatch(names, parameter) for which, names in IDLE.items())
 
     @property
     def size(self) -> int:
@@ -160,8 +155,8 @@ class Variant:
         return next((index for name, index in LOGITS_AT.items() if str(self).startswith(name)), -1)
 
 
-ALL = [Variant(head, settings) for head, variants in VARIANTS.items() for settings in variants]
-PLAIN = [Variant(head, variants[0]) for head, variants in VARIANTS.items()]  # one for each class
+PLAIN = [Variant(head, {}) for head in HEADS]
+ALL = PLAIN + [Variant(head, settings) for head, variants in VARIANTS.items() for settings in variants]
 
 
 def inputs(

@@ -41,7 +41,7 @@ def reversed_blocks(channels: int, blocks: Blocks) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RetiredSetting:
     """Describe a setting of format 1 that chose the order. Now there is one order, that of the value `kept`.
 
     layer    the convolution whose shape (out, in) shows the blocks, if the network has it
@@ -56,10 +56,10 @@ class Setting:
     weights: str | None = None
 
 
-CONTEXT = Setting("context_first", False, "segmenter.head.fuse.0", lambda out, width: width // out)
-CCNET = Setting("context_first", True, "segmenter.head.fuse.0", lambda out, width: (width - out, out))
-PYRAMID = Setting("coarse_first", False, "segmenter.head.fusion.fuse.0", lambda out, width: 2 * width // out)
-STACK = Setting(
+CONTEXT = RetiredSetting("context_first", False, "segmenter.head.fuse.0", lambda out, width: width // out)
+CCNET = RetiredSetting("context_first", True, "segmenter.head.fuse.0", lambda out, width: (width - out, out))
+PYRAMID = RetiredSetting("coarse_first", False, "segmenter.head.fusion.fuse.0", lambda out, width: 2 * width // out)
+STACK = RetiredSetting(
     "coarse_first",
     False,
     "segmenter.neck.dilated.0.1.0",

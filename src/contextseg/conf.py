@@ -6,9 +6,14 @@ _PACKAGE = Path(__file__).resolve().parent
 _PACKAGED = _PACKAGE / "packaged_conf"
 CHECKOUT = None if _PACKAGED.is_dir() else _PACKAGE.parents[1]  # None: an installed package
 CONF = CHECKOUT / "conf" if CHECKOUT else _PACKAGED
+_INNER_GROUPS = {"loss/term"}  # folders that hold the options of a group of their own; other folders sort options
 
 
 def options_of(group: str) -> list[str]:
     """List the options of a config group, those in folders too: "ocr/cityscapes_r101"."""
-    folder = CONF / group
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    folder, inner = CONF / group, {CONF / name for name in _INNER_GROUPS}
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in folder.rglob("*.yaml")
+        if path.parent == folder or path.parent not in inner
+    )

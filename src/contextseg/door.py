@@ -41,7 +41,10 @@ def option(default: Any, meaning: str, name: str | None = None) -> Any:
 
 
 def group(default: str | None, meaning: str, **settings: Any) -> Any:
-    """Declare a config group: the option chosen by default, and settings that exist without any choice."""
+    """Declare a config group: the option chosen by default, and settings that exist without any choice.
+
+    A setting is given as its default, or as an `option` if no dataclass declares the settings of the group.
+    """
     metadata = {"meaning": meaning, "group": True, "choice": default, "settings": settings}
     return field(default=None, metadata=metadata)
 
@@ -87,6 +90,12 @@ def defaults(kind: "type[DataclassInstance]") -> dict[str, Any]:
                 value = defaults(value)
             found[declared.metadata.get("name", declared.name)] = value
     return found
+
+
+def settings(declared: dataclasses.Field) -> dict[str, Any]:
+    """Return the settings of a config group that exist without any choice, and their defaults."""
+    given = declared.metadata["settings"].items()
+    return {name: one.metadata["default"] if isinstance(one, dataclasses.Field) else one for name, one in given}
 
 
 def groups(kind: "type[DataclassInstance]") -> dict[str, dataclasses.Field]:

@@ -91,8 +91,7 @@ def upgrade(checkpoint: dict[str, Any], file: str, parameters: Sequence[str] = (
     version = checkpoint["recipe"].get("format", 1)
     if not isinstance(version, int) or version > FORMAT:
         raise ConfigError(
-            f"{file}: its recipe has format {version}, newer than {FORMAT}, which this version reads; "
-            "pip install --upgrade contextseg"
+            f"{file}: its recipe has format {version}, newer than {FORMAT}, which this version reads; update contextseg"
         )
     if version < 2:
         checkpoint = in_present_order(checkpoint, parameters)

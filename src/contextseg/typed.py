@@ -6,6 +6,7 @@ does the checking, strictly: no text is taken for a number and no `true` for 1.
 """
 
 import json
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -63,7 +64,7 @@ def _refusal(annotation: Any, value: Any, option: str, error: ValidationError) -
     if place and isinstance(value, Sequence) and not isinstance(value, str) and place[0] < len(value):
         detail = f" (entry {place[0] + 1} is {shown(value[place[0]])})"
     words = wanted(annotation)
-    takes_text = not isinstance(value, str) and any(word in words.split(" or ") for word in ("text", "a path"))
+    takes_text = not isinstance(value, str) and {"text", "a path"} & set(re.split(",? or ", words))
     quotes = f"; quoted twice:  '{option}=\"{whole}\"'" if takes_text else ""
     return ConfigError(f"{option}={whole}{detail}: give {words}{quotes}")
 
@@ -82,18 +83,23 @@ def shown(value: Any) -> str:
 
 
 def wanted(annotation: Any) -> str:
-    """Describe in words what an annotation takes: "a whole number, 1 or more, or null"."""
+    """Describe in words what an annotation takes: "a whole number, 1 or more, or null".
+
+    A text in `Annotated` takes the place of the words.
+    """
     if get_origin(annotation) in UNIONS:
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         words = [wanted(kind) for kind in kinds]
         if len(kinds) < len(get_args(annotation)):
             words.append("null")
-        return " or ".join(words)
+        *first, last = words
+        return " or ".join(first) + (", or " if any("," in word for word in first) else " or ") + last
     if get_origin(annotation) is Annotated:
         kind, *marks = get_args(annotation)
-        return f"{wanted(kind)}{_range(marks)}"
+        own_words = [mark for mark in marks if isinstance(mark, str)]
+        return own_words[0] if own_words else f"{wanted(kind)}{_range(marks)}"
     if get_origin(annotation) is Literal:
-        choices = [shown(choice) for choice in get_args(annotation)]
+        choices = list(dict.fromkeys(shown(choice) for choice in get_args(annotation)))
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     return _plain(annotation)
 

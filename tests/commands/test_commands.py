@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from harness import COMMANDS, SMALL, PowerCut, call, disturb, folders, subprocess_environment, train
+from omegaconf import OmegaConf
 from PIL import Image
 
 from contextseg.commands.compose import compose
+from contextseg.commands.help import command_help
+from contextseg.commands.table import COMMANDS as TABLE
 from contextseg.runs import folder as run_folder
 from contextseg.runs import opening
 
@@ -127,6 +131,8 @@ MISTAKES = {
     "no such group": (["hed=fcn"], "did you mean head?"),
     "no such option": (["head=nope"], "head=nope: no such option; choose one of"),
     "an option of another choice": (["data=camvid"], "the chosen data does not list it"),
+    "a term for a sum of terms": (["loss=term/affinity"], "loss=term/affinity: this is one term; choose affinity"),
+    "no loss": (["~loss"], "loss=null: it has no terms; choose one of affinity, "),
     "no such term": (["loss/term=[ce,nope]"], "loss/term=nope: no such option; choose one of"),
     "a term that the head does not serve": (["loss=cp"], "FCNHead emits nothing"),
     "a negative rate": (["optim.lr=-1"], "optim.lr=-1"),
@@ -316,6 +322,25 @@ def test_help_lists_the_groups_without_heavy_imports(here):
     assert imported.isdisjoint({"torch", "lightning", "matplotlib"})
 
 
+@pytest.mark.parametrize("command", TABLE)
+def test_help_describes_what_a_plain_command_line_accepts(command):
+    """Each setting under "Settings of every" composes without a choice of that group."""
+    text = command_help(command)
+    cfg = compose(config_name=command)
+    for setting in re.findall(r"^  ([a-z_]+\.[a-z_.]+): ", text, re.MULTILINE):
+        assert OmegaConf.select(cfg, setting, default="absent") != "absent", setting
+    assert not re.search(r"\bterm/|bf16-mixed|more or null", text)
+
+
+def test_help_names_the_defaults_of_an_evaluation():
+    text = command_help("evaluate")
+    assert re.findall(r"^  trainer\.(\w+)", text, re.MULTILINE) == ["accelerator", "devices", "precision"]
+    assert re.findall(r"^  data\.(\w+)", text, re.MULTILINE) == ["root", "num_workers", "val_size", "test_size"]
+    assert "(a whole number, 1 or more; default: as trained)" in text
+    assert "backbone.freeze: " in command_help("train")
+    assert "eval.batch_size" not in command_help("predict")
+
+
 # sweeps
 
 
@@ -362,6 +387,9 @@ def test_a_sweep_in_processes_of_its_own_has_one_folder_and_a_table(here):
 def test_what_a_sweep_cannot_do_is_refused(here):
     assert "use resume=auto" in refused("train", "-m", "seed=0,1", *SHORT, "resume=nowhere")
     assert "hydra.launcher.jobs=0: give" in refused("train", "-m", "seed=0,1", *SHORT, "hydra.launcher.jobs=0")
+    code, said = call("evaluate", "-m", "ckpt=nope.ckpt", "split=val,test")
+    assert code == 2
+    assert re.fullmatch(r"error: -m is for train: run .*evaluate.* once for each value\n", said)
     assert not folders(here)
 
 

@@ -272,6 +272,8 @@ def test_every_trainer_builds_or_says_what_is_missing(option):
 def test_a_gpu_that_is_not_there_is_refused(option):
     with pytest.raises(ConfigError, match=r"accelerator=gpu: torch sees no CUDA device; use trainer=cpu"):
         trainer_of(composed(f"trainer={option}"))
+    with pytest.raises(ConfigError, match=r"accelerator=cuda: torch sees no CUDA device; use trainer=cpu"):
+        trainer_of(compose(["trainer.accelerator=cuda"]))
 
 
 @each("logger")

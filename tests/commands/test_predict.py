@@ -14,6 +14,7 @@ from PIL import Image
 import contextseg
 from contextseg.classes import class_set
 from contextseg.commands.predict import reading, regions
+from contextseg.commands.predict.command import device
 from contextseg.commands.predict.inputs import find, output_names
 from contextseg.data.source import read_image
 from contextseg.errors import ConfigError
@@ -327,14 +328,14 @@ def test_nothing_is_left_half_written(here):
 @pytest.mark.parametrize(
     "says",
     [
-        "device=tpu: give one of auto, cpu, cuda",
+        "device=tpu: give one of auto, cpu, gpu, cuda",
         "tile=500: give auto, none, or the side of the windows, a multiple of 128 pixels",
-        "tile=half: give one of auto, none or a whole number",
+        "tile=half: give one of auto, none, or a whole number",
         "batch_size=0: give a whole number",
         "frames=0.5: give a whole number",
         "max_megapixels=0: give a number, above 0",
-        "formats=[label]: give one of labels, overlays, probabilities, polygons, coco_rle or a list",
-        "video_formats=[]: give one of overlays, labels or a list",
+        "formats=[label]: give one or several of labels, overlays, probabilities, polygons, coco_rle; several: [",
+        "video_formats=[]: give overlays, labels, or both: [overlays,labels]",
     ],
 )
 def test_mistakes(here, checkpoint, says):
@@ -343,6 +344,17 @@ def test_mistakes(here, checkpoint, says):
     assert code == 2
     assert f"error: {says}" in said
     assert not (here / "out").exists()
+
+
+def test_a_device_is_chosen_by_its_own_option(here, checkpoint):
+    code, said = call("predict", f"ckpt={checkpoint}", "input=.", "output=out", "trainer=cpu")
+    assert code == 2
+    assert said.endswith("predict has no such group; give device=cpu, gpu or auto\n")
+    if torch.cuda.is_available():
+        assert device("gpu").type == "cuda"
+    else:
+        with pytest.raises(ConfigError, match="device=gpu: torch sees no CUDA device; give auto or cpu"):
+            device("gpu")
 
 
 # videos

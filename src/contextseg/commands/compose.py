@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from contextseg.commands.table import COMMANDS
 from contextseg.conf import CONF
-from contextseg.door import defaults, groups, parse
+from contextseg.door import defaults, groups, parse, settings
 from contextseg.engine.options import TrainerOptions
 
 RECORDED = ("data", "backbone", "head", "loss", "eval")  # groups whose choice is recorded
@@ -31,7 +31,6 @@ def register(name: str) -> type:
     command = COMMANDS[name]
     kind = command.options_class()
     chosen = groups(kind)
-    settings = {group: declared.metadata["settings"] for group, declared in chosen.items()}
     node: dict[str, Any] = {
         "defaults": [
             "_self_",
@@ -41,7 +40,7 @@ def register(name: str) -> type:
         ]
     }
     node |= {key: value for key, value in defaults(kind).items() if key != "choices"}
-    node |= {group: dict(values) for group, values in settings.items() if values}
+    node |= {group: values for group, declared in chosen.items() if (values := settings(declared))}
     ConfigStore.instance().store(group="trainer", name="base", node=defaults(TrainerOptions))
     ConfigStore.instance().store(name=name, node=node | {"hydra": HYDRA | dict(command.hydra)})
     return kind

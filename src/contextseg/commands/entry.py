@@ -69,6 +69,8 @@ def run_command(name: str, words: Sequence[str]) -> int:
 
     failed = False
     try:
+        if {"-m", "--multirun"} & set(words):
+            refuse_sweep(name)  # here, because Hydra prints errors of its own once it has started the job
         sys.argv = [typed_line[0], *overrides_first(words)]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
         if outcome and isinstance(outcome[0], Exception):
@@ -88,6 +90,12 @@ def run_command(name: str, words: Sequence[str]) -> int:
         sweep = os.environ.pop(SWEEP, None)
         failed = summarise(Path(sweep)) if sweep else False
     return int(failed) or int((outcome and outcome[0]) or 0)
+
+
+def refuse_sweep(name: str) -> None:
+    """Raise `ConfigError` unless the command has sweeps."""
+    if "sweep" not in COMMANDS[name].hydra:
+        raise ConfigError(f"-m is for train: run {how_to_run(name)} once for each value")
 
 
 def work(name: str, cfg: DictConfig) -> int | None:
@@ -114,9 +122,7 @@ def log_to_console() -> None:
 
 def run_job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     """Run a job of another launcher, on SLURM say, in a process of its own; return its mIoU."""
-    if hydra_cfg.job.config_name != "train":
-        other = hydra_cfg.job.config_name
-        raise ConfigError(f"-m is for train: run {how_to_run(other)} once for each value")
+    refuse_sweep(hydra_cfg.job.config_name)
     job = Job(cfg, hydra_cfg.overrides.task, hydra_cfg.job.num, Path(hydra_cfg.runtime.output_dir))
     pool.run([job])
     return job.outcome().get("miou")

@@ -73,7 +73,8 @@ def unknown_key(key: str, config_name: str) -> str:
     cfg = compose(config_name=config_name)
     groups = groups_known()
     if key in groups:
-        return f"unknown option {key}: {config_name} has no such group"
+        hint = "; give device=cpu, gpu or auto" if key == "trainer" and "device" in cfg else ""
+        return f"unknown option {key}: {config_name} has no such group{hint}"
     above, _, last = key.rpartition(".")
     if isinstance(OmegaConf.select(cfg, key), DictConfig):
         return f"cannot replace {key} as a whole: set what is in it, {key}.NAME=value, or add to it, +{key}.NAME=value"

@@ -1,4 +1,7 @@
-"""`metrics.csv`: the curves of a run, one row per optimizer step, whatever other loggers there are."""
+"""`metrics.csv`: the curves of a run, written whatever other loggers there are.
+
+It has a row for every `trainer.log_every_steps` optimizer steps and one for each evaluation.
+"""
 
 import csv
 from pathlib import Path

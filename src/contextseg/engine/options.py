@@ -27,6 +27,9 @@ OURS = {  # arguments of lightning.Trainer -> the option that sets them
     "callbacks": "+callbacks.NAME={_target_: ...}",
     "logger": "logger=NAME",
 }
+Precision = Annotated[  # Lightning's names too, and numbers as YAML reads them
+    Literal["auto", "32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16], "one of auto, 32, bf16, 16"
+]
 ExtraMetrics = list[Literal["boundary_iou", "miou_per_image"]]
 
 
@@ -41,9 +44,7 @@ class TrainerOptions:
     save_every_steps: Count = option(500, "optimizer steps from one last.ckpt to the next")
     log_every_steps: Count = option(10, "optimizer steps from one row of metrics.csv to the next")
     max_device_batch: Count | None = option(None, "most images on a device at once; gradients of more are accumulated")
-    precision: Literal["auto", "32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16] = option(
-        "auto", "auto is bf16 where the processor has it, else 32"
-    )
+    precision: Precision = option("auto", "auto is bf16 where the processor has it, else 32")
     gradient_clip: NonNegative | None = option(None, "largest gradient norm")
     sync_batchnorm: bool = option(False, "batch statistics of all devices together; needs CUDA")
     channels_last: bool = option(True, "memory format of the network")
@@ -94,10 +95,10 @@ class Paths:
 
 @dataclass
 class RunPlace:
-    """Folder and name of the run, filled in when it starts."""
+    """Folder and name of the run."""
 
-    dir: Path | None = option(None, "the run folder")
-    id: str | None = option(None, "name of the run in loggers")
+    dir: Path | None = option(None, "the run folder; null: a new one, chosen at the start")
+    id: str | None = option(None, "name of the run in loggers; null: made from the run folder")
 
 
 @dataclass
@@ -111,7 +112,7 @@ class TrainOptions:
 
     name: str | None = option(None, "folder of the run, below paths.runs; null: <head>_<backbone>_<data>")
     rows: str | list[str] | None = option(None, "with ablation=: only the rows whose names match, such as ccnet_*")
-    row: str | None = option(None, "<table>/<row> of the papers that the run stands for; ablation= fills it in")
+    row: str | None = option(None, "filled in by ablation=: <table>/<row> of the papers that the run stands for")
     seed: Annotated[int, Ge(0), Lt(2**32)] = option(0, "fixes initialisation, data order, augmentation and dropout")
     init_from: str | None = option(
         None, "another run, its folder or a .ckpt: start from its weights; optimizer and schedule start anew"
@@ -132,7 +133,11 @@ class TrainOptions:
     data: Node = group("context_scenes", "data set")
     loss: Node = group("ce", "loss terms")
     neck: Node = group("none", "between backbone and head")
-    backbone: Node = group("tiny", "backbone", freeze=None)
+    backbone: Node = group(
+        "tiny",
+        "backbone",
+        freeze=option(None, "true: its weights stay as they are; a number: those of that many stages"),
+    )
     aux_head: Node = group("fcn", "auxiliary head, built if a loss term reads it")
     head: Node = group("ocr", "context head")
     optim: Node = group("sgd", "optimizer")
@@ -173,15 +178,20 @@ class EvaluateOptions:
     ckpt: Path = option(REQUIRED, "a .ckpt file")
     split: Literal["val", "test"] = option("val", "which images are scored")
     force: bool = option(False, "true: score images that were trained on, too")
-    name: str | None = option(None, "folder of the run, below paths.runs; null: that of the training run")
+    name: str | None = option(
+        None, "folder of the run, below paths.runs; null: the name of the training run; the folder ends in _evaluate"
+    )
     callbacks: EvaluateCallbacks = option(EvaluateCallbacks, "")
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")
     data: Node = group(
-        None, "data set; by default as trained", root=None, num_workers=None, val_size=None, test_size=None
+        None,
+        "data set",
+        root=option(None, "its folder"),
+        num_workers=option(None, "processes that load images"),
+        val_size=option(None, "generated images of split=val"),
+        test_size=option(None, "generated images of split=test"),
     )
-    eval: EvalOptions = group(None, "evaluation protocol; by default as trained", batch_size=None, extra_metrics=None)
-    trainer: TrainerOptions = group(
-        None, "device; by default as trained", accelerator=None, devices=None, precision=None
-    )
+    eval: EvalOptions = group(None, "evaluation protocol", batch_size=None, extra_metrics=None)
+    trainer: TrainerOptions = group(None, "device", accelerator=None, devices=None, precision=None)
     choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")

@@ -60,7 +60,7 @@ def precision(wanted: str | int, accelerator: str) -> str:
     """
     names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     names |= {full: full for full in names.values()}
-    cuda = accelerator in ("gpu", "cuda")
+    cuda = accelerator == "gpu"
     if wanted == "auto":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else cpu_has_bf16()
         return "bf16-mixed" if has_bf16 else "32-true"
@@ -78,10 +78,11 @@ def cpu_has_bf16() -> bool:
 
 
 def accelerator(wanted: str) -> str:
-    """Return the accelerator; "auto" is a GPU if there is one. Raises `ConfigError` if a GPU is wanted and missing."""
-    if wanted == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("trainer.accelerator=gpu: torch sees no CUDA device; use trainer=cpu or trainer=auto")
-    return ("gpu" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    """Return "cpu" or "gpu"; "auto" is a GPU if there is one. Raises `ConfigError` if a GPU is wanted and missing."""
+    there = torch.cuda.is_available()
+    if wanted in ("gpu", "cuda") and not there:
+        raise ConfigError(f"trainer.accelerator={wanted}: torch sees no CUDA device; use trainer=cpu or trainer=auto")
+    return "cpu" if wanted == "cpu" or not there else "gpu"
 
 
 def accumulation(max_images: int | None, batch_size: int, world_size: int) -> int:

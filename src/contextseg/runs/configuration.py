@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-# Settings that may differ when a run continues, because they change no score: limits of the trainer, loggers, paths.
+# Settings that may differ when a run continues. They change no score, but for `trainer.lightning` and callbacks of the
+# user's: those may, and whoever passes them answers for it.
 FREE_SETTINGS = (
     *("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps"),
     *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root"),

@@ -1,6 +1,7 @@
 """The folder of a run: its files, which docs/architecture.md describes, and the record of the end of the run.
 
-It is created exclusively, and its name needs no quotes on a command line. `runs.opening` chooses the folder of a run.
+It is created exclusively, and its name needs no quotes on a command line: `new_folder` makes it. `runs.opening` chooses
+between a new one and that of an unfinished run.
 """
 
 import json
@@ -149,7 +150,8 @@ def new_folder(parent: Path, suffix: str = "") -> Path:
 def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
     """Record how the run inside ends: its status in `metrics.json`, a traceback in `train.log`.
 
-    A run that is refused before its first step leaves no folder. Of several processes that fail, the first one writes:
+    A process that is killed by SIGKILL records nothing; a sweep does it for its jobs. A run that is refused before its
+    first step leaves no folder. Of several processes that fail, the first one writes:
     the others merely lose the connection to it.
     """
     handler = folder.log_to_file()

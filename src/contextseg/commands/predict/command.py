@@ -68,9 +68,10 @@ def predict(cfg: PredictOptions) -> Outcome:
 
 def device(wanted: str) -> torch.device:
     """Return the device of `device=`; "auto" is a GPU if there is one. Raises `ConfigError` if it is missing."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: torch sees no CUDA device; give auto or cpu")
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+    there = torch.cuda.is_available()
+    if wanted in ("gpu", "cuda") and not there:
+        raise ConfigError(f"device={wanted}: torch sees no CUDA device; give auto or cpu")
+    return torch.device("cpu" if wanted == "cpu" or not there else "cuda")
 
 
 def label_images(

@@ -1,20 +1,37 @@
 """The options of `predict`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from annotated_types import MinLen
 
 from contextseg.commands.predict import inputs
 from contextseg.door import REQUIRED, group, option
-from contextseg.engine.options import EvalOptions
+from contextseg.engine.options import EvalOptions, ExtraMetrics
 from contextseg.errors import ConfigError
 from contextseg.files import existing_checkpoint
 from contextseg.typed import Count, Positive
 
-Formats = Literal["labels", "overlays", "probabilities", "polygons", "coco_rle"]
-VideoFormats = Literal["overlays", "labels"]
+Format = Literal["labels", "overlays", "probabilities", "polygons", "coco_rle"]
+VideoFormat = Literal["overlays", "labels"]
+Formats = Annotated[
+    Format | Annotated[list[Format], MinLen(1)],
+    f"one or several of {', '.join(get_args(Format))}; several: [labels,polygons]",
+]
+VideoFormats = Annotated[
+    VideoFormat | Annotated[list[VideoFormat], MinLen(1)], "overlays, labels, or both: [overlays,labels]"
+]
+
+
+@dataclass
+class Protocol(EvalOptions):
+    """The part of `eval=` that prediction uses."""
+
+    batch_size: Count = (
+        8  # not declared as options: they stand in every file of `conf/eval`, and only scoring uses them
+    )
+    extra_metrics: ExtraMetrics = field(default_factory=list)
 
 
 @dataclass
@@ -29,8 +46,8 @@ class PredictOptions:
         REQUIRED, "an image, a folder, a glob pattern, a video, webcam:0, or a list of those"
     )
     output: Path = option(REQUIRED, "a folder, which gets a folder for each format")
-    formats: Formats | Annotated[list[Formats], MinLen(1)] = option(["labels", "overlays"], "for images")
-    video_formats: VideoFormats | Annotated[list[VideoFormats], MinLen(1)] = option(
+    formats: Formats = option(["labels", "overlays"], "for images")
+    video_formats: VideoFormats = option(
         ["overlays"], "for videos and webcams: overlays (a video), labels (a PNG per frame)"
     )
     frames: Count | None = option(None, "most frames of a video or webcam; null: all, or until Ctrl-C")
@@ -39,8 +56,8 @@ class PredictOptions:
         "auto", "larger images in windows that overlap: auto (above 4 megapixels), none, or their side in pixels"
     )
     max_megapixels: Positive = option(200, "a larger image is refused, unread")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "auto is a GPU if there is one")
-    eval: EvalOptions = group("ss", "protocol")
+    device: Literal["auto", "cpu", "gpu", "cuda"] = option("auto", "auto is a GPU if there is one")
+    eval: Protocol = group("ss", "evaluation protocol; not that of the training")
     choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")
 
     def __post_init__(self) -> None:

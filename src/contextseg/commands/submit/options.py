@@ -22,11 +22,16 @@ class SubmitOptions:
     ckpt: Path = option(REQUIRED, "a .ckpt file")
     output: Path = option(REQUIRED, "a folder, which gets the label maps and the archive to upload")
     split: Literal["val", "test"] = option("test", "val: the split that evaluate scores")
-    data: Node = group(None, "data set; by default as trained", root=None, num_workers=None)
-    eval: EvalOptions = group(None, "protocol; by default as trained")
+    data: Node = group(
+        None,
+        "data set",
+        root=option(None, "its folder"),
+        num_workers=option(None, "processes that load images"),
+    )
+    eval: EvalOptions = group(None, "evaluation protocol")
     trainer: TrainerOptions = group(
         None,
-        "device; by default as trained",
+        "device",
         accelerator=None,
         devices=1,
         precision=None,

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from contextseg import parts
+from contextseg.conf import options_of
 from contextseg.door import parse
 from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError, how_to_run
@@ -47,9 +48,20 @@ def check_parts(options: TrainOptions) -> None:
     """Check the settings of the parts of a network, its data, its training and its evaluation."""
     for part, facts in FACTS.items():
         parts.check(getattr(options, part), part, facts)
-    for name, term in options.loss.get("term", {}).items():
+    for name, term in loss_terms(options).items():
         parts.check(term, f"loss.term.{name}")
     parts.check(options.eval.predictor, "eval.predictor")
+
+
+def loss_terms(options: TrainOptions) -> dict[str, Any]:
+    """Return the terms of `loss=` by their names. Raises `ConfigError` if a single term was chosen, or no loss."""
+    choice, known = options.choices.get("loss", "null"), options_of("loss")
+    term = choice.removeprefix("term/")
+    if term != choice:
+        raise ConfigError(f"loss={choice}: this is one term; choose {term if term in known else ', '.join(known)}")
+    if not (options.loss or {}).get("term"):
+        raise ConfigError(f"loss={choice}: it has no terms; choose one of {', '.join(known)}")
+    return options.loss["term"]
 
 
 def settled(cfg: DictConfig, folder: Path, run_id: str) -> tuple[TrainOptions, dict[str, Any]]:
