@@ -139,7 +139,11 @@ class CachedFeatures(Features):
                     f"image {index}: its maps have values beyond {self.dtype}; give features.dtype=float32, or check "
                     "the weights of the backbone"
                 )
-            header = {"key": self.key, "shapes": [list(one.shape) for one in both[0]], "checksum": zlib.crc32(values.data)}
+            header = {
+                "key": self.key,
+                "shapes": [list(one.shape) for one in both[0]],
+                "checksum": zlib.crc32(values.data),
+            }
             with side_file(self.file(fingerprint)) as side, side.open("wb") as file:
                 file.write(json.dumps(header).encode().ljust(ALIGNMENT))
                 file.write(values.data)
