@@ -133,7 +133,8 @@ class CachedFeatures(Features):
         for index in indices:
             image, fingerprint = images.load(index)[0], images.fingerprint(index)
             both = [self.compute(image, mirrored) for mirrored in (False, True)]
-            values = np.concatenate([one.numpy().ravel() for maps in both for one in maps]).astype(self.dtype)
+            with np.errstate(over="ignore"):  # refused below
+                values = np.concatenate([one.numpy().ravel() for maps in both for one in maps]).astype(self.dtype)
             if not np.isfinite(values).all():
                 raise ConfigError(
                     f"image {index}: its maps have values beyond {self.dtype}; give features.dtype=float32, or check "
