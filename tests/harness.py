@@ -85,9 +85,9 @@ def call(command: str, *arguments: str) -> tuple[int, str]:
 
 
 def subprocess_environment() -> dict[str, str]:
-    """The environment of a command: it finds this module, takes one thread, and knows of no other process."""
+    """The environment of a command: it finds this module and this checkout, takes one thread, is of no other run."""
     alone = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
-    return alone | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    return alone | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{COMMANDS.resolve()}", "OMP_NUM_THREADS": "1"}
 
 
 def last_checkpoint(folder: Path) -> dict:

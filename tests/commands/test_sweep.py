@@ -263,7 +263,7 @@ def test_a_job_knows_of_no_other_process(monkeypatch):
     pool.run([job("one", write + FINISH), job("two", write + FINISH, devices=3)], at_once=2, gpus=[4, 5, 6, 7])
     one, two = (json.loads(Path(name, "environment.json").read_text()) for name in ("one", "two"))
     assert not {"LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS"} & one.keys()
-    assert not {name for name in one if name.startswith("CONTEXTSEG_") and name != "CONTEXTSEG_JOB"}
+    assert {name for name in one if name.startswith("CONTEXTSEG_")} == {"CONTEXTSEG_JOB", "CONTEXTSEG_LOCK"}
     assert (one["OMP_NUM_THREADS"], two["OMP_NUM_THREADS"]) == ("6", "2")
     assert {one["CUDA_VISIBLE_DEVICES"], two["CUDA_VISIBLE_DEVICES"]} == {"4,6", "5,7"}
 
