@@ -53,6 +53,18 @@ class Disturb(L.Callback):
             os.kill(os.getpid(), getattr(signal, self.signal))
 
 
+class Poison(L.Callback):
+    """Before the training step that follows `step`: one number of the last weight becomes NaN."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            *_, last = module.segmenter.parameters()
+            last.data.view(-1)[0] = torch.nan
+
+
 def disturb(step: int, signal: str | None = None, rank: int = 0) -> str:
     """The override that adds a `Disturb`."""
     return f"+callbacks.disturb={{_target_:harness.Disturb,step:{step},signal:{signal or 'null'},rank:{rank}}}"
