@@ -16,6 +16,7 @@ import torch
 from contextseg.commands.compose import compose
 from contextseg.commands.train.command import train as fit
 from contextseg.engine.fit import Result
+from contextseg.signals import STOP_SIGNALS
 
 SMALL = (
     "head=fcn",
@@ -53,6 +54,16 @@ class Disturb(L.Callback):
             os.kill(os.getpid(), getattr(signal, self.signal))
 
 
+class StopAt(L.Callback):
+    """At the end of the first batch after `step`: asks for a stop, as a user's own callback may."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.should_stop = trainer.should_stop or batch_idx // trainer.accumulate_grad_batches == self.step
+
+
 class Poison(L.Callback):
     """Before the training step that follows `step`: one number of the last weight becomes NaN."""
 
@@ -80,7 +91,8 @@ def call(command: str, *arguments: str) -> tuple[int, str]:
 
     An error that the command does not explain comes out as it is: on a terminal it would be a traceback.
     """
-    file, argv, sigterm = COMMANDS / f"{command}.py", sys.argv, signal.getsignal(signal.SIGTERM)
+    file, argv = COMMANDS / f"{command}.py", sys.argv
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     terminal = io.StringIO()
     try:
         sys.argv = [str(file), *arguments]
@@ -90,7 +102,8 @@ def call(command: str, *arguments: str) -> tuple[int, str]:
         return stop.code, terminal.getvalue()
     finally:
         sys.argv = argv
-        signal.signal(signal.SIGTERM, sigterm)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         logging.captureWarnings(False)
         logging.getLogger().handlers.clear()
     raise AssertionError("a command ends with an exit code")

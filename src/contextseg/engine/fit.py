@@ -15,6 +15,7 @@ from contextseg import parts
 from contextseg.checkpoint import read_start, start_from
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
+from contextseg.engine.callbacks.stopping import Stopping, leave
 from contextseg.engine.fingerprints import fingerprints, overlap
 from contextseg.engine.loggers import loggers
 from contextseg.engine.module import SegModule
@@ -53,7 +54,8 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
         data = build.datamodule(options)
         callbacks = [parts.make(node, f"callbacks.{name}") for name, node in options.callbacks.items()]
         with loggers(options.logger, config, first_step) as started:
-            lightning = trainer(options.trainer, data.batch_size, callbacks, started)
+            stopping = Stopping()
+            lightning = trainer(options.trainer, data.batch_size, [*callbacks, stopping], started)
             accumulate = lightning.accumulate_grad_batches
             data.set_stream(
                 seed=options.seed,
@@ -79,8 +81,14 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             try:
                 checkpoint = folder.last_checkpoint if start else None
                 lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            except RuntimeError:
+                if stopping.signal:  # it ended the workers too, while the next batch was awaited
+                    leave(stopping.signal)
+                raise
             finally:
                 metrics |= {"steps": lightning.global_step, "seconds": round(time.perf_counter() - began, 1)}
+            if reason := stopping.reason(lightning):
+                metrics |= {"status": "stopped", "stopped_by": reason}
             if module.scored_step != lightning.global_step:  # the run was killed after its last step
                 lightning.validate(module, datamodule=data, verbose=False)
         metrics |= scores(module) | training_summary(callbacks)

@@ -83,10 +83,6 @@ class SegModule(L.LightningModule):
         loss, terms = self.loss(self.segmenter(batch.image, batch.mask), batch.mask)
         return {"loss": loss, **terms}
 
-    def on_train_batch_end(self, outputs: dict[str, Tensor], batch: Batch, batch_idx: int) -> None:
-        # Lightning evaluates before it stops, so the final weights may be the best ones
-        self.trainer.should_stop = self.trainer.global_step >= self.trainer.max_steps
-
     # evaluation: one path for validation and test
 
     def _metrics(self) -> Iterable[Metric]:
