@@ -111,6 +111,22 @@ def at_work(folder: Path) -> Iterator[None]:
         own.release()
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of runs for a moment's work; make the folder, and wait for whoever else works there.
+
+    After a minute the wait ends without the lock: nobody needs it that long, so its owner is gone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own, end = RunLock(folder), time.monotonic() + 60
+    while not own.take() and time.monotonic() < end:
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        own.release()
+
+
 def held(folder: Path) -> bool:
     """Tell whether a process works in a folder."""
     trial = RunLock(folder)
