@@ -110,14 +110,29 @@ def test_a_signal_before_an_evaluation_waits_for_it(tmp_path, whole, warm):
     assert curve(train(tmp_path / "cut", every, "resume=auto").folder) == curve(before)
 
 
-def test_the_second_signal_does_not_wait(tmp_path):
-    """It comes before the step ends."""
-    both = [disturb(6, "SIGTERM"), disturb(6, "SIGTERM").replace("disturb=", "again=", 1)]
-    code, said = call("train", *SMALL, f"paths.runs={tmp_path}", *both)
-    assert code == 128 + signal.SIGTERM, said
+def twice(name):
+    """Two signals before the end of one step."""
+    return [disturb(6, name), disturb(6, name).replace("disturb=", "again=", 1)]
+
+
+def test_ctrl_c_again_does_not_wait(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        code, said = call("train", *SMALL, f"paths.runs={tmp_path}", *twice("SIGINT"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 128 + signal.SIGINT, said
     (folder,) = folders(tmp_path)
     assert last_checkpoint(folder)["global_step"] == 5
-    assert json.loads((folder / "metrics.json").read_text())["stopped_by"] == "SIGTERM"
+    assert json.loads((folder / "metrics.json").read_text())["stopped_by"] == "SIGINT"
+
+
+def test_a_signal_that_comes_twice_counts_once(tmp_path):
+    """A scheduler sends it to the process and to its group; a sweep sends it, and closes the pipe."""
+    code, said = call("train", *SMALL, f"paths.runs={tmp_path}", *twice("SIGTERM"))
+    assert code == 128 + signal.SIGTERM, said
+    (folder,) = folders(tmp_path)
+    assert last_checkpoint(folder)["global_step"] == 7
 
 
 def test_what_is_ignored_stays_ignored(tmp_path):

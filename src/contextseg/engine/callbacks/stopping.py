@@ -21,7 +21,7 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
     """Stop after an optimizer step, all processes after the same one, with a `last.ckpt` of that step.
 
     Asked by `trainer.should_stop`, which any callback may set, it has the step evaluated first: the run has scores. A
-    signal waits only for an evaluation that is due; a second one ends the process at once. `signal` is the number of
+    signal waits only for an evaluation that is due; Ctrl-C after it ends the process at once. `signal` is the number of
     the first, 0 if none came.
     """
 
@@ -37,10 +37,13 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
                 signal.signal(number, self.note)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Remember a signal until the step is done; leave if it is the second one."""
-        if self.signal:
+        """Remember a signal until the step is done; leave at once if it is Ctrl-C again.
+
+        Others often come twice by themselves: to the process and its group, from a sweep and when its pipe closes.
+        """
+        if self.signal and number == signal.SIGINT:
             leave(number)
-        self.signal = number
+        self.signal = self.signal or number
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.asked = self.asked or trainer.should_stop
