@@ -112,8 +112,11 @@ def become(words: list[str], streams: Any, cwd: Any, env: dict[str, str], new_se
 
 def begin(streams: Any, cwd: Any, env: dict[str, str], new_session: bool) -> None:
     """Take on what a new process has: its streams, environment and folder, no work of its parent's."""
+    import torch
     from hydra.core.global_hydra import GlobalHydra
 
+    # torch repairs its pool of threads after a fork when it is next asked for it; two threads that ask at once abort
+    torch.set_num_threads(torch.get_num_threads())
     atexit._clear()
     GlobalHydra.instance().clear()
     subprocess.Popen = WarmPopen
