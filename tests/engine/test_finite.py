@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from harness import SMALL, call, folders, last_checkpoint, train
+from harness import SMALL, call, disturb, folders, last_checkpoint, train
 
 from contextseg.engine.finite import NonFinite, refuse_non_finite
 from contextseg.errors import ConfigError
@@ -46,6 +46,15 @@ def test_the_last_good_checkpoint_stays(tmp_path, settings, good):
     assert saved["global_step"] == good
     for file in (folder / "checkpoints").iterdir():
         assert all(value.isfinite().all() for value in torch.load(file, weights_only=True)["state_dict"].values())
+
+
+def test_a_signal_saves_nothing_that_is_not_finite(tmp_path):
+    """The run failed, whatever else happened at that step."""
+    with pytest.raises(NonFinite):
+        train(tmp_path, POISON % 6, disturb(6, "SIGUSR1"))
+    (folder,) = folders(tmp_path)
+    assert last_checkpoint(folder)["global_step"] == 5
+    assert json.loads((folder / "metrics.json").read_text())["status"] == "failed"
 
 
 def test_a_wild_learning_rate_fails(tmp_path):

@@ -81,9 +81,10 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             try:
                 checkpoint = folder.last_checkpoint if start else None
                 lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-            except RuntimeError:
-                if stopping.signal:  # it ended the workers too, while the next batch was awaited
-                    leave(stopping.signal)
+            except RuntimeError as error:
+                # the signal reached the whole group, while this process waited for a batch of its workers
+                if stopping.noted and "DataLoader worker" in str(error):
+                    leave(stopping.noted)
                 raise
             finally:
                 metrics |= {"steps": lightning.global_step, "seconds": round(time.perf_counter() - began, 1)}

@@ -33,11 +33,24 @@ def already_finished(parent: Path, config: dict[str, Any]) -> Run | None:
     return max(same, key=lambda run: run.saved_at, default=None) if all(run.finished for run in runs) else None
 
 
-def open_folder(parent: Path, *, given: Path | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
+def just_begun(parent: Path, config: dict[str, Any]) -> Path | None:
+    """Return the folder of a run of this configuration below `parent` that is at work, maybe without a checkpoint."""
+    at_work = readable(path for path in parent.glob("*") if held(path))
+    return next((run.folder for run in at_work if run.config and run.stands_for(config)), None)
+
+
+def open_folder(
+    parent: Path,
+    *,
+    given: Path | None = None,
+    resume: str | None = None,
+    config: dict[str, Any] | None = None,
+    suffix: str = "",
+) -> RunFolder:
     """Return the folder of this run: `given`, or that of an unfinished run, or a new one.
 
     `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses, for the processes that it starts too. Raises
-    `ConfigError` if `resume` names no such run, or if "auto" finds one at work that has no checkpoint yet.
+    `ConfigError` if `resume` names no such run, or if "auto" would begin a run of a `config` that is at work already.
     """
     if rank():
         if ENVIRONMENT not in os.environ:
@@ -49,8 +62,8 @@ def open_folder(parent: Path, *, given: Path | None = None, resume: str | None =
     elif resume == "auto":
         folder = newest_unfinished(parent)
         if folder is None:
-            for path in filter(held, parent.glob("*")):
-                raise ConfigError(f"resume=auto: {busy(path)}")
+            if config and (begun := just_begun(parent, config)):
+                raise ConfigError(f"resume=auto: {busy(begun)}")
             log.info("resume=auto: no unfinished run; starting a new one")
     elif resume:
         folder = RunFolder(Path(resume).resolve())

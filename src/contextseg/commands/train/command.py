@@ -39,7 +39,7 @@ def train(cfg: DictConfig) -> Result | None:
             done.metrics.get("miou") or float("nan"),
         )
         return None
-    folder = open_folder(parent, given=options.run.dir, resume=options.resume)
+    folder = open_folder(parent, given=options.run.dir, resume=options.resume, config=config)
     with at_work(folder.path):
         start = restart(folder, config, options) if folder.resumed else None
         options, config = settled(cfg, folder.path, start.config["run"]["id"] if start else folder.id)

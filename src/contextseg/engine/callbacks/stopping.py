@@ -21,12 +21,15 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
     """Stop after an optimizer step, all processes after the same one, with a `last.ckpt` of that step.
 
     Asked by `trainer.should_stop`, which any callback may set, it has the step evaluated first: the run has scores. A
-    signal waits only for an evaluation that is due; Ctrl-C after it ends the process at once. `signal` is the number of
-    the first, 0 if none came.
+    signal waits only for an evaluation that is due; Ctrl-C after it ends the process at once.
+
+    noted   the number of the first signal that came to this process, 0 if none came
+    signal  that on which all processes agreed
+    asked   whether a callback asked for a stop
     """
 
     def __init__(self) -> None:
-        self.signal, self.asked = 0, False
+        self.noted, self.signal, self.asked = 0, 0, False
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer, module):
@@ -41,9 +44,9 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
 
         Others often come twice by themselves: to the process and its group, from a sweep and when its pipe closes.
         """
-        if self.signal and number == signal.SIGINT:
+        if self.noted and number == signal.SIGINT:
             leave(number)
-        self.signal = self.signal or number
+        self.noted = self.noted or number
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.asked = self.asked or trainer.should_stop
@@ -73,8 +76,8 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
     def _agreed(self, trainer: L.Trainer) -> tuple[int, bool]:
         """Return the signal, 0 if there is none, and whether to stop: what any process knows, all do."""
         if trainer.world_size == 1:
-            return self.signal, self.asked
-        known = torch.tensor([self.signal, int(self.asked)], device=trainer.strategy.root_device)
+            return self.noted, self.asked
+        known = torch.tensor([self.noted, int(self.asked)], device=trainer.strategy.root_device)
         number, asked = trainer.strategy.reduce(known, reduce_op="max").tolist()
         return number, bool(asked)
 
