@@ -16,6 +16,7 @@ import torch
 from contextseg.commands.compose import compose
 from contextseg.commands.train.command import train as fit
 from contextseg.engine.fit import Result
+from contextseg.signals import STOP_SIGNALS
 
 SMALL = (
     "head=fcn",
@@ -53,6 +54,28 @@ class Disturb(L.Callback):
             os.kill(os.getpid(), getattr(signal, self.signal))
 
 
+class StopAt(L.Callback):
+    """At the end of the first batch after `step`: asks for a stop, as a user's own callback may."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.should_stop = trainer.should_stop or batch_idx // trainer.accumulate_grad_batches == self.step
+
+
+class Poison(L.Callback):
+    """Before the training step that follows `step`: one number of the last weight becomes NaN."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            *_, last = module.segmenter.parameters()
+            last.data.view(-1)[0] = torch.nan
+
+
 def disturb(step: int, signal: str | None = None, rank: int = 0) -> str:
     """The override that adds a `Disturb`."""
     return f"+callbacks.disturb={{_target_:harness.Disturb,step:{step},signal:{signal or 'null'},rank:{rank}}}"
@@ -68,7 +91,8 @@ def call(command: str, *arguments: str) -> tuple[int, str]:
 
     An error that the command does not explain comes out as it is: on a terminal it would be a traceback.
     """
-    file, argv, sigterm = COMMANDS / f"{command}.py", sys.argv, signal.getsignal(signal.SIGTERM)
+    file, argv = COMMANDS / f"{command}.py", sys.argv
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     terminal = io.StringIO()
     try:
         sys.argv = [str(file), *arguments]
@@ -78,16 +102,17 @@ def call(command: str, *arguments: str) -> tuple[int, str]:
         return stop.code, terminal.getvalue()
     finally:
         sys.argv = argv
-        signal.signal(signal.SIGTERM, sigterm)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         logging.captureWarnings(False)
         logging.getLogger().handlers.clear()
     raise AssertionError("a command ends with an exit code")
 
 
 def subprocess_environment() -> dict[str, str]:
-    """The environment of a command: it finds this module, takes one thread, and knows of no other process."""
+    """The environment of a command: it finds this module and this checkout, takes one thread, is of no other run."""
     alone = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
-    return alone | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    return alone | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{COMMANDS.resolve()}", "OMP_NUM_THREADS": "1"}
 
 
 def last_checkpoint(folder: Path) -> dict:

@@ -2,13 +2,14 @@
 
 import shutil
 import socket
+import zipfile
 
 import pytest
 import torch
 import yaml
 
 from contextseg import load_checkpoint
-from contextseg.checkpoint import read_checkpoint, restore, start_from
+from contextseg.checkpoint import read_checkpoint, read_start, restore, start_from
 from contextseg.errors import ConfigError
 
 
@@ -113,6 +114,30 @@ def test_files_that_are_no_checkpoint_are_refused(saved, tmp_path):
             load_checkpoint(file)
         assert str(file) in str(refusal.value)
         assert "\n" not in str(refusal.value)
+
+
+def flipped(path, to):
+    """A copy of a checkpoint with one bit changed, in the numbers of its largest tensor."""
+    with zipfile.ZipFile(path) as parts:
+        largest = max(parts.infolist(), key=lambda part: part.file_size)
+        content = parts.read(largest)
+    data = bytearray(path.read_bytes())
+    data[data.index(content) + len(content) // 2] ^= 1
+    to.write_bytes(data)
+
+
+def test_a_changed_byte_is_noticed(saved, tmp_path):
+    """`torch.load` alone loads such weights, and says nothing."""
+    whole, broken = saved[1], tmp_path / "last.ckpt"
+    flipped(whole, broken)
+    torch.load(broken, weights_only=True)
+    for read in (load_checkpoint, read_start):
+        with pytest.raises(ConfigError, match=r"last\.ckpt: is damaged, its part .*/data/\d+ is not as it was writ"):
+            read(broken)
+    best = tmp_path / "best-000004-1.00.ckpt"
+    best.touch()
+    with pytest.raises(ConfigError, match=f"; use {best}, or copy it to last.ckpt to go on from its step"):
+        load_checkpoint(broken)
 
 
 class Harm:

@@ -1,5 +1,6 @@
 """Checkpoints that carry their own recipe: one file rebuilds the model, with no network and no other file."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,48 @@ from contextseg.segmenter import Segmenter
 
 
 def read_checkpoint(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
-    """Read a checkpoint: plain containers and tensors, on the CPU; nothing in the file is executed.
+    """Read a checkpoint in the present format; see `read_as_saved`, which raises `ConfigError` for a bad file."""
+    return recipes.upgrade(read_as_saved(path, option), f"{option}={path}")
 
-    Raises `ConfigError` if there is no such file, if it cannot be read, or if it was not written by this project; the
-    message begins with `option`.
+
+def read_as_saved(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
+    """Read a checkpoint as its version wrote it: plain containers and tensors, on the CPU; nothing in it is executed.
+
+    Raises `ConfigError` if there is no such file, if it cannot be read, if a byte of it has changed, or if it was not
+    written by this project; the message begins with `option`.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{option}={path}: no such file; give a .ckpt of a run folder's checkpoints/")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        damaged = first_damaged(path)
+        checkpoint = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = f"cannot be read ({type(error).__name__})"
-        raise ConfigError(f"{option}={path}: {reason}; is it a whole .ckpt file?") from error
+        raise ConfigError(f"{option}={path}: {reason}; is it a whole .ckpt file?{way_back(path)}") from error
+    if damaged:
+        raise ConfigError(f"{option}={path}: is damaged, its part {damaged} is not as it was written{way_back(path)}")
     if not isinstance(checkpoint, dict) or "recipe" not in checkpoint or "state_dict" not in checkpoint:
         raise ConfigError(f"{option}={path}: holds no recipe, so it is not a contextseg checkpoint")
-    return recipes.upgrade(checkpoint, f"{option}={path}")
+    return checkpoint
+
+
+def first_damaged(path: Path) -> str | None:
+    """Return the first part of a checkpoint whose checksum does not fit; None if all do. `torch.load` checks none."""
+    if not zipfile.is_zipfile(path):
+        return None  # `torch.load` knows more, or says what is wrong
+    with zipfile.ZipFile(path) as parts:
+        return parts.testzip()
+
+
+def way_back(path: Path) -> str:
+    """Say which other checkpoint of its run can take the place of a damaged one; "" if there is none."""
+    best = sorted(path.parent.glob("best-*.ckpt"))
+    others = [str(file) for file in best if file.resolve() != path.resolve()]
+    if not others:
+        return ""
+    go_on = f", or copy it to {path.name} to go on from its step" if path.stem == "last" else ""
+    return f"; use {others[-1]}{go_on}"
 
 
 def read_start(path: str | Path) -> dict[str, Any]:

@@ -37,15 +37,17 @@ def write_atomically(path: Path, content: str | bytes, folder: Path | None = Non
         side.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def lock(file: IO | int) -> bool:
+def lock(file: IO | int) -> bool | None:
     """Lock an open file or folder for as long as it is open, in this process and those that inherit it.
 
-    Returns False if another process holds the lock.
+    Returns False if another process holds the lock, None if the file system has no locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

@@ -82,13 +82,13 @@ def test_the_final_weights_may_be_the_best(tmp_path):
 
 
 def assert_stopped(here, code, said, expected):
-    """The command ended with the code of the signal, said how to go on, and its run recorded it."""
+    """The command finished its step, ended with the code of the signal, said how to go on, and its run recorded it."""
     assert code == expected, said
     assert "resume=auto" in said
     assert "Traceback" not in said
     (folder,) = folders(here)
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert (metrics["status"], metrics["steps"]) == ("stopped", 7)
+    assert (metrics["status"], metrics["steps"]) == ("stopped", 8)
 
 
 def test_a_terminated_run_says_so(here, warm):

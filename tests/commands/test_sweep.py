@@ -217,6 +217,41 @@ def test_an_ordinary_sweep_goes_on_too():
     assert [(job.state, job.folder.parent.name) for job in again.jobs] == [(TO_DO, "later"), (DONE, "now")]
 
 
+def test_two_sweeps_share_the_jobs_that_neither_has_begun():
+    """They were resumed at once: each has made its plan before the other one claims a folder."""
+    words = ("head=fcn,ocr", "seed=3", "resume=auto")
+    one, two = (plan(*words, sweep=f"runs/sweeps/sweep/{name}") for name in ("one", "two"))
+    assert one.jobs[0].folder != two.jobs[0].folder
+    one.claim()
+    two.claim()
+    assert [job.folder for job in two.jobs] == [job.folder for job in one.jobs]
+    assert [job.overrides for job in two.jobs] == [job.overrides for job in one.jobs]
+    assert not list(Path("runs").rglob("run.lock"))
+    later = plan(*words, sweep="runs/sweeps/sweep/later")
+    later.claim()
+    assert [(job.folder, job.state) for job in later.jobs] == [(job.folder, TO_DO) for job in one.jobs]
+    anew = plan(*words[:2], sweep="runs/sweeps/sweep/anew")
+    anew.claim()
+    assert [job.folder.parent.name for job in anew.jobs] == ["anew", "anew"]
+
+
+def test_two_sweeps_share_the_rows_of_a_table():
+    words = ("ablation=ctnet_t6", *EMBEDDED, "resume=auto")
+    one, two = (plan(*words, sweep=f"runs/sweeps/sweep/{name}") for name in ("one", "two"))
+    two.claim()
+    one.claim()
+    assert [job.folder.name for job in one.jobs] == ["two", "two"]
+
+
+def test_a_job_that_another_sweep_finished_is_done():
+    words = ("head=fcn", "seed=3", "resume=auto")
+    one, two = (plan(*words, sweep=f"runs/sweeps/sweep/{name}") for name in ("one", "two"))
+    one.claim()
+    (one.jobs[0].folder / "metrics.json").write_text('{"status": "finished", "steps": 1500}')
+    two.claim()
+    assert two.to_do() == []
+
+
 def test_the_time_is_told_from_earlier_runs():
     planned = plan("ablation=ctnet_t6", *EMBEDDED)
     assert planned.seconds() is None
@@ -271,7 +306,7 @@ def test_a_job_knows_of_no_other_process(monkeypatch):
     pool.run([job("one", write + FINISH), job("two", write + FINISH, devices=3)], at_once=2, gpus=[4, 5, 6, 7])
     one, two = (json.loads(Path(name, "environment.json").read_text()) for name in ("one", "two"))
     assert not {"LOCAL_RANK", "WORLD_SIZE", "SLURM_NTASKS"} & one.keys()
-    assert not {name for name in one if name.startswith("CONTEXTSEG_") and name != "CONTEXTSEG_JOB"}
+    assert {name for name in one if name.startswith("CONTEXTSEG_")} == {"CONTEXTSEG_JOB", "CONTEXTSEG_LOCK"}
     assert (one["OMP_NUM_THREADS"], two["OMP_NUM_THREADS"]) == ("6", "2")
     assert {one["CUDA_VISIBLE_DEVICES"], two["CUDA_VISIBLE_DEVICES"]} == {"4,6", "5,7"}
 
@@ -400,6 +435,19 @@ def test_a_killed_sweep_loses_nothing_and_repeats_nothing(here):
         assert [line.split(",")[0] for line in steps] == [str(step) for step in range(1, 9)]
         assert yaml.safe_load((folder / "config.yaml").read_text())["row"].startswith("ctnet_t5/")
     assert all((folder / "metrics.json").stat().st_mtime == at for folder, at in times.items()), "not run again"
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_run_each_job_once(here):
+    words = ("head=fcn", "seed=0,1", *TINY, "resume=auto")
+    both = [sweep(*words), sweep(*words)]
+    said = [entry.communicate(timeout=300)[1] for entry in both]
+    assert [entry.returncode for entry in both] == [0, 0], said
+    assert len(folders(here)) == 2
+    for folder in folders(here):
+        steps = (folder / "metrics.csv").read_text().splitlines()[1:]
+        assert [line.split(",")[0] for line in steps] == ["1", "2", "3"]
+        assert (folder / "output.log").read_text().count("results: ") == 1
 
 
 def json_status(folder):

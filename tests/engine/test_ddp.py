@@ -1,6 +1,7 @@
 """Several processes on the CPU, started by the command as a user starts them: the same numbers as one process."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -97,12 +98,15 @@ def test_one_failing_process_stops_all(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_stopping_one_process_stops_all(tmp_path, name):
-    done = run("train", *SMALL, "trainer=ddp_cpu", f"paths.runs={tmp_path}", disturb(3, name))
-    assert done.returncode != 0
+@pytest.mark.parametrize(("name", "rank"), [("SIGINT", 0), ("SIGTERM", 0), ("SIGTERM", 1)])
+def test_stopping_one_process_stops_all(tmp_path, name, rank):
+    """All after the same step, and rank 0 ends as the signal does, whichever process got it."""
+    done = run("train", *SMALL, "trainer=ddp_cpu", f"paths.runs={tmp_path}", disturb(3, name, rank))
+    assert done.returncode == 128 + getattr(signal, name), done.stderr
     (folder,) = folders(tmp_path)
-    assert json.loads((folder / "metrics.json").read_text())["status"] == "stopped"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["status"], metrics["stopped_by"]) == ("stopped", name)
+    assert last_checkpoint(folder)["global_step"] == metrics["steps"] == 4
 
 
 @pytest.mark.slow

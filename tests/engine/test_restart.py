@@ -2,16 +2,30 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 
 import lightning as L
 import pytest
 import torch
-from harness import COMMANDS, SMALL, PowerCut, curve, disturb, folders, last_checkpoint, subprocess_environment, train
+from harness import (
+    COMMANDS,
+    SMALL,
+    PowerCut,
+    call,
+    curve,
+    disturb,
+    folders,
+    last_checkpoint,
+    subprocess_environment,
+    train,
+)
 
 from contextseg.errors import ConfigError
+from contextseg.runs.lock import at_work
 
 VARIANTS = {
     "a validation at the step of the checkpoint, bf16": ["trainer.val_every_steps=5", "trainer.precision=bf16"],
@@ -132,13 +146,76 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path, schedule):
         assert [row["train/loss"] for row in curve(whole)] == [row["train/loss"] for row in curve(short)]
 
 
+def test_auto_leaves_a_finished_run_alone(tmp_path, caplog):
+    """A job that is queued again must not train for ever."""
+    words = ("resume=auto", "trainer.max_steps=2")
+    run = train(tmp_path, *words)
+    saved = (run.folder / "checkpoints/last.ckpt").read_bytes()
+    with caplog.at_level("INFO"):
+        assert train(tmp_path, *words) is None
+    score = f"step 2, mIoU {run.metrics['miou']:.2f}"
+    assert f"{run.folder} is finished ({score}); for a new run: resume=null" in caplog.text
+    assert (run.folder / "checkpoints/last.ckpt").read_bytes() == saved
+    code, said = call("train", *SMALL, f"paths.runs={tmp_path}", *words)
+    assert (code, folders(tmp_path)) == (0, [run.folder]), said
+    anew = train(tmp_path, "resume=null", "trainer.max_steps=2").folder
+    assert folders(tmp_path) == sorted([run.folder, anew])
+
+
 def test_auto_starts_a_new_run_when_none_is_unfinished(tmp_path):
     first = train(tmp_path, "resume=auto", "trainer.max_steps=2").folder
-    second = train(tmp_path, "resume=auto", "trainer.max_steps=2").folder
-    assert folders(tmp_path) == sorted([first, second])
+    second = train(tmp_path, "resume=auto", "trainer.max_steps=2", "seed=1").folder
+    assert folders(tmp_path) == sorted([first, second]), "another configuration is another run"
     other = train(tmp_path, "name=other", "trainer.max_steps=2")
     cut(tmp_path, 7)
-    assert train(tmp_path, "name=other", "resume=auto", "trainer.max_steps=2").folder.parent == other.folder.parent
+    again = train(tmp_path, "name=other", "resume=auto", "trainer.max_steps=3")
+    assert again.folder.parent == other.folder.parent
+
+
+def test_going_on_names_the_step(tmp_path, caplog):
+    cut(tmp_path, 7)
+    with caplog.at_level("INFO"):
+        resumed = train(tmp_path, "resume=auto").folder
+    assert f"going on in {resumed} after step 5 of 10" in caplog.text
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    """The configuration in the checkpoint counts, not only the file beside it."""
+    cut(tmp_path / "mine", 7)
+    cut(tmp_path / "other", 7, "seed=1")
+    (mine,), (other,) = folders(tmp_path / "mine"), folders(tmp_path / "other")
+    shutil.copy(other / "checkpoints/last.ckpt", mine / "checkpoints/last.ckpt")
+    with pytest.raises(ConfigError, match=r"mine/.*/last\.ckpt in 1 keys \(seed: 1 -> 0\)"):
+        train(tmp_path / "mine", "resume=auto")
+
+
+def test_a_run_at_work_is_left_alone(tmp_path):
+    """One folder, one run: the second is refused, whichever way it names the folder."""
+    cut(tmp_path, 7)
+    (folder,) = folders(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with at_work(folder):
+        for resume in ("auto", folder):
+            code, said = call("train", *SMALL, f"paths.runs={tmp_path}", f"resume={resume}")
+            assert code == 2
+            assert f"process {os.getpid()} on {socket.gethostname()}" in " ".join(said.split())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert train(tmp_path, "resume=auto").folder == folder
+    assert not (folder / "run.lock").exists()
+
+
+def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
+    """The step that sets the data stream and the weights come from one reading, so nothing can come between them."""
+    cut(tmp_path, 7)
+    read, load = [], torch.load
+
+    def counted(path, **how):
+        read.append(path)
+        return load(path, **how)
+
+    monkeypatch.setattr(torch, "load", counted)
+    train(tmp_path, "resume=auto")
+    assert len(read) == 1
 
 
 def test_another_configuration_is_refused_by_its_keys(tmp_path):

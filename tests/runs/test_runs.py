@@ -14,6 +14,7 @@ from contextseg.commands.report.command import report
 from contextseg.commands.sweep.plan import DONE, Plan
 from contextseg.errors import ConfigError
 from contextseg.runs.folder import ENVIRONMENT, RunFolder, supervised
+from contextseg.runs.lock import at_work
 from contextseg.runs.opening import newest_unfinished, open_folder
 from contextseg.runs.store import Run, find
 
@@ -74,6 +75,17 @@ def test_the_newest_unfinished_run_goes_on(here):
     assert newest_unfinished(here / "name").path == newest
     assert open_folder(here / "name", resume="auto").path == newest
     assert newest_unfinished(here / "other") is None
+
+
+def test_a_run_that_has_just_begun_is_not_begun_again(here):
+    """It has no checkpoint yet. One of another seed is another run."""
+    begun = leave(here / "name/a", "running")
+    config = OmegaConf.to_container(compose(WORDS), resolve=True)
+    with at_work(begun):
+        with pytest.raises(ConfigError, match=r"resume=auto: .*name/a is in use by another run"):
+            open_folder(here / "name", resume="auto", config=config)
+        assert open_folder(here / "name", resume="auto", config=config | {"seed": 4}).fresh
+    assert open_folder(here / "name", resume="auto", config=config).fresh, "it was killed before it had a checkpoint"
 
 
 def test_a_folder_that_cannot_be_resumed_is_refused(here):

@@ -1,14 +1,13 @@
 """Running a command: Hydra composes, the door checks, mistakes become one line and exit code 2.
 
-Exit code 0: done; 1: failed, or a job of a sweep did; 2: the user can correct it; 130 and 143: stopped by Ctrl-C and by
-SIGTERM.
+Exit code 0: done; 1: failed, or a job of a sweep did; 2: the user can correct it; 128 + number: stopped by a
+signal, 130 by Ctrl-C, 143 by SIGTERM.
 """
 
 import json
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from contextseg.conf import CONF
 from contextseg.console import console, print_error
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.runs import folder as run_folder
+from contextseg.signals import STOP_SIGNALS, stop_as_exits
 
 SWEEP = "CONTEXTSEG_SWEEP_FOLDER"  # by which the jobs of a sweep know its folder, in other processes too
 
@@ -48,7 +48,7 @@ OmegaConf.register_new_resolver("sweep_folder", lambda *where: sweep_folder(*whe
 def run_command(name: str, words: Sequence[str]) -> int:
     """Run a command with the words of its command line; return its exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, to be explained here
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    stop_as_exits()
     follow_parent()
     log_to_console()
     register(name)
@@ -76,7 +76,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         if outcome and isinstance(outcome[0], Exception):
             raise outcome[0]
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + STOP_SIGNALS[0]
     except Exception as error:
         os.environ.pop(SWEEP, None)  # refused as a whole: no table
         message, code = explain(error, name, words)

@@ -12,6 +12,7 @@ from annotated_types import Ge, Le, MinLen
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.errors import ConfigError
+from contextseg.signals import leave_signals_to_the_parent
 from contextseg.typed import Count, Level, Natural, Positive, Share
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
@@ -161,10 +162,11 @@ def swap_labels(mask: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarra
     return table[mask]
 
 
-def single_threaded(worker: int) -> None:
-    """Give OpenCV and torch one thread in a loader worker: the workers are the parallelism."""
+def as_worker(worker: int) -> None:
+    """Make a process a loader's worker: of one thread, because the workers are the parallelism, and deaf to signals."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    leave_signals_to_the_parent()
 
 
 def _around(value: float, name: str) -> tuple[float, float]:

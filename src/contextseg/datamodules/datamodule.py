@@ -17,7 +17,7 @@ from contextseg.data.dataset import KeyedDataset, collate, one_size
 from contextseg.data.maps import MapDataset, collate_maps
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
-from contextseg.data.transforms import TrainTransform, single_threaded
+from contextseg.data.transforms import TrainTransform, as_worker
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.typed import Count, Natural
 
@@ -185,7 +185,7 @@ class SegDataModule(LightningDataModule):
             batch_sampler=batch_sampler,
             num_workers=self.num_workers,
             collate_fn=collate_maps if isinstance(dataset, MapDataset) else collate,
-            worker_init_fn=single_threaded,
+            worker_init_fn=as_worker,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=persistent_workers,
         )

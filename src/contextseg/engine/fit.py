@@ -12,14 +12,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from contextseg import parts
-from contextseg.checkpoint import read_checkpoint, read_start, start_from
+from contextseg.checkpoint import read_start, start_from
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
+from contextseg.engine.callbacks.stopping import Stopping, leave
 from contextseg.engine.features import whole_image_features
 from contextseg.engine.fingerprints import fingerprints, overlap
 from contextseg.engine.loggers import loggers
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import TrainOptions
+from contextseg.engine.restart import Restart
 from contextseg.engine.results import image_counts, scores, training_summary, write_image_counts, write_tables
 from contextseg.engine.trainer import trainer
 from contextseg.runs.folder import RunFolder, supervised
@@ -38,12 +40,13 @@ class Result:
     datamodule: SegDataModule
 
 
-def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_step: int = 0) -> Result:
-    """Train as the options say, from `first_step` on if the folder holds a checkpoint, and fill the run folder.
+def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start: Restart | None = None) -> Result:
+    """Train as the options say, from the checkpoint `start` on if the run was begun before, and fill the run folder.
 
     `config`: the same configuration as plain containers, for config.yaml and the checkpoints. Raises `ConfigError`,
     before anything is trained, for mistakes that the user can correct.
     """
+    first_step = start.step if start else 0
     metrics = {"status": "running", "seed": options.seed, "choices": options.choices, "versions": versions()}
     metrics |= {"git_commit": git_commit(), "split": "val", "protocol": options.choices.get("eval")}
     with supervised(folder, metrics):
@@ -52,7 +55,8 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
         data = build.datamodule(options)
         callbacks = [parts.make(node, f"callbacks.{name}") for name, node in options.callbacks.items()]
         with loggers(options.logger, config, first_step) as started:
-            lightning = trainer(options.trainer, data.batch_size, callbacks, started)
+            stopping = Stopping()
+            lightning = trainer(options.trainer, data.batch_size, [*callbacks, stopping], started)
             accumulate = lightning.accumulate_grad_batches
             data.set_stream(
                 seed=options.seed,
@@ -67,18 +71,27 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
             module.config = config
             module.train_images = images = fingerprints(data.source("train"))
             if options.init_from:
-                module.train_images = images = continue_from(options.init_from, module, images, folder)
+                module.train_images = images = continue_from(options.init_from, module, images, start)
             whole_image_features(options, module, data)
             if seen := overlap(images, fingerprints(data.source("val"))):
                 log.warning("%d validation images are in the training split too, so the score is biased", seen)
             describe(module, data, lightning, folder)
             metrics["parameters"] = sum(p.numel() for p in module.segmenter.parameters())
-            start = time.perf_counter()
+            if start:
+                lightning.strategy.checkpoint_io = start
+            began = time.perf_counter()
             try:
-                checkpoint = folder.last_checkpoint if folder.resumed else None
+                checkpoint = folder.last_checkpoint if start else None
                 lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            except RuntimeError as error:
+                # the signal reached the whole group, while this process waited for a batch of its workers
+                if stopping.noted and "DataLoader worker" in str(error):
+                    leave(stopping.noted)
+                raise
             finally:
-                metrics |= {"steps": lightning.global_step, "seconds": round(time.perf_counter() - start, 1)}
+                metrics |= {"steps": lightning.global_step, "seconds": round(time.perf_counter() - began, 1)}
+            if reason := stopping.reason(lightning):
+                metrics |= {"status": "stopped", "stopped_by": reason}
             if module.scored_step != lightning.global_step:  # the run was killed after its last step
                 lightning.validate(module, datamodule=data, verbose=False)
         metrics |= scores(module) | training_summary(callbacks)
@@ -87,19 +100,20 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, first_
     return Result(folder.path, metrics, module, data)
 
 
-def continue_from(path: str, module: SegModule, images: Tensor, folder: RunFolder) -> Tensor:
+def continue_from(path: str, module: SegModule, images: Tensor, restart: Restart | None) -> Tensor:
     """Start from the weights of another run, unless this one has its own.
 
     `images`: fingerprints of this run's training images, uint8 (N, 8). Returns those of both runs. Raises `ConfigError`
     if `path` is no run, or a run of another network or other classes.
     """
-    start = read_checkpoint(folder.last_checkpoint) if folder.resumed else read_start(path)
-    if not folder.resumed:
+    if restart:
+        seen = restart.train_images
+    else:
+        start = read_start(path)
         start_from(module.segmenter, start, path)
         log.info("init_from: the weights of %s after %d steps", path, start["global_step"])
-    if start.get("train_images") is None:
-        return images
-    return torch.cat([start["train_images"], images]).unique(dim=0)
+        seen = start.get("train_images")
+    return images if seen is None else torch.cat([seen, images]).unique(dim=0)
 
 
 @rank_zero_only

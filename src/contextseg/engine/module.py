@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torchmetrics import Metric
 
 from contextseg.contract import Batch, Maps
+from contextseg.engine.finite import refuse_non_finite
 from contextseg.inference import Predictor
 from contextseg.losses.total import LossSum
 from contextseg.recipe import upgrade
@@ -82,10 +83,6 @@ class SegModule(L.LightningModule):
         loss, terms = self.loss(self.segmenter(batch.image, batch.mask), batch.mask)
         return {"loss": loss, **terms}
 
-    def on_train_batch_end(self, outputs: dict[str, Tensor], batch: Batch, batch_idx: int) -> None:
-        # Lightning evaluates before it stops, so the final weights may be the best ones
-        self.trainer.should_stop = self.trainer.global_step >= self.trainer.max_steps
-
     # evaluation: one path for validation and test
 
     def _metrics(self) -> Iterable[Metric]:
@@ -122,12 +119,27 @@ class SegModule(L.LightningModule):
     # checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
+        refuse_non_finite(self._saved_tensors(checkpoint), checkpoint["global_step"])
         checkpoint["recipe"] = self.recipe
         checkpoint["config"] = self.config
         checkpoint["train_images"] = self.train_images
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         # an older version may have begun this run, and Lightning has read the file as it is
+        checkpoint.update(upgrade(checkpoint, "resume", self._optimized(self.optimizer(self.segmenter))))
+
+    def _optimized(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        """List the names of an optimizer's parameters, in the order in which it counts them."""
         names = {parameter: name for name, parameter in self.named_parameters()}
-        order = [names[p] for group in self.optimizer(self.segmenter).param_groups for p in group["params"]]
-        checkpoint.update(upgrade(checkpoint, "resume", order))
+        return [names[p] for group in optimizer.param_groups for p in group["params"]]
+
+    def _saved_tensors(self, checkpoint: dict) -> dict[str, Tensor]:
+        """Return the weights, and what the optimizer keeps of each, by name."""
+        kept = {
+            f"{key} of {name}": value
+            for optimizer, state in zip(self.trainer.optimizers, checkpoint.get("optimizer_states", []), strict=False)
+            for number, name in enumerate(self._optimized(optimizer))
+            for key, value in state["state"].get(number, {}).items()
+            if isinstance(value, Tensor)
+        }
+        return checkpoint["state_dict"] | kept

@@ -118,7 +118,8 @@ class TrainOptions:
         None, "another run, its folder or a .ckpt: start from its weights; optimizer and schedule start anew"
     )
     resume: str | None = option(
-        None, "auto: continue the newest unfinished run of this name, with -m only what is missing; or a run folder"
+        None,
+        "auto: continue the newest unfinished run of this name, with -m only what is missing; or a run folder",
     )
     frozen_batch_norm: bool = option(False, "keep the batch statistics as they are")
     width: Count | None = option(None, "channels of the head; null: the paper's")

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from contextseg.files import write_atomically
 from contextseg.parts import upgrade_config
 
 ENVIRONMENT = "CONTEXTSEG_RUN_FOLDER"  # by which rank 0 gives it to the other processes
+GO_ON = "to go on: the same command with resume=auto"
 LOGGED = "the traceback is in"  # the note on an error that needs no traceback on the terminal
 
 SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
@@ -160,10 +162,13 @@ def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
         (folder.path / "metrics.json").unlink(missing_ok=True)
     try:
         yield
-        metrics["status"] = "finished"
+        if metrics["status"] == "running":
+            metrics["status"] = "finished"
+        else:
+            log.warning("stopped by %s; %s", metrics.get("stopped_by"), GO_ON)
     except (KeyboardInterrupt, SystemExit) as stop:
-        metrics["status"] = "stopped"
-        log.warning("stopped%s", "; to go on: the same command with resume=auto" if folder.has_checkpoint() else "")
+        metrics |= {"status": "stopped", "stopped_by": signal_of(stop)}
+        log.warning("stopped by %s%s", metrics["stopped_by"], f"; {GO_ON}" if folder.has_checkpoint() else "")
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into exit code 1
             raise KeyboardInterrupt from None
         raise
@@ -181,6 +186,15 @@ def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
         elif not folder.read_metrics() if metrics["status"] == "failed" else rank() == 0:
             folder.write_metrics(plain(metrics))
         os.environ.pop(ENVIRONMENT, None)
+
+
+def signal_of(stop: KeyboardInterrupt | SystemExit) -> str:
+    """Return the name of the signal that ended a run, "an exit" if it was none."""
+    if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
+        return signal.SIGINT.name
+    with suppress(ValueError, TypeError):
+        return signal.Signals(stop.code - 128).name  # type: ignore[operator]  # TypeError if it is no number
+    return "an exit"
 
 
 def plain(value: Any) -> Any:

@@ -3,30 +3,54 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from contextseg.errors import ConfigError
 from contextseg.runs.folder import ENVIRONMENT, RunFolder, new_folder, rank
-from contextseg.runs.store import readable
+from contextseg.runs.lock import busy, held
+from contextseg.runs.store import Run, readable
 
 log = logging.getLogger(__name__)
 
 
-def newest_unfinished(parent: Path) -> RunFolder | None:
-    """Return the folder of the newest run below `parent` that has a checkpoint and is not finished.
+def runs_in(parent: Path) -> list[Run]:
+    """Return the runs of a name that have a checkpoint; one whose records are broken is skipped with a warning."""
+    return list(readable(path.resolve() for path in parent.glob("*") if RunFolder(path).has_checkpoint()))
 
-    A run whose records cannot be read is skipped with a warning.
-    """
-    places = [path.resolve() for path in parent.glob("*") if RunFolder(path).has_checkpoint()]
-    unfinished = [run for run in readable(places) if not run.finished]
-    newest = max(unfinished, key=lambda run: run.saved_at, default=None)
+
+def newest_unfinished(parent: Path) -> RunFolder | None:
+    """Return the folder of the newest run below `parent` that has a checkpoint and is not finished."""
+    newest = max((run for run in runs_in(parent) if not run.finished), key=lambda run: run.saved_at, default=None)
     return RunFolder(newest.folder) if newest else None
 
 
-def open_folder(parent: Path, *, given: Path | None = None, resume: str | None = None, suffix: str = "") -> RunFolder:
+def already_finished(parent: Path, config: dict[str, Any]) -> Run | None:
+    """Return the newest finished run of a configuration below `parent`, unless another run there can go on."""
+    if rank():  # rank 0 has looked, and started this process
+        return None
+    runs = runs_in(parent)
+    same = [run for run in runs if run.finished and run.training and run.stands_for(config)]
+    return max(same, key=lambda run: run.saved_at, default=None) if all(run.finished for run in runs) else None
+
+
+def just_begun(parent: Path, config: dict[str, Any]) -> Path | None:
+    """Return the folder of a run of this configuration below `parent` that is at work, maybe without a checkpoint."""
+    at_work = readable(path for path in parent.glob("*") if held(path))
+    return next((run.folder for run in at_work if run.config and run.stands_for(config)), None)
+
+
+def open_folder(
+    parent: Path,
+    *,
+    given: Path | None = None,
+    resume: str | None = None,
+    config: dict[str, Any] | None = None,
+    suffix: str = "",
+) -> RunFolder:
     """Return the folder of this run: `given`, or that of an unfinished run, or a new one.
 
     `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses, for the processes that it starts too. Raises
-    `ConfigError` if `resume` names no such run.
+    `ConfigError` if `resume` names no such run, or if "auto" would begin a run of a `config` that is at work already.
     """
     if rank():
         if ENVIRONMENT not in os.environ:
@@ -37,7 +61,10 @@ def open_folder(parent: Path, *, given: Path | None = None, resume: str | None =
         folder = RunFolder(given.resolve())
     elif resume == "auto":
         folder = newest_unfinished(parent)
-        log.info("resume=auto: %s", f"going on in {folder.path}" if folder else "no unfinished run; starting a new one")
+        if folder is None:
+            if config and (begun := just_begun(parent, config)):
+                raise ConfigError(f"resume=auto: {busy(begun)}")
+            log.info("resume=auto: no unfinished run; starting a new one")
     elif resume:
         folder = RunFolder(Path(resume).resolve())
         if not folder.resumed:

@@ -32,6 +32,7 @@ class PlannedSweeper(Sweeper):
             raise ConfigError("LOCAL_RANK is set: start a sweep as one process without torchrun")
         parser = OverridesParser.create(config_loader=self.loader)
         plan = Plan(parser.parse_overrides(arguments), self.compose, lambda: Path(self.config.hydra.sweep.dir))
+        plan.claim()
         self.show(plan)
         folders = {job.name: str(job.folder) for job in plan.jobs}
         (Path(self.config.hydra.sweep.dir) / "jobs.json").write_text(json.dumps(folders, indent=2) + "\n")

@@ -21,7 +21,7 @@ from contextseg.commands.submit.options import SubmitOptions
 from contextseg.console import console, progress
 from contextseg.data.dataset import KeyedDataset, collate
 from contextseg.data.source import FileSource, digest
-from contextseg.data.transforms import single_threaded
+from contextseg.data.transforms import as_worker
 from contextseg.engine import build
 from contextseg.engine.evaluate import refuse_other_classes, scoring_module
 from contextseg.engine.module import SegModule
@@ -152,7 +152,7 @@ def predictions(source: FileSource, indices: list[int], module: SegModule, num_w
         batch_sampler=[[(0, index)] for index in indices],
         num_workers=num_workers,
         collate_fn=collate,
-        worker_init_fn=single_threaded,
+        worker_init_fn=as_worker,
     )
     for batch in loader:
         yield module.predict_labels(batch.image.to(device), batch.mask)[0].cpu().numpy()

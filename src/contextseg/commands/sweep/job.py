@@ -15,8 +15,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from contextseg.files import lock
 from contextseg.runs.folder import ENVIRONMENT, RunFolder
+from contextseg.runs.lock import HANDED, RunLock
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,15 @@ MAX_WAIT = 60  # seconds that a job gets to end by itself
 
 # Variables that a job must not inherit: its place among the processes of a launcher, or of another run.
 FOREIGN = {"LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", ENVIRONMENT, "CONTEXTSEG_SWEEP_FOLDER"}
+FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", ENVIRONMENT, HANDED, "CONTEXTSEG_SWEEP_FOLDER"}
 FOREIGN_PREFIXES = ("SLURM_", "TORCHELASTIC_", "PL_")
 
 
 class Job:
     """Run a training in a process of its own: `start`, wait while `running`, `outcome`.
 
-    Its output goes to `output.log` in its run folder. The process holds a lock on that file, so that no second one
-    works in the folder. It stops when its parent is gone, for whatever reason.
+    Its output goes to `output.log` in its run folder. The folder is locked before the process starts, and the lock
+    handed to it, so that no second one works there. It stops when its parent is gone, for whatever reason.
     """
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str], number: int, sweep: Path):
@@ -55,23 +55,27 @@ class Job:
     def start(self, threads: int, gpus: Sequence[int] = ()) -> bool:
         """Start the process, unless the run is finished; return False if another process works in the folder."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
+        own = RunLock(self.folder.path)
+        if not own.take():
+            if not self.waited:
+                log.info("%s waits: another process is at work in %s", self.name, self.folder.path)
+            self.waited = True
+            return False
+        if finished(self.folder):
+            own.release()
+            return True
+        (self.folder.path / "metrics.json").unlink(missing_ok=True)
         with self.output.open("a") as output:
-            if not lock(output):
-                if not self.waited:
-                    log.info("%s waits: another process is at work in %s", self.name, self.folder.path)
-                self.waited = True
-                return False
-            if finished(self.folder):
-                return True
-            (self.folder.path / "metrics.json").unlink(missing_ok=True)
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.PIPE,  # closes when this process is gone
-                stdout=output,  # the lock goes with it
+                stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(threads, gpus),
+                env=environment(threads, gpus) | {HANDED: str(own.file)},
+                pass_fds=[own.file],
                 start_new_session=True,  # Ctrl-C is for the sweep, which stops its jobs
             )
+        own.hand_over()
         return True
 
     def running(self) -> bool:

@@ -17,7 +17,8 @@ from contextseg.commands.sweep.command_line import Given, combinations, key, nam
 from contextseg.commands.sweep.job import given_folder, numbered
 from contextseg.commands.sweep.rows import Row, completed, refuse_missing, rows_of, tables
 from contextseg.runs import store
-from contextseg.runs.folder import plain_name
+from contextseg.runs.folder import RunFolder, plain_name
+from contextseg.runs.lock import alone
 from contextseg.runs.store import Run
 
 DONE, HALF_DONE, TO_DO = "done", "half done", "to do"
@@ -27,14 +28,29 @@ Compose = Callable[[Sequence[str]], DictConfig]  # overrides -> configuration
 
 @dataclass
 class PlannedJob:
-    """A job of a sweep. `rows`: the rows of the papers' tables that it stands for, "<table>/<key>"."""
+    """A job of a sweep.
+
+    settings  its overrides, without that of its folder
+    folder    where it runs, and `parent`: below which earlier runs of it lie
+    rows      the rows of the papers' tables that it stands for, "<table>/<key>"
+    """
 
     name: str
-    overrides: list[str]
+    settings: list[str]
     cfg: DictConfig
     folder: Path
+    parent: Path
     state: str = TO_DO
     rows: list[str] = field(default_factory=list)
+
+    @property
+    def overrides(self) -> list[str]:
+        """Return the command line of the job."""
+        return [*self.settings, given_folder(self.folder)]
+
+    def go_on(self, run: Run) -> None:
+        """Take the place of an earlier run of this configuration."""
+        self.folder, self.state = run.folder, DONE if run.finished else HALF_DONE if run.saved_at else TO_DO
 
 
 class Plan:
@@ -60,7 +76,7 @@ class Plan:
         cfg = self.compose([*given.values()])
         name = numbered(len(self.jobs), cfg)
         overrides = [text for option, text in given.items() if option != "resume"]
-        self.enter(PlannedJob(name, overrides, cfg, self.sweep() / name), self.sweep().parent)
+        self.enter(PlannedJob(name, overrides, cfg, self.sweep() / name, self.sweep().parent))
 
     def add_tables(self, given: Given) -> None:
         """Add the jobs of all rows with one combination; rows of the same configuration share one."""
@@ -79,28 +95,46 @@ class Plan:
             overrides += [text for option, text in given.items() if option not in ("resume", "name")]
             overrides += [f"name={cfg.name}", f"row={row.id}"]
             parent = Path(cfg.paths.runs).resolve() / cfg.name
-            shared[settings] = PlannedJob(name, overrides, cfg, parent / self.sweep().name, rows=[row.id])
-            self.enter(shared[settings], parent)
+            shared[settings] = PlannedJob(name, overrides, cfg, parent / self.sweep().name, parent, rows=[row.id])
+            self.enter(shared[settings])
 
-    def enter(self, job: PlannedJob, parent: Path) -> None:
-        """Add a job, in the folder of an earlier run below `parent` if resume=auto finds one.
+    def enter(self, job: PlannedJob) -> None:
+        """Add a job, in the folder of an earlier run if resume=auto finds one.
 
         Jobs of a row that differ in more than the seed are numbered: _2, _3, ...
         """
-        taken, names = {other.folder for other in self.jobs}, {other.name for other in self.jobs}
+        names = {other.name for other in self.jobs}
         suffixes = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
         suffix = next(text for text in suffixes if job.name + text not in names)
         job.name, job.folder = job.name + suffix, job.folder.with_name(job.folder.name + suffix)
-        if job.cfg.resume and (run := self.earlier(job.cfg, parent, taken)):
-            job.folder, job.state = run.folder, DONE if run.finished else HALF_DONE
-        job.overrides.append(given_folder(job.folder))
+        if run := self.earlier(job):
+            job.go_on(run)
         self.jobs.append(job)
 
-    def earlier(self, cfg: DictConfig, parent: Path, taken: set[Path]) -> Run | None:
-        """Find the run of this configuration below a folder: a finished one, else that with the newest checkpoint."""
-        now = OmegaConf.to_container(cfg, resolve=True)
-        same = [run for run in self.runs(parent) if run.folder not in taken and run.stands_for(now)]
+    def earlier(self, job: PlannedJob) -> Run | None:
+        """Find the run of a job, if it may go on: a finished one, else that with the newest checkpoint."""
+        if not job.cfg.resume:
+            return None
+        taken = {other.folder for other in self.jobs if other is not job}
+        now = OmegaConf.to_container(job.cfg, resolve=True)
+        same = [run for run in self.runs(job.parent) if run.folder not in taken and run.stands_for(now)]
         return max(same, key=lambda run: (run.finished, run.saved_at), default=None)
+
+    def claim(self) -> None:
+        """Give every new job its folder, by its configuration, before one starts.
+
+        Another sweep with resume=auto then finds it there, and the lock of the folder decides who runs it. A job that
+        another sweep has claimed since this plan was made goes on in the folder of that one.
+        """
+        for job in self.to_do():
+            if (job.folder / "config.yaml").is_file():
+                continue
+            with alone(job.parent):
+                if run := self.earlier(job):
+                    job.go_on(run)
+                else:
+                    job.folder.mkdir(parents=True, exist_ok=True)
+                    RunFolder(job.folder).write_config(OmegaConf.to_container(job.cfg, resolve=True))
 
     def runs(self, folder: Path) -> list[Run]:
         """Return the runs below a folder. Each is read once, so a broken one gets one warning."""

@@ -3,15 +3,15 @@
 import lightning as L
 import torch
 
+from contextseg.engine.finite import WAY_OUT, NonFinite
 from contextseg.typed import Count
 
 
-class NonFiniteLoss(RuntimeError):
-    """A loss that is NaN or infinite."""
-
-
 class FiniteLoss(L.Callback):
-    """Raise `NonFiniteLoss`, which names step and images. It checks every `every_steps` batches, as that takes time."""
+    """Raise `NonFinite`, which names step and images, to end a run early; what is saved is checked whatever this sees.
+
+    It checks every `every_steps` batches, as that takes time.
+    """
 
     def __init__(self, every_steps: Count = 10):
         self.every_steps = every_steps
@@ -19,7 +19,7 @@ class FiniteLoss(L.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if batch_idx % self.every_steps == 0 and not torch.isfinite(outputs["loss"]):
             terms = ", ".join(f"{name} {float(value):.4g}" for name, value in outputs.items())
-            raise NonFiniteLoss(
+            raise NonFinite(
                 f"the loss is not finite at step {trainer.global_step} ({terms}; images {', '.join(batch.name)}); "
-                "lower optim.lr, set trainer.gradient_clip, or use trainer.precision=32"
+                f"{WAY_OUT}"
             )

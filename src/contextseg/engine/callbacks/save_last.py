@@ -11,7 +11,9 @@ from contextseg.typed import Count
 
 
 class SaveLast(Checkpoint):
-    """Save every `every_steps` optimizer steps and at the end, atomically: the file is either the old or the new one.
+    """Save every `every_steps` optimizer steps, atomically: the file is either the old or the new one.
+
+    `Stopping` has the last step saved, whatever ends the run.
 
     A step that is also evaluated is saved after its evaluation, so that a restart does not evaluate it again. The
     curves are written first, so that they reach at least as far as the checkpoint.
@@ -20,7 +22,11 @@ class SaveLast(Checkpoint):
     def __init__(self, folder: str, every_steps: Count = 100):
         self.path = Path(folder) / "last.ckpt"
         self.every_steps = every_steps
-        self.saved_step = -1
+        self.saved = (-1, -1)  # the step, and the last one evaluated by then
+
+    def on_train_start(self, trainer, module):
+        if trainer.global_step:  # it is what the run goes on from
+            self.saved = (trainer.global_step, module.scored_step)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not self._evaluated_next(trainer, batch_idx):
@@ -34,10 +40,15 @@ class SaveLast(Checkpoint):
         return (batch_idx + 1) % trainer.val_check_batch == 0 or trainer.global_step == trainer.max_steps
 
     def _save_if_due(self, trainer: L.Trainer) -> None:
-        step = trainer.global_step
-        if step == self.saved_step or (step % self.every_steps and step != trainer.max_steps):
+        if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
+            self.save(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write the file, unless it is that of the present step and its evaluation."""
+        present = (trainer.global_step, trainer.lightning_module.scored_step)
+        if present == self.saved:
             return
-        self.saved_step = step
+        self.saved = present
         for logger in trainer.loggers:
             logger.save()
         with side_file(self.path) if trainer.is_global_zero else nullcontext(self.path) as side:
