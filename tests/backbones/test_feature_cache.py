@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from harness import call, last_checkpoint, train
+from harness import PowerCut, call, disturb, last_checkpoint, train
 
 from contextseg.backbones import feature_cache
 from contextseg.backbones.feature_cache import ALIGNMENT, CachedFeatures, Features
@@ -128,6 +128,25 @@ def test_a_run_is_the_same_with_and_without_cache(tmp_path):
         assert torch.equal(value, weights[1][name]), name
         assert torch.equal(value, weights[2][name]), name
     assert computed.metrics["iou"] == cached.metrics["iou"] == again.metrics["iou"]
+
+
+def test_a_restart_reads_maps_of_the_weights_of_the_run(tmp_path):
+    """Other initial weights on the second start, as after an update of a package, change nothing."""
+    more = [*WHOLE, "+data.transform={_target_:TrainTransform,flip:0.5}", f"features.cache={tmp_path}/maps"]
+    whole = train(tmp_path / "whole", *more)
+    with pytest.raises(PowerCut):
+        train(tmp_path / "cut", *more, disturb(7))
+    before = Tiny.__init__
+
+    def other(self, *args, **settings):
+        before(self, *args, **settings)
+        self.stem[0].weight.data.mul_(0.5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tiny, "__init__", other)
+        resumed = train(tmp_path / "cut", *more, "resume=auto")
+    a, b = (last_checkpoint(run.folder)["state_dict"] for run in (whole, resumed))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
 @pytest.mark.parametrize("damage", ["a byte", "the end", "another key", "no header"])

@@ -8,13 +8,16 @@ from contextseg.console import progress
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import TrainOptions
+from contextseg.engine.restart import Restart
 from contextseg.errors import ConfigError
 from contextseg.inference import WholeImage
 
 log = logging.getLogger(__name__)
 
 
-def whole_image_features(options: TrainOptions, module: SegModule, data: SegDataModule) -> None:
+def whole_image_features(
+    options: TrainOptions, module: SegModule, data: SegDataModule, start: Restart | None = None
+) -> None:
     """Let the data module load maps instead of images, if `features.whole` says so.
 
     Evaluation reads maps too where it sees whole images (`eval=ss`). Raises `ConfigError` for a backbone that is not
@@ -27,6 +30,9 @@ def whole_image_features(options: TrainOptions, module: SegModule, data: SegData
         return
     if backbone.frozen != ("",):
         raise ConfigError("features.whole=true: the maps stay the same only if backbone.freeze=true")
+    if start and start.contents:  # the maps are of the weights of the run that goes on
+        weights = start.contents["state_dict"]
+        backbone.load_state_dict({name: weights[f"segmenter.backbone.{name}"] for name in backbone.state_dict()})
     data.transform.of_maps()
     data.evaluate_maps = isinstance(module.predictor, WholeImage)
     if wanted.cache is None:

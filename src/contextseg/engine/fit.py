@@ -72,7 +72,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             module.train_images = images = fingerprints(data.source("train"))
             if options.init_from:
                 module.train_images = images = continue_from(options.init_from, module, images, start)
-            whole_image_features(options, module, data)
+            whole_image_features(options, module, data, start)
             if seen := overlap(images, fingerprints(data.source("val"))):
                 log.warning("%d validation images are in the training split too, so the score is biased", seen)
             describe(module, data, lightning, folder)
