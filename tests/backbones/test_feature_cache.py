@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from harness import PowerCut, call, disturb, last_checkpoint, train
+from PIL import Image
 
 from contextseg.backbones import feature_cache
 from contextseg.backbones.feature_cache import ALIGNMENT, CachedFeatures, Features
 from contextseg.backbones.tiny import Tiny
 from contextseg.data.maps import MapDataset
-from contextseg.data.source import Source
+from contextseg.data.source import FileSource, Source
 from contextseg.errors import ConfigError
 
 WHOLE = ("backbone.freeze=true", "features.whole=true", "data.num_workers=0", "data.train_size=12", "optim=sgd")
@@ -197,6 +198,8 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path, backbone,
     [
         (["features.whole=true"], r"features\.whole=true: the maps stay the same only if backbone\.freeze=true"),
         (["features.whole=true", "backbone.freeze=1"], r"only if backbone\.freeze=true"),
+        ([*WHOLE, "features.dtype=float16"], r"features\.dtype=float16: it is that of the cache"),
+        ([*WHOLE, "features.cache=/dev/null"], r"features\.cache=/dev/null: Not a directory; give a folder"),
         (["features.cache=x"], r"features\.cache=x: without features\.whole=true nothing is cached"),
         (
             [*WHOLE, "+data.transform={_target_:TrainTransform,scale:[0.5,2],hue:0.1}"],
@@ -223,6 +226,40 @@ def test_the_command_lists_and_deletes(tmp_path, backbone):
     code, said = call("features", "cache=/nope")
     assert code == 2
     assert "cache=/nope: no such folder" in said
+
+
+def test_a_damaged_record_hides_no_other_cache(tmp_path, backbone):
+    cache = filled(tmp_path, backbone)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/backbone.json").write_text("{")
+    code, said = call("features", f"cache={tmp_path}")
+    assert code == 0
+    assert cache.key in said
+    assert "damaged" in said
+    assert call("features", f"cache={tmp_path}", "delete=bad")[0] == 0
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_complete_cache_is_only_read_and_parts_of_a_killed_build_go(tmp_path):
+    more = [*WHOLE, "+data.transform={_target_:TrainTransform,flip:0.5}", f"features.cache={tmp_path}/maps"]
+    train(tmp_path / "a", *more)
+    (folder,) = (tmp_path / "maps").iterdir()
+    (folder / ".part_1_x.maps").touch()
+    next(folder.glob("*.maps")).unlink()
+    train(tmp_path / "b", *more)
+    assert not list(folder.glob(".part*"))
+    (folder / "lock").unlink()
+    train(tmp_path / "c", *more)
+    assert not (folder / "lock").exists()
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    Image.new("L", (90, 90)).save(tmp_path / "a_mask.png")
+    pairs = [(tmp_path / "a.png", tmp_path / "a_mask.png")]
+    source = FileSource(pairs, 3, labels=lambda path: np.array(Image.open(path)))
+    with pytest.raises(ConfigError, match=r"a_mask\.png has size 90x90 and its image 40x40"):
+        source.read_mask(0)
 
 
 def test_the_header_says_what_made_a_cache(tmp_path, backbone):

@@ -10,6 +10,9 @@ import torch
 from harness import COMMANDS, SMALL, call, curve, disturb, folders, last_checkpoint, subprocess_environment, train
 
 STOP_AT = "+callbacks.stop={_target_:harness.StopAt,step:%d}"
+from contextseg.engine.restart import Restart
+from contextseg.runs.folder import RunFolder
+
 TIME_IS_UP = "+trainer.lightning.max_time={seconds: 0}"
 EARLY = "+callbacks.early={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:miou,mode:max,%s}"
 
@@ -67,6 +70,13 @@ def test_time_that_is_up_stops_a_run(tmp_path, whole):
     assert stopped.metrics["stopped_by"] == "trainer.lightning.max_time"
     assert stopped.metrics["steps"] == last_checkpoint(cut)["global_step"] == 4
     assert_same_weights(whole.folder, train(tmp_path, "resume=auto").folder)
+
+
+def test_the_time_of_a_run_counts_from_each_start(tmp_path):
+    """Else a job that is queued again after its time would stop at once, for ever."""
+    folder = train(tmp_path, "+trainer.lightning.max_time={hours: 1}", "trainer.max_steps=2").folder
+    assert "Timer" in last_checkpoint(folder)["callbacks"]
+    assert "Timer" not in Restart(RunFolder(folder)).contents["callbacks"]
 
 
 def test_early_stopping_is_honoured(tmp_path):

@@ -161,7 +161,16 @@ def content(backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
-def caches(folder: Path) -> list[tuple[Path, dict[str, Any], Sequence[Path]]]:
-    """List the caches in a folder: place, what made it, files."""
+def caches(folder: Path) -> list[tuple[Path, dict[str, Any] | None, Sequence[Path]]]:
+    """List the caches in a folder: place, what made it (None: its record is damaged), files."""
     abouts = sorted(folder.glob(f"*/{BACKBONE}"))
-    return [(about.parent, json.loads(about.read_text()), sorted(about.parent.glob(f"*{SUFFIX}"))) for about in abouts]
+    return [(about.parent, record(about), sorted(about.parent.glob(f"*{SUFFIX}"))) for about in abouts]
+
+
+def record(about: Path) -> dict[str, Any] | None:
+    """Return what a record says that was written by `CachedFeatures.build`; None if it is damaged."""
+    try:
+        found = json.loads(about.read_bytes())
+        return found if {"backbone", "dtype"} <= found.keys() and "_target_" in found["backbone"] else None
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None

@@ -62,7 +62,7 @@ class Source:
     def read(self, index: int) -> Sample:
         """Load and check a sample. Raises `ConfigError` if the sizes differ or a label is no train id and not 255."""
         image, mask, name = self.load(index)
-        self.check_size(index, image, mask)
+        self.check_size(index, image.shape[:2], mask)
         self.check_labels(index, mask)
         return image, mask, name
 
@@ -71,12 +71,12 @@ class Source:
         _, mask, name = self.read(index)
         return mask, name
 
-    def check_size(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
-        """Raise `ConfigError` unless image (H, W, 3) and mask (H, W) have one size."""
-        if image.shape[:2] != mask.shape:
+    def check_size(self, index: int, size: Sequence[int], mask: np.ndarray) -> None:
+        """Raise `ConfigError` unless an image of `size` (height, width) and its mask (H, W) have one size."""
+        if tuple(size) != mask.shape:
             raise ConfigError(
                 f"{self.where(index)} has size {mask.shape[1]}x{mask.shape[0]} and its image "
-                f"{image.shape[1]}x{image.shape[0]} (width x height); give both the same size"
+                f"{size[1]}x{size[0]} (width x height); give both the same size"
             )
 
     def check_labels(self, index: int, mask: np.ndarray) -> None:
@@ -120,6 +120,7 @@ class FileSource(Source):
 
     def read_mask(self, index: int) -> tuple[np.ndarray, str]:
         mask = self.labels(self.pairs[index][1])
+        self.check_size(index, self.size(index), mask)
         self.check_labels(index, mask)
         return mask, self.names[index]
 

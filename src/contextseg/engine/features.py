@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+from contextlib import suppress
 
 from contextseg.backbones.feature_cache import CachedFeatures, Features
 from contextseg.console import progress
@@ -10,6 +11,7 @@ from contextseg.engine.module import SegModule
 from contextseg.engine.options import TrainOptions
 from contextseg.engine.restart import Restart
 from contextseg.errors import ConfigError
+from contextseg.files import PART, lock
 from contextseg.inference import WholeImage
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ def whole_image_features(
     data.transform.of_maps()
     data.evaluate_maps = isinstance(module.predictor, WholeImage)
     if wanted.cache is None:
+        if wanted.dtype is not None:
+            raise ConfigError(f"features.dtype={wanted.dtype}: it is that of the cache; give features.cache=FOLDER")
         data.features, data.num_workers = Features(backbone), 0  # workers would each hold a backbone
         return
     settings = {name: value for name, value in module.recipe["backbone"].items() if name != "weights"}
@@ -44,20 +48,39 @@ def whole_image_features(
 
 
 def fill(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]) -> None:
-    """Compute the maps that are missing; of several processes one does, and the others wait."""
-    cached.folder.mkdir(parents=True, exist_ok=True)
-    with (cached.folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        todo = {split: cached.missing(data.source(split)) for split in splits}
-        count = sum(map(len, todo.values()))
-        if not count:
-            log.info("features: all there in %s", cached.folder)
-            return
-        first = next(split for split in splits if todo[split])
-        needed = cached.check_space(count, data.source(first).load(todo[first][0])[0], "features.cache")
-        log.info("features: %d images, about %.1f GB, into %s", count, needed / 1e9, cached.folder)
-        with progress() as bar:
-            task = bar.add_task("features", total=count, note="")
-            for split, indices in todo.items():
-                for _ in cached.build(data.source(split), indices):
-                    bar.advance(task)
+    """Compute the maps that are missing; of several processes one does, and the others wait.
+
+    A complete cache is only read. Raises `ConfigError` for a folder that cannot be written, and too little space.
+    """
+    if not any(cached.missing(data.source(split)) for split in splits):
+        log.info("features: all there in %s", cached.folder)
+        return
+    try:
+        cached.folder.mkdir(parents=True, exist_ok=True)
+        with (cached.folder / "lock").open("w") as file:
+            if not lock(file):
+                log.info("features: waiting for another process that fills %s", cached.folder)
+                with suppress(OSError):  # a disk without locks: both compute, and write the same files
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            compute(cached, data, splits)
+    except OSError as error:
+        folder = cached.folder.parent
+        raise ConfigError(f"features.cache={folder}: {error.strerror}; give a folder that can be written") from error
+
+
+def compute(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]) -> None:
+    """Compute and write what is missing, with a progress bar."""
+    for part in cached.folder.glob(f"{PART}*"):  # of a process that was killed
+        part.unlink()
+    todo = {split: indices for split in splits if (indices := cached.missing(data.source(split)))}
+    count = sum(map(len, todo.values()))
+    if not count:
+        return
+    split, (first, *_) = next(iter(todo.items()))
+    needed = cached.check_space(count, data.source(split).load(first)[0], "features.cache")
+    log.info("features: %d images, about %.1f GB, into %s", count, needed / 1e9, cached.folder)
+    with progress() as bar:
+        task = bar.add_task("features", total=count, note="")
+        for split, indices in todo.items():
+            for _ in cached.build(data.source(split), indices):
+                bar.advance(task)

@@ -21,6 +21,7 @@ class Restart(TorchCheckpointIO):
         self.step: int = contents["global_step"]
         self.config = upgrade_config(contents["config"])  # of the run that wrote it
         self.train_images = contents.get("train_images")  # fingerprints, uint8 (N, 8)
+        contents.get("callbacks", {}).pop("Timer", None)  # trainer.lightning.max_time counts from each start
         self.contents: dict[str, Any] | None = contents
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

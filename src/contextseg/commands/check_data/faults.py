@@ -134,7 +134,7 @@ def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, 
         )
     elif not fits:
         try:
-            source.check_size(index, image, stored)
+            source.check_size(index, image.shape[:2], stored)
         except ConfigError as error:
             seen.error("size", error, source.where(index))
     elif turn in range(2, 9):

@@ -23,10 +23,10 @@ def main(cfg: FeaturesOptions) -> None:
     for column in ("folder", "backbone", "output stride", "type", "images", "GB"):
         table.add_column(column, justify="left" if column in ("folder", "backbone") else "right")
     for place, about, files in found:
-        backbone, size = about["backbone"], sum(file.stat().st_size for file in files) / 1e9
-        named = backbone.get("model", backbone["_target_"])
-        stride = str(backbone.get("output_stride", ""))
-        table.add_row(place.name, named, stride, about["dtype"], str(len(files)), f"{size:.2f}")
+        backbone = about["backbone"] if about else {"model": "its record is damaged"}
+        named, stride = backbone.get("model", backbone.get("_target_")), str(backbone.get("output_stride", ""))
+        size = sum(file.stat().st_size for file in files) / 1e9
+        table.add_row(place.name, named, stride, about["dtype"] if about else "", str(len(files)), f"{size:.2f}")
     console.print(table)
     names = [place.name for place, _, _ in found]
     if cfg.delete is None:
