@@ -9,9 +9,10 @@ import pytest
 import torch
 from harness import COMMANDS, SMALL, call, curve, disturb, folders, last_checkpoint, subprocess_environment, train
 
-STOP_AT = "+callbacks.stop={_target_:harness.StopAt,step:%d}"
 from contextseg.engine.restart import Restart
 from contextseg.runs.folder import RunFolder
+
+STOP_AT = "+callbacks.stop={_target_:harness.StopAt,step:%d}"
 
 TIME_IS_UP = "+trainer.lightning.max_time={seconds: 0}"
 EARLY = "+callbacks.early={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:miou,mode:max,%s}"
