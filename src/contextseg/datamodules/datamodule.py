@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from contextseg.backbones.feature_cache import Features
 from contextseg.classes import ClassSet
 from contextseg.data.dataset import KeyedDataset, collate, one_size
+from contextseg.data.holdout import split_off
 from contextseg.data.maps import MapDataset, collate_maps
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
@@ -51,6 +52,7 @@ class SegDataModule(LightningDataModule):
         self.accumulate, self.eval_batch_size = 1, 1
         self.features: Features | None = None  # training and evaluation get maps instead of images; set by the engine
         self.evaluate_maps = False  # evaluation too
+        self.holdout = 0.0  # share of the training split that is kept back and takes the place of "val"
         self._stream: dict[str, int] | None = None
         self._sources: dict[str, Source] = {}
 
@@ -63,14 +65,25 @@ class SegDataModule(LightningDataModule):
         return SPLITS
 
     def source(self, split: str) -> Source:
-        """Return the source of a split, opened once. Raises `ConfigError` if the split is unknown or empty."""
+        """Return the source of a split, opened once; with `holdout`, "train" and "val" are parts of the training split.
+
+        Raises `ConfigError` if the split is unknown or empty, or nothing is left to train on.
+        """
         if split not in SPLITS:
             raise ConfigError(f"no split {split!r}; known: {', '.join(SPLITS)}")
         if split not in self._sources:
-            source = self.open(split)
-            if not len(source):
+            if self.holdout and split in ("train", "val"):
+                parts = split_off(self.open("train"), self.holdout, frames=self.block is not None)
+                if not all(map(len, parts)):
+                    raise ConfigError(
+                        f"holdout={self.holdout}: of the {sum(map(len, parts))} images of the training split "
+                        f"{len(parts[1])} would be kept back; give a share that leaves some on both sides"
+                    )
+                self._sources |= dict(zip(("train", "val"), parts, strict=True))
+            else:
+                self._sources[split] = self.open(split)
+            if not len(self._sources[split]):
                 raise ConfigError(f"the {split} split of {self.name} is empty; give it at least one image")
-            self._sources[split] = source
         return self._sources[split]
 
     def set_stream(

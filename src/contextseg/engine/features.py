@@ -2,8 +2,12 @@
 
 import fcntl
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+import torch
+
+from contextseg.backbones.base import Backbone
 from contextseg.backbones.feature_cache import CachedFeatures, Features
 from contextseg.console import progress
 from contextseg.datamodules.datamodule import SegDataModule
@@ -79,8 +83,20 @@ def compute(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]
     split, (first, *_) = next(iter(todo.items()))
     needed = cached.check_space(count, data.source(split).load(first)[0], "features.cache")
     log.info("features: %d images, about %.1f GB, into %s", count, needed / 1e9, cached.folder)
-    with progress() as bar:
+    with on_device(cached.backbone, data.trainer.strategy.root_device), progress() as bar:
         task = bar.add_task("features", total=count, note="")
         for split, indices in todo.items():
             for _ in cached.build(data.source(split), indices):
                 bar.advance(task)
+
+
+@contextmanager
+def on_device(backbone: Backbone, device: torch.device) -> Iterator[None]:
+    """Let a backbone compute on the device of the training, in float32 there too, and bring it back."""
+    before = backbone.mean.device
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        backbone.to(device)
+        try:
+            yield
+        finally:
+            backbone.to(before)

@@ -48,11 +48,13 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
     """
     first_step = start.step if start else 0
     metrics = {"status": "running", "seed": options.seed, "choices": options.choices, "versions": versions()}
-    metrics |= {"git_commit": git_commit(), "split": "val", "protocol": options.choices.get("eval")}
+    scored = "holdout" if options.holdout else "val"
+    metrics |= {"git_commit": git_commit(), "split": scored, "protocol": options.choices.get("eval")}
     with supervised(folder, metrics):
         L.seed_everything(options.seed, verbose=False)
         write_config(folder, config)
         data = build.datamodule(options)
+        data.holdout = options.holdout
         callbacks = [parts.make(node, f"callbacks.{name}") for name, node in options.callbacks.items()]
         with loggers(options.logger, config, first_step) as started:
             stopping = Stopping()

@@ -128,6 +128,10 @@ class TrainOptions:
     align_corners: bool = option(
         False, "true: logits and maps are resized with aligned corner pixels, as in much released code"
     )
+    holdout: Annotated[float, Ge(0), Lt(1)] = option(
+        0.0,
+        "share of the training split that is not trained on, and scored in the place of val: to choose settings by",
+    )
     features: FeatureOptions = option(FeatureOptions, "")
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")
