@@ -12,12 +12,13 @@ Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
     embedding          (B, 16, h, w)  features of the category-consistent loss (CCNet)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from contextseg.errors import ConfigError
+from contextseg.layers.windows import in_windows
 
 IGNORE_INDEX = 255
 
@@ -89,10 +90,16 @@ class Head(nn.Module):
     neck: ClassVar[str] = "none"  # the paper's neck
     output_stride: ClassVar[int] = 8  # the paper's: later stages of the backbone are dilated
     window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
+    can_be_local: ClassVar[bool] = False  # its context part runs `within` windows, for attention=local
+    local_side: int | None = None  # sides of these windows, in places; `attention_control` sets it
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Turn maps [(B, C_i, h_i, w_i)], fine to coarse, into logits (B, K, h, w) and the extras in `emits`."""
         raise NotImplementedError
+
+    def within(self, block: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+        """Run the context part, a block of maps (B, C_i, h, w) -> (B, C, h, w); with attention=local in windows."""
+        return block(*maps) if self.local_side is None else in_windows(block, *maps, side=self.local_side)
 
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]

@@ -1,7 +1,7 @@
 """The recipe of a network: plain settings that are saved with its weights and rebuild it.
 
     {"format": 2, "backbone": node, "neck": node, "head": node, "aux_head": node or None,
-     "align_corners": bool, "classes": {...}, "versions": {...}}
+     "align_corners": bool, "attention": str, "classes": {...}, "versions": {...}}
 
 A node names a part and its settings (`parts`). Format 1 named the modules of the parts too, and had settings for the
 order of maps in a concatenation, which is fixed now (`block_order`); `upgrade` reads it.
@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from contextseg import heads, parts
+from contextseg.attention_control import control
 from contextseg.backbones.base import Backbone
 from contextseg.block_order import Rules, reordered, retired_rules
 from contextseg.classes import ClassSet
@@ -55,6 +56,7 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
             f"{', '.join(sorted(head.emits)) or 'nothing'}; heads that emit it: {', '.join(fitting) or 'none'}; "
             "or choose another loss"
         )
+    control(head, recipe.get("attention", "learned"))
     align_corners = recipe.get("align_corners", False)
     return Segmenter(backbone, neck, head, aux_head, classes=classes, align_corners=align_corners)
 

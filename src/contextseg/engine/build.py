@@ -65,8 +65,8 @@ def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
         nodes["head"]["crop_size"] = crop_size(options)
         if nodes["head"]["crop_size"] is None:
             raise ConfigError("this head is tied to one image size; give data.transform.crop_size=[height,width]")
-    facts = {"align_corners": options.align_corners, "classes": classes.to_dict(), "versions": versions()}
-    return {"format": recipes.FORMAT} | nodes | facts
+    facts = {"align_corners": options.align_corners, "attention": options.attention}
+    return {"format": recipes.FORMAT} | nodes | facts | {"classes": classes.to_dict(), "versions": versions()}
 
 
 def crop_size(options: TrainOptions) -> list[int] | None:

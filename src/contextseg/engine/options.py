@@ -125,6 +125,9 @@ class TrainOptions:
     width: Count | None = option(None, "channels of the head; null: the paper's")
     label_stride: Annotated[int, Ge(1), Le(32)] = option(1, "losses compare with every n-th label")
     class_weights: Annotated[list[Positive], MinLen(1)] | None = option(None, "in the cross-entropies, one per class")
+    attention: Literal["learned", "uniform", "local"] = option(
+        "learned", "of the head; uniform: it weighs all alike, local: it sees only its window (docs/heads.md)"
+    )
     align_corners: bool = option(
         False, "true: logits and maps are resized with aligned corner pixels, as in much released code"
     )

@@ -50,10 +50,11 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
 def maps_of(network: Segmenter, batch: Tensor, pixel: tuple[int, int]) -> dict[str, Tensor]:
     """Find the maps of a batch uint8 (1, 3, H, W) of a size that the head takes, for its pixel (row, column)."""
     nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
-    with torch.no_grad(), record_attention(network.head) if taps(network.head) else nothing as recorded:
+    shows = taps(network.head) and network.head.local_side is None  # windows have maps of their own
+    with torch.no_grad(), record_attention(network.head) if shows else nothing as recorded:
         height, width = network.logits(batch).shape[-2:]
     place = pixel[0] * height // batch.shape[-2], pixel[1] * width // batch.shape[-1]
-    maps = network.head.context(recorded, place, (height, width))
+    maps = network.head.context(recorded, place, (height, width)) if shows else {}
     return {name: values.float() for name, values in maps.items()} | {"gradient": gradient_map(network, batch, place)}
 
 

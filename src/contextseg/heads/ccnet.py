@@ -13,6 +13,7 @@ category-consistent loss, and differs in the options after `embedding_channels`:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -48,6 +49,7 @@ class CCNetHead(Head):
     """
 
     can_emit = emits = frozenset({"embedding"})
+    can_be_local = True
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class CCNetHead(Head):
     def loops(self, h: Tensor, chain: tuple[str, str]) -> Tensor:
         """Run all loops of one chain: H (B, C', h, w) -> H'' (B, C', h, w)."""
         for loop in range(self.recurrence):
-            h = self.attention(h, chain[loop % 2])
+            h = self.within(partial(self.attention, path=chain[loop % 2]), h)
         return h
 
     def context(

@@ -26,6 +26,8 @@ class DANetHead(Head):
     dropout       of whole channels, before the classifier
     """
 
+    can_be_local = True
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -55,11 +57,14 @@ class DANetHead(Head):
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         if self.slim:
             x = self.reduce(features[-1])  # (B, C, h, w)
-            z = self.fuse(torch.cat([self.position_attention(x), self.channel_attention(x), x], dim=1))
+            by_position, by_channel = (
+                self.within(part, x) for part in (self.position_attention, self.channel_attention)
+            )
+            z = self.fuse(torch.cat([by_position, by_channel, x], dim=1))
         else:
-            by_position = self.position_out(self.position_attention(self.position_in(features[-1])))  # (B, C, h, w)
-            by_channel = self.channel_out(self.channel_attention(self.channel_in(features[-1])))  # (B, C, h, w)
-            z = by_position + by_channel
+            by_position = self.within(self.position_attention, self.position_in(features[-1]))  # (B, C, h, w)
+            by_channel = self.within(self.channel_attention, self.channel_in(features[-1]))  # (B, C, h, w)
+            z = self.position_out(by_position) + self.channel_out(by_channel)
         return SegOutput(self.classifier(self.dropout(z)), {})
 
     def context(

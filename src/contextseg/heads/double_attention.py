@@ -26,6 +26,8 @@ class DoubleAttentionHead(Head):
     dropout         of whole channels, before the classifier
     """
 
+    can_be_local = True
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -46,7 +48,7 @@ class DoubleAttentionHead(Head):
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         x = self.reduce(features[-1])  # (B, C, h, w)
-        z = self.fuse(torch.cat([x, self.attention(x)], dim=1))
+        z = self.fuse(torch.cat([x, self.within(self.attention, x)], dim=1))
         return SegOutput(self.classifier(self.dropout(z)), {})
 
     def context(

@@ -29,6 +29,8 @@ class NonLocalHead(Head):
     dropout       of whole channels, before the classifier
     """
 
+    can_be_local = True
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -54,7 +56,7 @@ class NonLocalHead(Head):
         x = features[-1]
         context = self.reduce(x)  # (B, C', h, w)
         for _ in range(self.recurrence):
-            context = self.attention(context)
+            context = self.within(self.attention, context)
         if self.concat:
             context = torch.cat([context, x], dim=1)  # (B, C' + C, h, w)
         return SegOutput(self.classifier(self.dropout(self.fuse(context))), {})

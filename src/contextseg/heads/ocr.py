@@ -68,6 +68,7 @@ class OCRHead(Head):
     """
 
     can_emit = emits = frozenset({"aux_logits"})
+    can_be_local = True
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class OCRHead(Head):
             self.fuse = ConvNormAct(2 * channels, channels, bias=bias, leaky=leaky)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        self.regions = AttentionTap()  # (B, M, hw) of M regions, rows sum to 1
+        self.regions = AttentionTap(over=(-1,))  # (B, M, hw) of M regions, rows sum to 1
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w').
@@ -153,11 +154,15 @@ class OCRHead(Head):
         coarse = self.coarse(features[self.region_source])  # (B, M, h', w')
         x = self.reduce(features[-1])  # (B, C, h, w)
         maps = resize(coarse, x.shape[-2:], self.align_corners)  # (B, M, h, w)
-        vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, M)
-        y = self.attention(x, vectors, maps)  # (B, C, h, w)
+        y = self.within(self.object_context, x, maps)  # (B, C, h, w)
         z = self.fuse(features[-1], y) if self.aspp_beside else self.fuse(torch.cat([x, y], dim=1))
         logits = self.classifier(self.dropout(z))
         return SegOutput(logits, {"aux_logits": coarse} if self.emits else {})
+
+    def object_context(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Gather region vectors and distribute them: pixels (B, C, h, w), raw maps (B, M, h, w) -> (B, C, h, w)."""
+        vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, M)
+        return self.attention(x, vectors, maps)
 
     def context(
         self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]

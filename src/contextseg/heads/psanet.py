@@ -31,6 +31,8 @@ class PSANetHead(Head):
     dropout   of whole channels, before the classifier
     """
 
+    can_be_local = True
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -54,7 +56,9 @@ class PSANetHead(Head):
         x = features[-1]
         size = x.shape[-2:]
         small = resize(x, [min(side, self.grid) for side in size])  # (B, C, h', w'), sides at most n
-        context = torch.cat([self.collect(small), self.distribute(small)], dim=1)  # (B, 2C', h', w')
+        context = torch.cat(
+            [self.within(self.collect, small), self.within(self.distribute, small)], dim=1
+        )  # (B, 2C', h', w')
         context = resize(self.project(context), size)  # (B, C, h, w)
         fused = self.fuse(torch.cat([context, x], dim=1))  # (B, C', h, w)
         return SegOutput(self.classifier(self.dropout(fused)), {})
@@ -81,7 +85,7 @@ class PointwiseAttention(nn.Module):
         self.offsets = nn.Sequential(
             ConvNormAct(channels, channels), nn.Conv2d(channels, (2 * grid - 1) ** 2, 1, bias=False)
         )
-        self.pointwise = AttentionTap()  # (B, hw, hw), row = receiving pixel, column = source; rows sum to 1
+        self.pointwise = AttentionTap(over=(-1,))  # (B, hw, hw), row = receiving pixel, column = source; rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the context of features (B, C, h, w), sides at most `grid` -> (B, C', h, w)."""

@@ -46,7 +46,7 @@ class ContextPrior(nn.Module):
         self.project = nn.ModuleDict(
             {name: ConvNormAct(channels, channels) if project else nn.Identity() for name in self.contexts}
         )
-        self.prior = AttentionTap()  # (B, hw, hw), row = pixel, column = partner
+        self.prior = AttentionTap(over=(-1,))  # (B, hw, hw), row = pixel, column = partner
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Turn features (B, C, h, w) into contexts, each (B, C, h, w), and the prior's logits (B, hw, hw)."""

@@ -35,7 +35,9 @@ class CrissCrossAttention(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
-        self.criss_cross = AttentionTap()  # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
+        self.criss_cross = AttentionTap(
+            over=(-1,)
+        )  # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
 
     def forward(self, x: Tensor, path: Path = "criss_cross") -> Tensor:
         """Add to each pixel the context of its `path`: features (B, C, h, w) -> (B, C, h, w)."""

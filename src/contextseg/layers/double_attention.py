@@ -24,8 +24,8 @@ class DoubleAttention(nn.Module):
         self.gather_scores = nn.Conv2d(channels, regions, 1, bias=False)
         self.distribute_scores = nn.Conv2d(channels, regions, 1)
         self.up = nn.Conv2d(inner_channels, channels, 1, bias=False)
-        self.gather = AttentionTap()  # (B, regions, hw), rows sum to 1
-        self.distribute = AttentionTap()  # (B, hw, regions), rows sum to 1
+        self.gather = AttentionTap(over=(-1,))  # (B, regions, hw), rows sum to 1
+        self.distribute = AttentionTap(over=(-1,))  # (B, hw, regions), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the context of features (B, C, h, w) -> (B, C, h, w)."""

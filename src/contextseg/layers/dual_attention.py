@@ -22,7 +22,7 @@ class PositionAttention(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
-        self.position = AttentionTap()  # (B, hw, hw), rows sum to 1
+        self.position = AttentionTap(over=(-1,))  # (B, hw, hw), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
@@ -46,7 +46,7 @@ class ChannelAttention(nn.Module):
     def __init__(self):
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(1))
-        self.channel = AttentionTap()  # (B, C, C), rows sum to 1
+        self.channel = AttentionTap(over=(-1,))  # (B, C, C), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each channel what it attends to: (B, C, h, w) -> (B, C, h, w)."""

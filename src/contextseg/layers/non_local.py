@@ -25,7 +25,7 @@ class NonLocal(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
-        self.non_local = AttentionTap()  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
+        self.non_local = AttentionTap(over=(-1,))  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel the context of the whole map: features (B, C, h, w) -> (B, C, h, w)."""

@@ -37,7 +37,7 @@ class RegionContext(nn.Module):
         super().__init__()
         self.delta = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
         self.rho = ConvNormAct(key_channels, channels, bias=bias, leaky=leaky)
-        self.pixel_region = AttentionTap()  # (B, hw, K)
+        self.pixel_region = AttentionTap(over=(-1,))  # (B, hw, K)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Compute the relation: features (B, C, h, w), region vectors (B, C, K), maps (B, K, h, w) -> w (B, hw, K)."""

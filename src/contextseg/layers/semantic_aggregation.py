@@ -32,7 +32,7 @@ class SemanticAggregation(nn.Module):
         self.num_descriptors = 1 if gathering == "gap" else num_descriptors
         self.scores = nn.Conv2d(channels, num_descriptors, 1) if gathering == "attention" else None
         self.value = nn.Conv2d(channels, channels, 1) if value_conv else nn.Identity()
-        self.gather = AttentionTap()  # (B, N, h, w), each map sums to 1
+        self.gather = AttentionTap(over=(-2, -1))  # (B, N, h, w), each map sums to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather a map (B, C, h, w) into descriptors (B, C, N)."""

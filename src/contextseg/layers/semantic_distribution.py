@@ -22,7 +22,7 @@ class SemanticDistribution(nn.Module):
         super().__init__()
         self.scores = nn.Conv2d(channels, num_descriptors, 1) if num_descriptors > 1 else None
         self.output = nn.Conv2d(channels, channels, 1) if output_conv else nn.Identity()
-        self.distribute = AttentionTap()  # (B, N, h, w), sums to 1 over N
+        self.distribute = AttentionTap(over=(1,))  # (B, N, h, w), sums to 1 over N
 
     def forward(self, x: Tensor, descriptors: Tensor) -> Tensor:
         """Distribute descriptors D (B, C, N) to decoder map A (B, C, h, w) -> descriptor map M (B, C, h, w)."""
