@@ -1,8 +1,8 @@
 """Controls of attention: the same head and the same parameters, trained without what attention is said to do.
 
     learned  the head as it is
-    uniform  every weight is the mean of those that it stands among: content decides nothing. What remains is the mean
-             over all that the head may see: the map, the cross, the regions
+    uniform  scores are multiplied by zero before their softmax: content decides nothing. What remains is the mean over
+             all that the head may see: the map, the cross, the regions. CPNet's prior, a sigmoid, is 1/2 everywhere
     local    content decides, but sees little: the context part runs on each window of `SIDE` x `SIDE` places as if it
              were a map of its own
 
@@ -25,9 +25,9 @@ def control(head: Head, attention: str) -> None:
     """
     name = type(head).__name__
     if attention == "uniform":
-        weights = [tap for tap in head.modules() if isinstance(tap, AttentionTap) and tap.over]
-        if not weights:
-            raise ConfigError(f"attention=uniform: {name} has no attention weights; use attention=learned")
+        weights = [tap for tap in head.modules() if isinstance(tap, AttentionTap) and tap.levels]
+        if not weights or head.needs_mask:
+            raise ConfigError(f"attention=uniform: {name} has no learnt attention weights; use attention=learned")
         for tap in weights:
             tap.uniform = True
     elif attention == "local":

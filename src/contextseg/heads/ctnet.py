@@ -47,7 +47,7 @@ class PixelClass(RegionAttention):
 
     def __init__(self, channels: int, key_channels: int, *, bias: bool = False, scale: bool = False):
         super().__init__(channels, key_channels, phi_kernel=3, bias=bias, scale=scale)
-        self.pixel_class = AttentionTap(over=(1,))  # (B, K, h, w), classes sum to 1
+        self.pixel_class = AttentionTap()  # (B, K, h, w), classes sum to 1
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Relate features (B, C, h, w) to class features (B, C, K) -> E (B, hw, K), rows sum to 1."""

@@ -144,7 +144,7 @@ class OCRHead(Head):
             self.fuse = ConvNormAct(2 * channels, channels, bias=bias, leaky=leaky)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        self.regions = AttentionTap(over=(-1,))  # (B, M, hw) of M regions, rows sum to 1
+        self.regions = AttentionTap(levels=True)  # (B, M, hw) of M regions, rows sum to 1
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w').
@@ -161,7 +161,7 @@ class OCRHead(Head):
 
     def object_context(self, x: Tensor, maps: Tensor) -> Tensor:
         """Gather region vectors and distribute them: pixels (B, C, h, w), raw maps (B, M, h, w) -> (B, C, h, w)."""
-        vectors = gather_regions(self.regions(soft_regions(maps)), x)  # (B, C, M)
+        vectors = gather_regions(self.regions(soft_regions(self.regions.level(maps))), x)  # (B, C, M)
         return self.attention(x, vectors, maps)
 
     def context(

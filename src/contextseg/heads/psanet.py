@@ -85,7 +85,7 @@ class PointwiseAttention(nn.Module):
         self.offsets = nn.Sequential(
             ConvNormAct(channels, channels), nn.Conv2d(channels, (2 * grid - 1) ** 2, 1, bias=False)
         )
-        self.pointwise = AttentionTap(over=(-1,))  # (B, hw, hw), row = receiving pixel, column = source; rows sum to 1
+        self.pointwise = AttentionTap(levels=True)  # (B, hw, hw), row = receiving pixel, column = source; rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the context of features (B, C, h, w), sides at most `grid` -> (B, C', h, w)."""
@@ -96,6 +96,7 @@ class PointwiseAttention(nn.Module):
         scores = scores.mT.gather(2, index.expand(len(x), -1, -1))  # (B, hw, hw), row = the pixel that predicts
         if self.distribute:
             scores = scores.mT  # row = the pixel that receives
+        scores = self.pointwise.level(scores)
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
         context = self.pointwise(weights) @ values.flatten(2).mT  # (B, hw, C')
         return context.mT.unflatten(-1, x.shape[-2:])  # (B, C', h, w)

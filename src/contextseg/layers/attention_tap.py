@@ -1,32 +1,31 @@
 """A named place in a head where an attention map passes, is recorded (`explain.record`), or made uniform."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 
 class AttentionTap(nn.Module):
     """Pass a map on unchanged, under a name: no parameters, no state, no key in `state_dict`.
 
-    `over`: the axes along which the weights of a map sum to one; () if the map is none of weights. With `uniform` set
-    (`attention_control`), a map of weights passes as their mean.
+    `levels`: the layer passes the scores of the map through `level` too, so that the map can be made uniform: it is, if
+    `uniform` is set (`attention_control`).
     """
 
-    def __init__(self, over: Sequence[int] = ()):
+    def __init__(self, *, levels: bool = False):
         super().__init__()
-        self.over, self.uniform = tuple(over), False
+        self.levels, self.uniform = levels, False
 
     def forward(self, attention: Tensor) -> Tensor:
-        """Return the same tensor, of any shape, or its mean over the weights that are not masked, at each of them.
+        """Return the same tensor, of any shape. The head documents the shape beside the tap."""
+        return attention
 
-        The head documents the shape beside the tap.
+    def level(self, scores: Tensor) -> Tensor:
+        """Return scores, or queries that make them, of any shape; with `uniform` times zero, so that all are equal.
+
+        The product keeps what made them in the graph, with zero gradients: DDP stops at parameters without any.
         """
-        if not (self.uniform and self.over):
-            return attention
-        seen = (attention != 0).to(attention.dtype)
-        return seen * attention.sum(self.over, keepdim=True) / seen.sum(self.over, keepdim=True)
+        return 0 * scores if self.uniform else scores
 
     @property
     def recorded(self) -> bool:
-        """Tell whether the map is needed: if so, the layer must build it; if not, it may take a fused path."""
-        return bool(self._forward_hooks) or self.uniform
+        """Tell whether the map is recorded: if so, the layer must build it; if not, it may take a fused path."""
+        return bool(self._forward_hooks)

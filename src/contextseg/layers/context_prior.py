@@ -46,12 +46,12 @@ class ContextPrior(nn.Module):
         self.project = nn.ModuleDict(
             {name: ConvNormAct(channels, channels) if project else nn.Identity() for name in self.contexts}
         )
-        self.prior = AttentionTap(over=(-1,))  # (B, hw, hw), row = pixel, column = partner
+        self.prior = AttentionTap(levels=True)  # (B, hw, hw), row = pixel, column = partner
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Turn features (B, C, h, w) into contexts, each (B, C, h, w), and the prior's logits (B, hw, hw)."""
         logits = self.relate(x).flatten(2).mT  # (B, hw, hw), row = pixel, column = partner
-        prior = self.prior(logits.sigmoid())
+        prior = self.prior(self.prior.level(logits).sigmoid())
         values = x.flatten(2) * self.scale  # (B, C, hw), scaled before they are summed, for float16
         intra = values @ prior.mT  # (B, C, hw)
         found = {"intra": intra}

@@ -36,13 +36,13 @@ class CrissCrossAttention(nn.Module):
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
         self.criss_cross = AttentionTap(
-            over=(-1,)
+            levels=True
         )  # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
 
     def forward(self, x: Tensor, path: Path = "criss_cross") -> Tensor:
         """Add to each pixel the context of its `path`: features (B, C, h, w) -> (B, C, h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)  # rows and columns are then both views
-        query = self.query(x).permute(0, 2, 3, 1)  # (B, h, w, C')
+        query = self.criss_cross.level(self.query(x)).permute(0, 2, 3, 1)  # (B, h, w, C')
         key = self.key(x).permute(0, 2, 3, 1)  # (B, h, w, C')
         values = x.permute(0, 2, 3, 1).to(query.dtype)  # (B, h, w, C)
         weights = self.criss_cross(attention_map(query, key, path))  # (B, h, w, h + w)

@@ -24,14 +24,14 @@ class DoubleAttention(nn.Module):
         self.gather_scores = nn.Conv2d(channels, regions, 1, bias=False)
         self.distribute_scores = nn.Conv2d(channels, regions, 1)
         self.up = nn.Conv2d(inner_channels, channels, 1, bias=False)
-        self.gather = AttentionTap(over=(-1,))  # (B, regions, hw), rows sum to 1
-        self.distribute = AttentionTap(over=(-1,))  # (B, hw, regions), rows sum to 1
+        self.gather = AttentionTap(levels=True)  # (B, regions, hw), rows sum to 1
+        self.distribute = AttentionTap(levels=True)  # (B, hw, regions), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the context of features (B, C, h, w) -> (B, C, h, w)."""
-        gather = self.gather(soft_regions(self.gather_scores(x)))  # (B, regions, hw)
+        gather = self.gather(soft_regions(self.gather.level(self.gather_scores(x))))  # (B, regions, hw)
         vectors = gather_regions(gather, self.down(x))  # (B, C', regions)
-        scores = self.distribute_scores(x).flatten(2).mT  # (B, hw, regions)
+        scores = self.distribute.level(self.distribute_scores(x)).flatten(2).mT  # (B, hw, regions)
         distribute = self.distribute(scores.softmax(-1, dtype=torch.float32).to(scores.dtype))  # (B, hw, regions)
         value = self.up(vectors.unsqueeze(-1)).flatten(2)  # (B, C, regions)
         return (value @ distribute.mT).unflatten(-1, x.shape[-2:])  # (B, C, h, w)

@@ -22,11 +22,12 @@ class PositionAttention(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
-        self.position = AttentionTap(over=(-1,))  # (B, hw, hw), rows sum to 1
+        self.position = AttentionTap(levels=True)  # (B, hw, hw), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # (B, hw, C' or C)
+        query = self.position.level(query)
         if self.position.recorded:
             attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
             context = self.position(attention) @ value  # (B, hw, C)
@@ -46,12 +47,12 @@ class ChannelAttention(nn.Module):
     def __init__(self):
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(1))
-        self.channel = AttentionTap(over=(-1,))  # (B, C, C), rows sum to 1
+        self.channel = AttentionTap(levels=True)  # (B, C, C), rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each channel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         flat = x.flatten(2)  # (B, C, hw)
         with torch.autocast(x.device.type, enabled=False):
             product = flat.float() @ flat.float().mT  # (B, C, C)
-        attention = self.channel((-product).softmax(-1).to(x.dtype))  # (B, C, C)
+        attention = self.channel(self.channel.level(-product).softmax(-1).to(x.dtype))  # (B, C, C)
         return x + self.beta * (attention @ flat).unflatten(-1, x.shape[-2:])  # (B, C, h, w)

@@ -25,11 +25,11 @@ class NonLocal(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
-        self.non_local = AttentionTap(over=(-1,))  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
+        self.non_local = AttentionTap(levels=True)  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel the context of the whole map: features (B, C, h, w) -> (B, C, h, w)."""
-        query = self.query(x).flatten(2).mT  # (B, hw, C')
+        query = self.non_local.level(self.query(x)).flatten(2).mT  # (B, hw, C')
         key = self.key(x).flatten(2).mT  # (B, hw, C')
         values = x.flatten(2).mT.to(query.dtype)  # (B, hw, C)
         if self.non_local.recorded:

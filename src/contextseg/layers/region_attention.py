@@ -37,7 +37,7 @@ class RegionContext(nn.Module):
         super().__init__()
         self.delta = ConvNormAct(channels, key_channels, bias=bias, leaky=leaky)
         self.rho = ConvNormAct(key_channels, channels, bias=bias, leaky=leaky)
-        self.pixel_region = AttentionTap(over=(-1,))  # (B, hw, K)
+        self.pixel_region = AttentionTap(levels=True)  # (B, hw, K)
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Compute the relation: features (B, C, h, w), region vectors (B, C, K), maps (B, K, h, w) -> w (B, hw, K)."""
@@ -91,7 +91,7 @@ class RegionAttention(RegionContext):
         query = self.phi(features).flatten(2).mT  # (B, hw, C')
         key = self.psi(vectors.unsqueeze(-1)).flatten(2)  # (B, C', K)
         scores = query @ key if self.scale is None else self.scale * (query @ key)
-        return scores.softmax(-1, dtype=torch.float32).to(features.dtype)
+        return self.pixel_region.level(scores).softmax(-1, dtype=torch.float32).to(features.dtype)
 
 
 class PixelRelation(RegionContext):
@@ -103,7 +103,7 @@ class PixelRelation(RegionContext):
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Score features (B, C, h, w) -> w (B, hw, K), rows sum to 1."""
-        scores = self.scores(features).flatten(2).mT  # (B, hw, K)
+        scores = self.pixel_region.level(self.scores(features)).flatten(2).mT  # (B, hw, K)
         return scores.softmax(-1, dtype=torch.float32).to(features.dtype)
 
 
@@ -113,7 +113,9 @@ class CoarseRelation(RegionContext):
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Turn coarse maps (B, K, h, w), raw, into w (B, hw, K), rows sum to 1."""
         assert maps is not None
-        return maps.flatten(2).mT.softmax(-1, dtype=torch.float32).to(features.dtype)  # (B, hw, K)
+        return (
+            self.pixel_region.level(maps).flatten(2).mT.softmax(-1, dtype=torch.float32).to(features.dtype)
+        )  # (B, hw, K)
 
 
 class GivenRelation(RegionContext):

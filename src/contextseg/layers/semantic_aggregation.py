@@ -32,11 +32,12 @@ class SemanticAggregation(nn.Module):
         self.num_descriptors = 1 if gathering == "gap" else num_descriptors
         self.scores = nn.Conv2d(channels, num_descriptors, 1) if gathering == "attention" else None
         self.value = nn.Conv2d(channels, channels, 1) if value_conv else nn.Identity()
-        self.gather = AttentionTap(over=(-2, -1))  # (B, N, h, w), each map sums to 1
+        self.gather = AttentionTap(levels=True)  # (B, N, h, w), each map sums to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Gather a map (B, C, h, w) into descriptors (B, C, N)."""
         scores = torch.zeros_like(x[:, :1]) if self.scores is None else self.scores(x)  # (B, N, h, w)
-        gather = self.gather(soft_regions(scores).unflatten(-1, x.shape[-2:]))  # (B, N, h, w)
+        regions = soft_regions(self.gather.level(scores))  # (B, N, hw)
+        gather = self.gather(regions.unflatten(-1, x.shape[-2:]))  # (B, N, h, w)
         descriptors = gather_regions(gather.flatten(2), x)  # (B, C, N)
         return self.value(descriptors.unsqueeze(-1)).squeeze(-1)

@@ -22,14 +22,14 @@ class SemanticDistribution(nn.Module):
         super().__init__()
         self.scores = nn.Conv2d(channels, num_descriptors, 1) if num_descriptors > 1 else None
         self.output = nn.Conv2d(channels, channels, 1) if output_conv else nn.Identity()
-        self.distribute = AttentionTap(over=(1,))  # (B, N, h, w), sums to 1 over N
+        self.distribute = AttentionTap(levels=True)  # (B, N, h, w), sums to 1 over N
 
     def forward(self, x: Tensor, descriptors: Tensor) -> Tensor:
         """Distribute descriptors D (B, C, N) to decoder map A (B, C, h, w) -> descriptor map M (B, C, h, w)."""
         if self.scores is None:
             shares = torch.ones_like(x[:, :1])  # (B, 1, h, w)
         else:
-            scores = self.scores(x)  # (B, N, h, w)
+            scores = self.distribute.level(self.scores(x))  # (B, N, h, w)
             shares = scores.softmax(1, dtype=torch.float32).to(scores.dtype)
         descriptors = self.output(descriptors.unsqueeze(-1)).squeeze(-1)  # (B, C, N)
         return (descriptors @ self.distribute(shares).flatten(2)).unflatten(-1, x.shape[-2:])
