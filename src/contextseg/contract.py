@@ -90,7 +90,7 @@ class Head(nn.Module):
     neck: ClassVar[str] = "none"  # the paper's neck
     output_stride: ClassVar[int] = 8  # the paper's: later stages of the backbone are dilated
     window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
-    can_be_local: ClassVar[bool] = False  # its context part runs `within` windows, for attention=local
+    can_be_local: ClassVar[bool] = False  # for attention=local its context part runs `within` windows
     local_side: int | None = None  # sides of these windows, in places; `attention_control` sets it
 
     def forward(self, features: Sequence[Tensor]) -> SegOutput:

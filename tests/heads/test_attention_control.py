@@ -5,12 +5,15 @@ import json
 import pytest
 import torch
 from harness import train
+from head_variants import PLAIN, inputs
 from torch import nn
 
 from contextseg.attention_control import SIDE, control
 from contextseg.contract import Head
 from contextseg.errors import ConfigError
+from contextseg.explain import record_attention
 from contextseg.explain.context import maps_of
+from contextseg.explain.record import taps
 from contextseg.heads.agln import AGLNHead
 from contextseg.heads.ccnet import CCNetHead
 from contextseg.heads.cpnet import CPNetHead
@@ -21,6 +24,7 @@ from contextseg.heads.fcn import FCNHead
 from contextseg.heads.ocr import OCRHead
 from contextseg.heads.psanet import PSANetHead
 from contextseg.layers.attention_tap import AttentionTap
+from contextseg.layers.context_prior import ContextPrior
 from contextseg.layers.criss_cross import CrissCrossAttention
 from contextseg.layers.non_local import NonLocal
 from contextseg.layers.windows import in_windows
@@ -110,6 +114,51 @@ def test_local_attention_sees_its_window_only(name):
     assert (build(name)(far).logits - build(name)(features).logits).abs().amax(1)[0, :10, :10].max() > 0
 
 
+def test_uniform_weights_are_a_mean_even_where_a_learnt_softmax_underflows():
+    """Weights that are exactly zero, because scores differ by thousands, count like the others."""
+    torch.manual_seed(0)
+    layer, x = NonLocal(8).double(), torch.randn(1, 8, 6, 6).double()
+    layer.query.weight.data *= 1e4
+    layer.non_local.uniform = True
+    assert torch.allclose(layer(x), x + layer.value(x).mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize(
+    "variant", [variant for variant in PLAIN if variant.head in {*ATTEND, "agln", "cpnet"}], ids=str
+)
+def test_what_a_uniform_head_attends_to_is_uniform(variant):
+    """As recorded, so that pictures of the context show it; zero is CCNet's second slot of the pixel itself."""
+    head = variant.build().eval()
+    control(head, "uniform")
+    with record_attention(head) as maps, torch.no_grad():
+        head(*inputs(head))
+    levelled = {name: maps[name] for name, tap in taps(head).items() if tap.levels}
+    assert levelled
+    for name, entries in levelled.items():
+        for entry in entries:
+            assert torch.allclose(entry[entry > 0], entry.max()), name
+
+
+def test_a_uniform_prior_is_one_half_and_its_logits_still_learn():
+    torch.manual_seed(0)
+    block, x = ContextPrior(4, (3, 5)).eval(), torch.randn(2, 4, 3, 5)
+    _, learnt = block(x)
+    block.prior.uniform = True
+    (intra, inter), logits = block(x)
+    assert torch.equal(logits, learnt)
+    assert torch.allclose(intra, x.mean((2, 3), keepdim=True).expand_as(x) / 2, atol=1e-6)
+    assert torch.allclose(inter, intra, atol=1e-6)
+
+
+def test_a_local_prior_sums_over_the_window():
+    torch.manual_seed(0)
+    block, x = ContextPrior(4, (3, 5)).eval(), torch.randn(2, 4, 3, 5)
+    (intra, inter), logits = block(x, side=2)
+    prior = logits.sigmoid()[:, 8].view(2, 1, 3, 5)  # of pixel (1, 3), whose window is rows 0, 1 and columns 2, 3
+    assert torch.allclose(intra[:, :, 1, 3], (prior * x)[:, :, :2, 2:4].mean((2, 3)), atol=1e-6)
+    assert torch.allclose(inter[:, :, 1, 3], ((1 - prior) * x)[:, :, :2, 2:4].mean((2, 3)), atol=1e-6)
+
+
 def test_windows_are_put_back_in_their_places():
     x = torch.randn(2, 3, 13, 20)
     assert torch.equal(in_windows(lambda one: 2 * one, x, side=SIDE), 2 * x)
@@ -123,12 +172,11 @@ def test_windows_are_put_back_in_their_places():
         (
             lambda: FCNHead(CHANNELS, 3, channels=8),
             "uniform",
-            "FCNHead has no attention weights; use attention=learned",
+            "FCNHead has no learnt attention weights; use attention=learned",
         ),
         (lambda: FCNHead(CHANNELS, 3, channels=8), "local", "use attention=learned or uniform"),
         (lambda: CTNetHead(CHANNELS, 3, channels=8), "local", "CTNetHead is not made from places"),
         (lambda: AGLNHead((4, 6, 8, 8), 3, channels=8), "local", "AGLNHead is not made from places"),
-        (lambda: CPNetHead(CHANNELS, 3, channels=8, crop_size=(32, 32)), "local", "CPNetHead is not made from places"),
     ],
 )
 def test_what_a_head_cannot_do_is_refused(head, attention, message):

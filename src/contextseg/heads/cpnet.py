@@ -48,6 +48,7 @@ class CPNetHead(Head):
     """
 
     can_emit = emits = frozenset({"prior_logits"})
+    can_be_local = True
     window: tuple[int, int]
     aggregation: nn.Module
 
@@ -100,7 +101,7 @@ class CPNetHead(Head):
                 f"{self.window[1]}), got {x.shape[-2]}x{x.shape[-1]}; predict in windows: "
                 f"SlidingWindow({list(self.window)}, pad=True), as Segmenter.predict does"
             )
-        contexts, prior = self.context_prior(self.aggregation(x))
+        contexts, prior = self.context_prior(self.aggregation(x), self.local_side)
         representation = self.fuse(torch.cat([x, *contexts], dim=1))
         return SegOutput(self.classifier(self.dropout(representation)), {"prior_logits": prior})
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
+from contextseg.layers.windows import same_window
 
 CONTEXTS = {"both": ("intra", "inter"), "intra": ("intra",), "inter": ("inter",)}
 
@@ -48,14 +49,22 @@ class ContextPrior(nn.Module):
         )
         self.prior = AttentionTap(levels=True)  # (B, hw, hw), row = pixel, column = partner
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Turn features (B, C, h, w) into contexts, each (B, C, h, w), and the prior's logits (B, hw, hw)."""
+    def forward(self, x: Tensor, side: int | None = None) -> tuple[list[Tensor], Tensor]:
+        """Turn features (B, C, h, w) into contexts, each (B, C, h, w), and the prior's logits (B, hw, hw).
+
+        With `side` both sums go over the pixel's window of `side` x `side` places, and are as large as over the map.
+        """
         logits = self.relate(x).flatten(2).mT  # (B, hw, hw), row = pixel, column = partner
         prior = self.prior(self.prior.level(logits).sigmoid())
         values = x.flatten(2) * self.scale  # (B, C, hw), scaled before they are summed, for float16
+        near = None
+        if side is not None:
+            near = same_window(x.shape[-2:], side, x.device).to(prior.dtype)  # (hw, hw)
+            near = near * (len(near) / near.sum(-1, keepdim=True))
+            prior = prior * near
         intra = values @ prior.mT  # (B, C, hw)
         found = {"intra": intra}
         if "inter" in self.contexts:
-            total = values.sum(-1, keepdim=True)  # (B, C, 1)
+            total = values.sum(-1, keepdim=True) if near is None else values @ near.mT  # (B, C, 1 or hw)
             found["inter"] = (total - intra).to(intra.dtype)
         return [self.project[name](found[name].view_as(x)) for name in self.contexts], logits

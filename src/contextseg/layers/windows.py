@@ -1,7 +1,8 @@
-"""Run a block on windows of a map, each as if it were a map of its own."""
+"""Windows of a map, each as if it were a map of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,3 +26,10 @@ def in_windows(block: Callable[..., Tensor], *maps: Tensor, side: int) -> Tensor
     found = block(*folded)  # (B rows columns, C, side, side)
     found = found.unflatten(0, (-1, rows, columns)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
     return found[..., :height, :width]
+
+
+def same_window(size: Sequence[int], side: int, device: torch.device) -> Tensor:
+    """Tell which pixels of a map (h, w) are in one window of `side` x `side` places: bool (hw, hw)."""
+    rows, columns = (torch.arange(length, device=device) // side for length in size)
+    window = (rows[:, None] * len(columns) + columns).flatten()  # a number for each
+    return window[:, None] == window
