@@ -1,5 +1,6 @@
 """Each row of the papers' tables builds, learns, and is another computation than its neighbours."""
 
+import inspect
 import itertools
 import math
 import zlib
@@ -11,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn.modules.batchnorm import _NormBase
 
+from contextseg import parts
 from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.engine import build
@@ -150,6 +152,61 @@ def test_rows_of_a_study_learn_and_differ_in_what_runs(factor):
     for one, other in itertools.combinations(rows, 2):
         told_apart = {text for text in {*one} ^ {*other} if text.startswith(("trainer.max_steps", "data.factors"))}
         assert told_apart or not same(studied(one), studied(other)), f"{one} and {other} compute the same"
+
+
+# Real images
+
+REAL = {name: paper_rows.table(f"real_images/{name}") for name in ("controls", "pairs")}
+
+
+@cache
+def on_real_images(overrides):
+    """What a row on frozen features computes on a small backbone of the row's output stride."""
+    cfg = compose([*overrides, "width=16", "data.transform.crop_size=112"])  # maps of 7x7: more than a window
+    assert cfg.features.whole
+    assert cfg.backbone.freeze
+    cfg.backbone = OmegaConf.merge(small_backbone(32), {"output_stride": cfg.backbone.output_stride})
+    return stepped(cfg)
+
+
+@pytest.mark.parametrize("table", REAL)
+def test_rows_on_real_images_learn_and_differ_in_what_runs(table):
+    rows = [tuple(row["overrides"]) for row in REAL[table]["rows"]]
+    for overrides in rows:
+        assert_learns(overrides, on_real_images(overrides))
+    for one, other in itertools.combinations(rows, 2):
+        assert not same(on_real_images(one), on_real_images(other)), f"{one} and {other} compute the same"
+
+
+def test_every_head_with_attention_is_trained_with_each_control():
+    rows = [tuple(row["overrides"]) for row in REAL["controls"]["rows"]]
+    for learned in [row for row in rows if not {"head=fcn", "attention=uniform", "attention=local"} & {*row}]:
+        cfg = compose([*learned])
+        possible = {"uniform", "local"} if parts.find(cfg.head._target_, "head").can_be_local else {"uniform"}
+        assert {control for control in ("uniform", "local") if (*learned, f"attention={control}") in rows} == possible
+
+
+def parameters(overrides):
+    """How many parameters the head of a row has after the maps of the row's backbone."""
+    cfg = compose([*overrides])
+    node = build.recipe(cfg, build.datamodule(cfg).classes)["head"]
+    kind = parts.find(node["_target_"], "head")
+    stride = cfg.backbone.output_stride
+    facts = {"in_channels": (24, 40, 112, 320), "num_classes": 11, "strides": (4, 8, min(16, stride), min(32, stride))}
+    known = {name: value for name, value in facts.items() if name in inspect.signature(kind).parameters}
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in parts.make(node, "head", **known).parameters())
+
+
+def test_the_matched_fcns_have_as_many_parameters_as_the_heads_they_name():
+    rows = {row["row"]: row["overrides"] for row in REAL["controls"]["rows"]}
+    matched = {label.removeprefix("FCN, parameters of ").lower(): label for label in rows if "parameters" in label}
+    heads = {label.lower() for label in rows if "," not in label and label != "FCN"}
+    assert {head for names in matched for head in names.split(", ")} == heads
+    for label, overrides in rows.items():
+        if label.lower() in heads:
+            (fcn,) = [rows[row] for names, row in matched.items() if label.lower() in names.split(", ")]
+            assert parameters(fcn) == pytest.approx(parameters(overrides), rel=0.01), label
 
 
 # The page

@@ -41,7 +41,7 @@ def tables() -> list[dict]:
 
 
 def table(name: str) -> dict:
-    """Return one of the papers' tables, or "diagnostic/<factor>". Raises `ConfigError` listing the known ones."""
+    """Return a table by its name in `ablation=`, such as "diagnostic/facts". Raises `ConfigError` listing all names."""
     folder = CONF / "ablation"
     known = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
     if name not in known:
