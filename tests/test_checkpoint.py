@@ -85,7 +85,7 @@ def test_the_file_holds_plain_containers(saved):
     assert plain(checkpoint["config"])
     assert checkpoint["config"] == yaml.safe_load((result.folder / "config.yaml").read_text())
     assert checkpoint["global_step"] == 4
-    parts = {"backbone", "neck", "head", "aux_head", "align_corners"}
+    parts = {"backbone", "neck", "head", "aux_head", "align_corners", "attention"}
     assert checkpoint["recipe"].keys() == parts | {"format", "classes", "versions"}
     assert "${" not in str(checkpoint["recipe"])
 
