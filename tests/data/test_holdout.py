@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from harness import train
 from trees import plant
 
-from contextseg.commands.compose import compose
-from contextseg.commands.train.command import train
 from contextseg.data.holdout import split_off
 from contextseg.data.source import Source
 from contextseg.datamodules.folder import Folder
@@ -71,7 +70,7 @@ def test_a_share_that_leaves_nothing_is_refused(tmp_path):
 
 
 def test_a_run_says_that_its_score_is_of_the_part_kept_back(tmp_path):
-    run = train(compose(["debug=fast", "holdout=0.5", f"paths.runs={tmp_path}", "data.val_size=3"]))
+    run = train(tmp_path, "holdout=0.5", "trainer.max_steps=2")
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert metrics["split"] == "holdout"
     assert (run.folder / "per_image/holdout_ss.npz").exists()
