@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from harness import COMMANDS, SMALL, PowerCut, disturb, folders, last_checkpoint, subprocess_environment, train
+from selected import PAPERS, quick
 from torch import nn
 
 from contextseg import load_checkpoint, parts
@@ -41,12 +42,13 @@ def changed(before, after):
         (lambda freeze: TimmBackbone("resnet18", freeze=freeze), 2, "network.layer3.0.conv1.weight"),
         (lambda freeze: TimmBackbone("resnet50d", stages=3, freeze=freeze), 2, "network.layer3.0.conv1.weight"),
         (lambda freeze: TimmBackbone("mobilenetv2_100", freeze=freeze), 1, "network.blocks.2.0.conv_pw.weight"),
-        (
+        pytest.param(
             lambda freeze: TimmBackbone("swin_tiny_patch4_window7_224", output_stride=32, freeze=freeze),
             2,
             "network.layers_2.downsample.norm.weight",
+            marks=pytest.mark.slow,
         ),
-        (lambda freeze: TimmBackbone("hrnet_w18_small", freeze=freeze), True, None),
+        pytest.param(lambda freeze: TimmBackbone("hrnet_w18_small", freeze=freeze), True, None, marks=pytest.mark.slow),
     ],
 )
 def test_the_first_stages_are_frozen(make, stages, first_free):
@@ -102,11 +104,8 @@ def step(network, loss):
     return optimizer
 
 
-@pytest.mark.parametrize(
-    ("head", "frozen"),
-    [(head, True) for head in HEADS]
-    + [pytest.param(head, 2, marks=[] if head in ("fcn", "agln") else [pytest.mark.slow]) for head in HEADS],
-)
+@pytest.mark.parametrize("head", quick(HEADS, [*PAPERS, "fcn"]))
+@pytest.mark.parametrize("frozen", quick([True, 2], ["True"]))
 def test_every_head_learns_on_a_frozen_backbone(head, frozen):
     """What is frozen stays to the bit; all else gets a gradient, or DDP stops."""
     cfg = compose([f"head={head}", "data.size=64", "width=16", f"backbone.freeze={frozen}"])
@@ -155,6 +154,7 @@ def test_a_restart_is_exact(tmp_path):
     assert not changed(a, b)
 
 
+@pytest.mark.slow  # the contract of every head compiles
 def test_compiled_it_is_the_same(tmp_path):
     overrides = ["head=fcn", "backbone.freeze=2", "trainer.max_steps=2", "optim=sgd"]  # AdamW would amplify rounding
     plain_run, compiled = (

@@ -10,6 +10,7 @@ import torch
 import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from selected import PAPERS, quick
 
 from contextseg import parts
 from contextseg.classes import class_set
@@ -50,8 +51,9 @@ def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def each(group):
-    return pytest.mark.parametrize("option", options(group))
+def each(group, *chosen):
+    """All options of a group; if some are `chosen`, the others are slow."""
+    return pytest.mark.parametrize("option", quick(options(group), chosen or options(group)))
 
 
 def load(path):
@@ -73,7 +75,7 @@ def test_every_option_composes():
         composed(f"schedule={schedule}")
     apart = {"ablation", "hydra", "backbone", "neck", "aux_head", "schedule"}
     text = Path(__file__).read_text()
-    assert all(f'@each("{path.name}")' in text for path in CONF.iterdir() if path.is_dir() and path.name not in apart)
+    assert all(f'@each("{path.name}"' in text for path in CONF.iterdir() if path.is_dir() and path.name not in apart)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -116,7 +118,7 @@ def network(*overrides):
     return build.network(cfg, class_set(parts.find(cfg.data._target_, "data").name))[0]
 
 
-@each("head")
+@each("head", *PAPERS, "fcn", "fpn", "psanet", "ocr_ground_truth")
 def test_every_head_learns_with_its_loss_on_tiny(option):
     """Each parameter gets a gradient from the loss of the head's file, or DDP stops."""
     model = network(f"head={option}", "data.size=64", "width=16")
@@ -236,7 +238,7 @@ def test_every_optimizer_steps_with_every_schedule(option, schedule):
     assert not torch.equal(model.weight, before)
 
 
-@each("eval")
+@each("eval", "ss", "slide_ms_flip", "encoding", "agln_paper", "ocr_lip")
 def test_every_evaluation_predicts(option):
     cfg = composed(f"eval={option}")
     predictor = build.instantiate(cfg.eval.predictor, "eval.predictor")
@@ -301,7 +303,7 @@ def test_every_callback_builds(option, tmp_path):
         assert isinstance(build.instantiate(node, f"callbacks.{name}"), L.Callback)
 
 
-@each("experiment")
+@each("experiment", "camvid_frozen", "context_scenes")
 def test_every_experiment_builds(option):
     cfg = composed(f"experiment={option}")
     text = (CONF / f"experiment/{option}.yaml").read_text()

@@ -14,6 +14,7 @@ import yaml
 from fake_release import flat_tensors, random_tensors
 from harness import call
 from safetensors.torch import save_file
+from selected import quick
 
 from contextseg import load_checkpoint
 from contextseg.classes import class_set
@@ -65,7 +66,7 @@ def test_a_graph_is_our_network_name_for_name(name):
         assert trimmed(shape) == trimmed(state[key].shape), theirs
 
 
-@every_graph
+@pytest.mark.parametrize("name", quick(graphs(), sorted(graphs())[::4]))
 def test_there_and_back_is_the_identity(name):
     """Each tensor has one number of its own, that of its place; a few classes, so that no shape fits by chance."""
     graph = graphs()[name]
@@ -241,7 +242,7 @@ def test_the_keys_of_a_conversion_are_told(small):
         lambda t: {name: value.double() if value.is_floating_point() else value for name, value in t.items()},
     ],
 )
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("legacy", quick([False, True], ["False"]))
 def test_containers_and_prefixes_come_off(small, wrap, legacy):
     tensors = random_tensors(small, 5)
     torch.save(wrap(tensors), "in.pth", _use_new_zipfile_serialization=not legacy)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from head_variants import ALL, CHANNELS, HEADS, PLAIN, SIZE_OF, SIZES, VARIANTS, K, inputs, opened, tensors
+from selected import PAPERS, quick
 from slow import prepare
 from torch.testing import assert_close
 
@@ -182,12 +183,12 @@ def exports(variant):
     assert_close(tensors(found), tensors(expected), rtol=1e-5, atol=1e-5)
 
 
-@every_head
+@pytest.mark.parametrize("variant", quick(PLAIN, PAPERS), ids=str)
 def test_compiled_as_one_graph_it_keeps_its_numbers(variant):
     compiles(variant, "eager")
 
 
-@every_head
+@pytest.mark.parametrize("variant", quick(PLAIN, PAPERS), ids=str)
 def test_exported_it_keeps_its_numbers(variant):
     exports(variant)
 

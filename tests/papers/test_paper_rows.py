@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from selected import quick
 from torch.nn.modules.batchnorm import _NormBase
 
 from contextseg import parts
@@ -101,7 +102,7 @@ def same(one, other):
     return one[0].shape == other[0].shape and torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", quick(TABLES, ("agln_t5", "ccnet_t2", "cpnet_t1", "ctnet_t1", "ocr_t1")))
 def test_rows_of_a_table_learn_and_differ_in_what_runs(table):
     rows = {tuple(row["overrides"]): without_backbone(row) for row in TABLES[table]}
     for overrides in rows:
@@ -144,7 +145,7 @@ def test_a_published_row_of_a_study_is_that_of_a_paper(factor):
         assert not row["published"] or method(row["overrides"]) in [method(o["overrides"]) for o in same_numbers], row
 
 
-@pytest.mark.parametrize("factor", STUDIES)
+@pytest.mark.parametrize("factor", quick(STUDIES, ["distractors", "matching"]))
 def test_rows_of_a_study_learn_and_differ_in_what_runs(factor):
     rows = [tuple(row["overrides"]) for row in STUDIES[factor]["rows"]]
     for overrides in rows:
@@ -169,7 +170,7 @@ def on_real_images(overrides):
     return stepped(cfg)
 
 
-@pytest.mark.parametrize("table", REAL)
+@pytest.mark.parametrize("table", quick(REAL, ["pairs"]))
 def test_rows_on_real_images_learn_and_differ_in_what_runs(table):
     rows = [tuple(row["overrides"]) for row in REAL[table]["rows"]]
     for overrides in rows:
