@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from contextseg.errors import ConfigError
+from contextseg.plain_yaml import read_yaml
 
 MAX_CLASSES = 255  # labels are uint8, and 255 is void
 
@@ -65,7 +65,7 @@ class ClassSet:
 @cache
 def class_set(name: str) -> ClassSet:
     """Return the class set called `name`. Raises `ConfigError` naming the known ones."""
-    sets = yaml.safe_load((Path(__file__).parent / "classes.yaml").read_text())
+    sets = class_sets()
     if name not in sets:
         raise ConfigError(f"no class set {name!r}; known: {', '.join(sorted(sets))}")
     facts = {"name": name, **sets[name]}
@@ -74,6 +74,12 @@ def class_set(name: str) -> ClassSet:
     first = facts.get("first_colour", 0)
     facts.setdefault("palette", voc_colours()[first : first + len(facts["names"])])
     return ClassSet.from_dict(facts)
+
+
+@cache
+def class_sets() -> dict[str, Any]:
+    """Return what classes.yaml holds, not to be changed."""
+    return read_yaml((Path(__file__).parent / "classes.yaml").read_text())
 
 
 def voc_colours() -> list[list[int]]:

@@ -9,6 +9,7 @@ import yaml
 
 from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
+from contextseg.plain_yaml import read_yaml
 
 KEYS = ("names", "palette", "ids", "ignore", "groups", "flip_pairs")
 
@@ -27,7 +28,7 @@ class ClassFile:
 def read_class_file(path: Path, name: str) -> ClassFile:
     """Read the class file of the data set `name`. Raises `ConfigError` naming the file, the key and the value."""
     try:
-        facts = yaml.safe_load(path.read_text())
+        facts = read_yaml(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
             f"data.classes={path} cannot be read ({error}); write the classes there, names: [background, ...], "

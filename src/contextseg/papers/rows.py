@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-import yaml
-
 from contextseg.conf import CONF
 from contextseg.errors import ConfigError
+from contextseg.plain_yaml import read_yaml
 
 INTRODUCTION = """# The papers' rows
 
@@ -46,7 +45,7 @@ def table(name: str) -> dict:
     known = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
     if name not in known:
         raise ConfigError(f"ablation={name}: no such table; choose one of {', '.join(sorted(known, key=in_order))}")
-    return {"table": name} | yaml.safe_load(known[name].read_text())
+    return {"table": name} | read_yaml(known[name].read_text())
 
 
 def chosen(table: dict, patterns: Sequence[str]) -> dict:

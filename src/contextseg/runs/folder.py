@@ -24,12 +24,12 @@ import yaml
 from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
 from contextseg.parts import upgrade_config
+from contextseg.plain_yaml import read_yaml
 
 ENVIRONMENT = "CONTEXTSEG_RUN_FOLDER"  # by which rank 0 gives it to the other processes
 GO_ON = "to go on: the same command with resume=auto"
 LOGGED = "the traceback is in"  # the note on an error that needs no traceback on the terminal
 
-SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.is_file():
             raise ConfigError(f"{self.path} is not a run folder: it has no config.yaml")
-        return upgrade_config(read_record(file, lambda text: yaml.load(text, SAFE)))
+        return upgrade_config(read_record(file, read_yaml))
 
     def log_to_file(self) -> logging.Handler:
         """Send the log to `train.log`, from ranks other than 0 errors only; the caller removes the handler."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig
 from torch import nn
 from torch._subclasses import FakeTensorMode
@@ -22,6 +21,7 @@ from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.papers import rows as paper_rows
+from contextseg.plain_yaml import read_yaml
 
 FIGURES = ("params", "flops", "memory")
 
@@ -96,7 +96,7 @@ def loaded(name: str, facts: Mapping[str, Any]) -> Table:
 
 
 FILE = Path(papers.__file__).with_name("costs.yaml")
-TABLES = {name: loaded(name, facts) for name, facts in yaml.safe_load(FILE.read_text()).items()}
+TABLES = {name: loaded(name, facts) for name, facts in read_yaml(FILE.read_text()).items()}
 
 
 def named(name: str) -> Table:

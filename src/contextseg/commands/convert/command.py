@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from torch import Tensor
@@ -23,6 +22,7 @@ from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import side_file, write_atomically
+from contextseg.plain_yaml import read_yaml
 from contextseg.segmenter import Segmenter
 
 MAX_SHOWN = 5  # names on the terminal; the file beside the checkpoint has all
@@ -166,7 +166,7 @@ def data_sets() -> dict[str, ClassSet]:
     """Return the data sets of `conf/data` whose classes are known without their files."""
     found = {}
     for path in sorted((CONF / "data").glob("*.yaml")):
-        kind = parts.find(yaml.safe_load(path.read_text())["_target_"], "data")
+        kind = parts.find(read_yaml(path.read_text())["_target_"], "data")
         if isinstance(classes := getattr(kind, "classes", None), ClassSet):
             found[path.stem] = classes
     return found

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from contextseg.block_order import Blocks, reordered
 from contextseg.errors import ConfigError
+from contextseg.plain_yaml import read_yaml
 
 FOLDER = Path(__file__).parent / "graphs"
 KEYS = {"source", "overrides", "classes", "names", "rename", "map", "ignore", "transposed", "mean", "std", "channels"}
@@ -240,7 +240,7 @@ def respelled(name: str, rules: Iterable[tuple[str, str]]) -> str:
 
 def read_facts(path: Path) -> dict[str, Any]:
     """Read the keys of a file, and those of its base that it omits. Raises `ConfigError` for an unknown one."""
-    facts: dict[str, Any] = yaml.safe_load(path.read_text())
+    facts: dict[str, Any] = read_yaml(path.read_text())
     if unknown := facts.keys() - KEYS:
         raise ConfigError(f"{path.name}: no such keys: {', '.join(sorted(unknown))}; known: {', '.join(sorted(KEYS))}")
     return read_facts(path.with_stem(facts["base"])) | facts if "base" in facts else facts
