@@ -1,7 +1,6 @@
 """Fixtures for all tests: very small runs in a folder of their own, on the CPU."""
 
 import subprocess
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,17 +54,13 @@ SCENES = ("data.train_size=16", "data.val_size=4", "data.test_size=4", "data.siz
 def undrawn(monkeypatch):
     """The tables of a run are files as before, but matplotlib, half of the time of a short run, does not draw them.
 
-    The session's run, `trained`, is drawn; so are those in processes of their own.
+    The session's run, `trained`, is drawn; those in processes of their own are not (`warm_python`).
     """
+    from undrawn import viz
 
-    from contextseg import viz
     from contextseg.engine import results
 
-    def blank(_, classes, path):
-        Image.new("RGB", (1, 1)).save(path)
-
-    undrawn = SimpleNamespace(**vars(viz) | {"confusion_picture": blank, "per_class_picture": blank})
-    monkeypatch.setattr(results, "viz", undrawn)
+    monkeypatch.setattr(results, "viz", viz)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     client.execute()
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_quick_start_run(tmp_path, monkeypatch):
     """In this process and with two steps; the slow test runs all notebooks as Jupyter does."""
     monkeypatch.setenv("STEPS", "2")

@@ -3,7 +3,8 @@
 A command imports for seconds what it then uses for one. `WarmPopen` is `subprocess.Popen`, but a Python that it should
 start is a fork that runs the same arguments with the same pipes, environment, folder and session. It is forked from a
 copy of the test's process that was made before the first test (`keep_copy`): autograd does not survive a fork once it
-has run. A process that a fork starts is a fork too. What a command costs to import has tests of its own.
+has run. A process that a fork starts is a fork too. Tables are not drawn (`undrawn`). What a command costs to import
+has tests of its own.
 """
 
 import atexit
@@ -114,10 +115,14 @@ def begin(streams: Any, cwd: Any, env: dict[str, str], new_session: bool) -> Non
     """Take on what a new process has: its streams, environment and folder, no work of its parent's."""
     import torch
     from hydra.core.global_hydra import GlobalHydra
+    from undrawn import viz
+
+    from contextseg.engine import results
 
     torch.set_num_threads(1)  # makes torch's pool anew before the threads of autograd would, all at once
     atexit._clear()
     GlobalHydra.instance().clear()
+    results.viz = viz
     subprocess.Popen = WarmPopen
     if new_session:
         os.setsid()

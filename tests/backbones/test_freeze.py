@@ -196,6 +196,7 @@ def test_bad_values_are_refused(value, said):
         parts.make(plain(compose([f"backbone.freeze={value}"]).backbone), "backbone")
 
 
+@pytest.mark.slow
 def test_maps_side_by_side_have_no_first_stages():
     with pytest.raises(ConfigError, match=r"backbone\.freeze=2: the maps of this backbone are made side by side.*true"):
         TimmBackbone("hrnet_w18_small", freeze=2)

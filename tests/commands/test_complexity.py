@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from harness import call
+from selected import quick
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
@@ -99,7 +100,7 @@ def test_fake_tensors_count_as_real_ones():
 # The papers' tables
 
 
-NAMES = [pytest.param(name, marks=pytest.mark.slow if table.whole else ()) for name, table in tables.TABLES.items()]
+NAMES = quick(tables.TABLES, ["ocr_t4", "ccnet_t2"])
 
 
 @cache

@@ -135,7 +135,7 @@ def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch, wh
     assert_same_run(whole, train(tmp_path / "cut", "resume=auto").folder)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "onecycle"])
+@pytest.mark.parametrize("schedule", quick(["constant", "onecycle"], ["constant"]))
 def test_a_finished_run_goes_on_with_more_steps(tmp_path, schedule):
     choice = f"schedule={schedule}"
     short = train(tmp_path, choice, "trainer.max_steps=5").folder

@@ -232,6 +232,7 @@ def covered(memory, block):
     return hits / SETS
 
 
+@pytest.mark.slow
 def test_independent_images_are_covered():
     """95 %, within 3 deviations; and 1 %, because a percentile interval of 120 images is a little too short."""
     assert (abs(covered(memory=0, block=1) - 0.95) < 3 * DEVIATION + 0.01).all()
@@ -245,6 +246,7 @@ def test_frames_need_blocks():
     assert (blocks > 0.95 - 10 * DEVIATION).all()
 
 
+@pytest.mark.slow
 def test_the_level_of_the_paired_test():
     """Two runs that are equally good by construction: p < 0.05 in 5 % of the data sets, within 3 deviations."""
     rng, found = np.random.default_rng(3), []
@@ -255,6 +257,7 @@ def test_the_level_of_the_paired_test():
     assert abs(np.mean(np.array(found) < 0.5) - 0.5) < 3 * 0.5 / math.sqrt(SETS) + 0.02
 
 
+@pytest.mark.slow
 def test_seeds_count_as_well_as_images():
     """Seeds that differ more than the images: leaving them out would call chance a difference."""
     rng, with_seeds, without = np.random.default_rng(5), 0, 0
