@@ -157,7 +157,7 @@ def test_rows_of_a_study_learn_and_differ_in_what_runs(factor):
 
 # Real images
 
-REAL = {name: paper_rows.table(f"real_images/{name}") for name in ("controls", "pairs")}
+REAL = {name: paper_rows.table(f"real_images/{name}") for name in ("controls", "heads", "pairs")}
 
 
 @cache
