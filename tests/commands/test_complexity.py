@@ -208,6 +208,7 @@ def run(*overrides):
     return complexity(compose(given, config_name="complexity"), given)
 
 
+@pytest.mark.slow
 def test_heads_side_by_side_are_written(tmp_path):
     found = run("heads=[ocr,fcn]", "classes=7", "loss=aux", f"output={tmp_path}")
     assert json.loads((tmp_path / "complexity.json").read_text()) == found

@@ -159,6 +159,7 @@ def released_and_back(graph, folder):
     return network
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_agln_predicts_and_is_evaluated(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     released_and_back(graphs()["agln_resnet50s"], tmp_path)

@@ -242,7 +242,7 @@ def test_a_fault_stays_readable_from_a_worker(copy):
 def test_an_evaluated_batch_has_one_size(tmp_path):
     sizes = ((24, 32), (24, 40), (24, 40), (24, 40), (24, 32))
     write_camvid(tmp_path, sizes=sizes, suffixes=(".png",) * 5)
-    data = CamVid(root=str(tmp_path))
+    data = CamVid(root=str(tmp_path), num_workers=0)
     assert len(list(data.test_dataloader())) == 5
     data.set_stream(seed=0, num_batches=1, eval_batch_size=2)
     batches = list(data.test_dataloader())

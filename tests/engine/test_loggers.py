@@ -95,6 +95,7 @@ def last_table(files: Path, rows: list[dict], key: str) -> dict:
     return json.loads((files / paths[-1]).read_text())
 
 
+@pytest.mark.slow
 def test_an_offline_wandb_run_can_be_opened_again(tmp_path, no_key):
     run = train(tmp_path, *SHORT, "logger=wandb", "callbacks.pictures.count=2", "head.channels=8")
     (file,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")

@@ -86,6 +86,7 @@ def test_more_classes_than_labels_hold_are_refused():
             create_model("fcn", backbone="tiny", num_classes=number)
 
 
+@pytest.mark.slow  # tests/test_layering.py looks at our imports; this one at those of the packages too
 def test_the_library_needs_neither_hydra_nor_lightning(tmp_path):
     code = (
         "import sys, contextseg, torch\n"

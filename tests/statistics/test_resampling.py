@@ -238,6 +238,7 @@ def test_independent_images_are_covered():
     assert (abs(covered(memory=0, block=1) - 0.95) < 3 * DEVIATION + 0.01).all()
 
 
+@pytest.mark.slow
 def test_frames_need_blocks():
     """Neighbours that are alike: single images cover far too seldom, blocks much better, though 15 are still few."""
     single, blocks = covered(memory=0.5, block=1), covered(memory=0.5, block=8)
