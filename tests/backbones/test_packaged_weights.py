@@ -25,6 +25,7 @@ MODELS = [
     for model, name in PACKAGES.items()
 ]
 FIRST = MODELS[:1]
+MORE = [pytest.param(*model.values, marks=[*model.marks, pytest.mark.slow], id=model.id) for model in MODELS[1:]]
 UNIFORM = 652  # ImageNet's class "military uniform"
 
 
@@ -52,7 +53,7 @@ def portrait(side=224):
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*FIRST, *MORE])
 @torch.no_grad()
 def test_the_classifier_knows_a_uniform_and_the_backbone_is_its_trunk(model):
     network = timm.create_model(model).eval()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from released import released
 from released_names import Named, count, randomised
+from selected import slow
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,8 +27,8 @@ DILATED = ("neck=none", "backbone.output_stride=8")
     [
         (50, DILATED, (40_880_959, 40_963_079, 40_965_132, 41_149_902)),
         (50, (), (60_616_511, 60_698_631, 60_700_684, 60_885_454)),
-        (101, DILATED, (59_873_087, 59_955_207, 59_957_260, 60_142_030)),
-        (101, (), (79_608_639, 79_690_759, 79_692_812, 79_877_582)),
+        slow((101, DILATED, (59_873_087, 59_955_207, 59_957_260, 60_142_030))),
+        slow((101, (), (79_608_639, 79_690_759, 79_692_812, 79_877_582))),
     ],
 )
 def test_parameters_of_the_whole_network(depth, form, counts):
