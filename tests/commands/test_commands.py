@@ -15,6 +15,7 @@ from harness import COMMANDS, SMALL, PowerCut, call, disturb, folders, subproces
 from omegaconf import OmegaConf
 from PIL import Image
 
+from contextseg.commands import __main__, entry
 from contextseg.commands.compose import compose
 from contextseg.commands.help import command_help
 from contextseg.commands.table import COMMANDS as TABLE
@@ -417,3 +418,13 @@ def test_the_configuration_is_stored_resolved(trained):
         "eval": "ss",
     }
     assert stored["optim"] == compose(SMALL).optim
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch, given, then):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    monkeypatch.setattr(entry, "run_command", lambda name, words: 0 if os.environ["OMP_WAIT_POLICY"] == then else 1)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        __main__.main("train", [])

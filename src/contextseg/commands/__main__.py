@@ -1,5 +1,6 @@
 """`contextseg COMMAND ...`, `python -m contextseg COMMAND ...` and `python src/COMMAND.py ...` all start here."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ def main(name: str | None = None, words: Sequence[str] | None = None) -> None:
         raise SystemExit(2)
     if {"-h", "--help"} & set(words):
         show(command_help(name))
+    # threads that wait for one another sleep; spinning, they make a step ten times slower beside other work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     from contextseg.commands.entry import run_command
 
     raise SystemExit(run_command(name, words))
