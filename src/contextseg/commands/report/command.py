@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from contextseg.commands.report import plain, text
+from contextseg.commands.report import plain, sequences, text
 from contextseg.commands.report.compare import Choice, Comparison, compare
 from contextseg.commands.report.figures import draw
 from contextseg.commands.report.intervals import Belief
@@ -53,7 +53,8 @@ def statistics(runs: Sequence[Run], cfg: ReportOptions) -> str:
     against = chosen(found, cfg.against) if cfg.against else []
     if not against and not any(counts_file(run).is_file() for one in found for run in one.seeds.values()):
         return ""
-    return statistics_tables(found, Belief(cfg.resamples, cfg.block, cfg.blocks), against)
+    told = [statistics_tables(found, Belief(cfg.resamples, cfg.block, cfg.blocks), against), sequences.tables(found)]
+    return "\n".join(filter(None, told))
 
 
 def asked_for(names: str | Sequence[str] | None, tables: Sequence[dict]) -> list[dict]:
