@@ -20,7 +20,7 @@ def configuration_names(configs: Iterable[Mapping[str, Any]]) -> dict[tuple, str
     for config in configs:
         first.setdefault(settings(config), config)
     names = {}
-    for row in {config.get("row") for config in first.values()}:
+    for row in dict.fromkeys(config.get("row") for config in first.values()):
         same = {key: facts(config) for key, config in first.items() if config.get("row") == row}
         for key, words in zip(same, fewest_words(list(same.values()), always=() if row else (HEAD,)), strict=True):
             names[key] = f"{row} ({words})" if row and words else row or words or "all"
