@@ -236,6 +236,21 @@ def test_the_costs_are_those_of_the_network():
     assert found["flops"]["trunk"] == flops["backbone"]
 
 
+def test_what_is_frozen_is_not_trained_and_keeps_nothing():
+    """A part that learns keeps the maps that it gets, whoever made them."""
+    frozen = [run("head=fcn", "loss=aux", f"backbone.freeze={stages}")["networks"][0] for stages in ("null", 2, "true")]
+    for kind in ("parameters", "flops", "inference"):
+        assert frozen[0][kind] == frozen[1][kind] == frozen[2][kind]
+    assert frozen[0]["trained"] == frozen[0]["parameters"]
+    for precision in ("float32", "bf16"):
+        whole, some, none = (network["training"][precision]["trunk"] for network in frozen)
+        assert whole > some > none == 0
+    whole, some, none = (network["trained"]["trunk"] for network in frozen)
+    assert whole > some > none == 0
+    assert frozen[0]["trained"]["head"] == frozen[2]["trained"]["head"] > 0
+    assert frozen[2]["training"]["float32"]["head"] >= 4 * 2 * 8 * 12 * 96  # the last map: 96 channels at stride 8
+
+
 def test_a_head_of_one_image_size_is_made_for_it():
     (small,) = run("head=cpnet", "classes=7")["networks"]
     (large,) = run("head=cpnet", "classes=7", "size=[64,192]")["networks"]

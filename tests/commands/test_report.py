@@ -370,7 +370,7 @@ def test_runs_without_a_row_get_the_plain_table(run, tmp_path):
     run(None, 40, 0)
     run(None, 42, 1)
     folder = make_report(tmp_path)
-    assert "| all | 2 | 41.0 ± 1.4 |" in (folder / "runs.md").read_text()
+    assert "| fcn | 2 | 41.0 ± 1.4 |" in (folder / "runs.md").read_text()
     assert {path.name for path in folder.iterdir()} == {"runs.md", "report.html"}
 
 

@@ -10,8 +10,8 @@ from contextseg.errors import ConfigError
 from contextseg.statistics import ImageCounts, Resampling, difference, interval
 from contextseg.statistics.bootstrap import mean_of_redrawn, two_sided
 from contextseg.statistics.image_counts import file_of
-from contextseg.statistics.resampling import in_sequences
 from contextseg.statistics.scores import scores
+from contextseg.statistics.sequences import in_sequences
 
 # image, truth, prediction, pixels: class 1 is in the last image only
 TINY = [(0, 0, 0, 3), (1, 0, 0, 1), (1, 0, 1, 1), (2, 1, 1, 2), (2, 1, 0, 2)]
@@ -89,12 +89,6 @@ def test_blocks_are_frames_in_a_row_of_one_sequence():
     assert rows == {(3, 0, 3, 0, 0, 0), (0, 2, 0, 2, 2, 0), (0, 0, 0, 0, 0, 6)}
     pairs = np.concatenate(list(Resampling(resamples=200, block=2).weights(some)))
     assert set(pairs[:, 5]) <= {0, 2, 4, 6}, "a sequence of one frame is drawn twice by a block of two"
-
-
-def test_the_names_of_camvid():
-    names = ["0001TP_008550", "Seq05VD_f00000", "0001TP_008580", "0016E5_07959"]
-    _, begin, _ = in_sequences(names)
-    assert begin.tolist() == [0, 0, 2, 3]
 
 
 def test_an_odd_number_is_cut():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from contextseg.data.source import Sample, Source
-from contextseg.statistics.resampling import apart, in_sequences
+from contextseg.statistics.sequences import apart, in_sequences
 
 
 class Subset(Source):

@@ -86,7 +86,7 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
     """
     found = recipe(options, classes)
     if not pretrained:
-        found["backbone"] |= {"weights": "none", "freeze": None}
+        found["backbone"] |= {"weights": "none"}
     built = recipes.network(found, reads={name: term.reads for name, term in loss_terms(options).items()})
     found["backbone"].pop("freeze", None)  # of this training, not of the network
     if built.aux_head is None:

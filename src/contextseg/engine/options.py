@@ -30,6 +30,7 @@ OURS = {  # arguments of lightning.Trainer -> the option that sets them
 Precision = Annotated[  # Lightning's names too, and numbers as YAML reads them
     Literal["auto", "32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16], "one of auto, 32, bf16, 16"
 ]
+FREEZE = option(None, "true: its weights stay as they are; a number: those of that many stages")
 ExtraMetrics = list[Literal["boundary_iou", "miou_per_image"]]
 
 
@@ -141,11 +142,7 @@ class TrainOptions:
     data: Node = group("context_scenes", "data set")
     loss: Node = group("ce", "loss terms")
     neck: Node = group("none", "between backbone and head")
-    backbone: Node = group(
-        "tiny",
-        "backbone",
-        freeze=option(None, "true: its weights stay as they are; a number: those of that many stages"),
-    )
+    backbone: Node = group("tiny", "backbone", freeze=FREEZE)
     aux_head: Node = group("fcn", "auxiliary head, built if a loss term reads it")
     head: Node = group("ocr", "context head")
     optim: Node = group("sgd", "optimizer")

@@ -3,7 +3,7 @@
 import logging
 import re
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
     return list(groups.values())
 
 
-def settings(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def settings(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """List the settings of a configuration that change its scores, without the seed; null counts as omitted."""
     kept = (
         (key, str(value))

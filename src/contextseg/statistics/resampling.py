@@ -1,8 +1,6 @@
 """Sets of images as large as the real one, drawn from it with replacement: image by image, or in blocks of frames."""
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,10 +10,10 @@ from numpy.typing import NDArray
 from contextseg.errors import ConfigError
 from contextseg.statistics.image_counts import ImageCounts
 from contextseg.statistics.scores import scores
+from contextseg.statistics.sequences import apart, in_sequences
 
 CHUNK = 256  # resamples at a time: their weights and sums stay small
 FEWEST = 10  # blocks; fewer leave too little to draw from
-NUMBERED = re.compile(r"(.*?)(\d+)\D*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,27 +70,3 @@ def resampled(how: Resampling, counts: ImageCounts) -> NDArray[np.float64]:
     found = np.concatenate([scores(total.reshape(-1, counts.num_classes, 3)) for total in sums])
     found.flags.writeable = False
     return found
-
-
-Places = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-
-
-def apart(size: int) -> Places:
-    """Take every image for a sequence of its own; as `in_sequences`."""
-    return np.arange(size), np.arange(size), np.ones(size, np.int64)
-
-
-def in_sequences(names: Sequence[str]) -> Places:
-    """Put frames in order, sequence after sequence, by their names: sequence, then number, as in 0001TP_006690.
-
-    Returns for each place, int (N,): which image stands there, where its sequence begins, how many frames that has.
-    A name without a number is a sequence of its own.
-    """
-    found = defaultdict(list)
-    for index, name in enumerate(names):
-        match = NUMBERED.fullmatch(name)
-        sequence, frame = (match[1], int(match[2])) if match else (name, 0)
-        found[sequence].append((frame, index))
-    order = np.array([index for frames in found.values() for _, index in sorted(frames)])
-    frames = np.array([len(frames) for frames in found.values()])
-    return order, np.repeat(np.cumsum(frames) - frames, frames), np.repeat(frames, frames)

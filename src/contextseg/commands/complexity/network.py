@@ -25,14 +25,17 @@ class Cost:
 
     name          its head
     parameters    part -> number
+    trained       part -> those of them that training changes; a frozen backbone has none
     flops         part -> FLOPs of an image, 2 per multiply-add of convolutions and matrix products, forward only
     module_flops  part -> those counted as CTNet and AGLN do, 1 per multiply-add (`flops.leaf_modules`)
-    training      precision -> part -> bytes that autograd saves, for a whole batch, without the loss
+    training      precision -> part -> bytes that autograd saves, for a whole batch, without the loss; a frozen backbone
+                  saves none, but a part that learns counts the maps that it gets
     inference     precision -> bytes of tensors alive at the peak, for one image, beside parameters and image
     """
 
     name: str
     parameters: Mapping[str, int]
+    trained: Mapping[str, int]
     flops: Mapping[str, int]
     module_flops: Mapping[str, int]
     training: Mapping[str, Mapping[str, int]]
@@ -59,7 +62,8 @@ def measure(cfg: TrainOptions, classes: ClassSet, size: tuple[int, int], batch_s
             training = {name: trained(network, batch, dtype) for name, dtype in PRECISIONS.items()}
         except ValueError as error:
             raise ConfigError(f"batch_size={batch_size}: {error}") from error
-        network.eval()
+        changed = {part: parameters(network.get_submodule(part), trained=True) for part in parts(network)}
+        network.eval().requires_grad_()  # frozen is a training, not a network: autocast keeps copies of what may learn
         flops, module_flops = conv_matmul(network, *one), leaf_modules(network, *one)
         aux_head, network.aux_head = network.aux_head, None
         inference = {name: alive(network, one, dtype) for name, dtype in PRECISIONS.items()}
@@ -68,6 +72,7 @@ def measure(cfg: TrainOptions, classes: ClassSet, size: tuple[int, int], batch_s
     return Cost(
         name=cfg.choices["head"],
         parameters={label: parameters(network.get_submodule(part)) for part, label in present.items()},
+        trained={label: changed[part] for part, label in present.items()},
         flops={label: flops[part] for part, label in present.items()},
         module_flops={label: module_flops[part] for part, label in present.items()},
         training=training,
@@ -86,9 +91,9 @@ def parts(network: Segmenter) -> dict[str, str]:
     return {name: label for name, label in present.items() if name != "neck" or parameters(network.neck)}
 
 
-def parameters(network: nn.Module) -> int:
-    """Count the parameters of a network."""
-    return sum(parameter.numel() for parameter in network.parameters())
+def parameters(network: nn.Module, *, trained: bool = False) -> int:
+    """Count the parameters of a network, or only those that are trained."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad or not trained)
 
 
 def trained(network: Segmenter, batch: tuple, dtype: torch.dtype | None) -> dict[str, int]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from contextseg.commands import compose
 from contextseg.commands.train.options import check_parts
 from contextseg.door import group, option
-from contextseg.engine.options import Node, TrainOptions
+from contextseg.engine.options import FREEZE, Node, TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.typed import Count
 
@@ -23,7 +23,7 @@ class ComplexityOptions(TrainOptions):
     contextseg complexity table=ocr_t4                         a paper's table, our counts beside the published ones
     """
 
-    backbone: Node = group("resnet101", "backbone")
+    backbone: Node = group("resnet101", "backbone", freeze=FREEZE)
     experiment: None = group("none", "a recipe, which sets the groups above")
     table: str | None = option(
         None, "count a paper's table instead of the network: ocr_t4, ctnet_t3, ccnet_t2, ccnet_t5 or agln_t8"

@@ -82,9 +82,10 @@ def memory(cfg: DictConfig, count: int = 2) -> Memory:
     with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
         training = Training(build.network(cfg, classes, pretrained=False)[0]).train()
         saved = saved_for_backward(training, *images(count, crop(cfg)))[""]
-    copies = sum(2 * weight.numel() for weight in training.parameters() if weight.ndim > 1)
+    copies = sum(2 * weight.numel() for weight in training.parameters() if weight.ndim > 1 and weight.requires_grad)
+    kept = parameters(training) + 2 * parameters(training, trained=True)  # with gradients and momenta
     buffers = sum(buffer.nbytes for buffer in training.buffers())
-    return Memory(3 * 4 * parameters(training) + buffers + copies, (saved - copies) // count)
+    return Memory(4 * kept + buffers + copies, (saved - copies) // count)
 
 
 def crop(cfg: DictConfig) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from contextseg.commands.report import plain, text
+from contextseg.commands.report import plain, sequences, text
 from contextseg.commands.report.compare import Choice, Comparison, compare
 from contextseg.commands.report.figures import draw
 from contextseg.commands.report.intervals import Belief
@@ -12,7 +12,7 @@ from contextseg.commands.report.intervals import tables as statistics_tables
 from contextseg.commands.report.options import ReportOptions
 from contextseg.commands.report.page import page
 from contextseg.commands.report.rows import by_row
-from contextseg.commands.report.scored import chosen, counts_file, scored
+from contextseg.commands.report.scored import Scored, chosen, counts_file, scored
 from contextseg.console import console
 from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
@@ -43,17 +43,31 @@ def report(cfg: ReportOptions) -> Path:
     check_choice(choice, [run for found in rows.values() for run in found])
     comparisons = [compare(table, rows, choice) for table in shown] if any(rows.values()) else []
     folder = cfg.output or cfg.runs / "report"
-    write(folder, comparisons, plain.table(others, cfg.columns, cfg.learnt), statistics(every, cfg))
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = scored(every)
+    told = [statistics(scores, cfg), costs(scores, cfg.costs, folder) if cfg.costs else ""]
+    write(folder, comparisons, plain.table(others, cfg.columns, cfg.learnt), "\n".join(filter(None, told)))
     return folder
 
 
-def statistics(runs: Sequence[Run], cfg: ReportOptions) -> str:
+def statistics(found: Sequence[Scored], cfg: ReportOptions) -> str:
     """The tables of seeds and images in markdown; "" if no run has counts of its images and `against` is not given."""
-    found = scored(runs)
     against = chosen(found, cfg.against) if cfg.against else []
     if not against and not any(counts_file(run).is_file() for one in found for run in one.seeds.values()):
         return ""
-    return statistics_tables(found, Belief(cfg.resamples, cfg.block, cfg.blocks), against)
+    told = [statistics_tables(found, Belief(cfg.resamples, cfg.block, cfg.blocks), against), sequences.tables(found)]
+    return "\n".join(filter(None, told))
+
+
+def costs(found: Sequence[Scored], size: tuple[int, int], folder: Path) -> str:
+    """The table of costs in markdown, with the pictures of score against cost, which are drawn into `folder`."""
+    from contextseg.commands.report import costs_table, pareto  # torch, which no other part of a report needs
+    from contextseg.commands.report.costs import measured
+
+    known = measured(found, size)
+    pictures = pareto.draw(found, known, folder)
+    images = [f"![{name}]({path.name})\n" for name, path in pictures.items()]
+    return "\n".join([costs_table.table(found, known), *images])
 
 
 def asked_for(names: str | Sequence[str] | None, tables: Sequence[dict]) -> list[dict]:
@@ -82,7 +96,6 @@ def check_choice(choice: Choice, runs: Iterable[Run]) -> None:
 
 def write(folder: Path, comparisons: Sequence[Comparison], runs: str, statistics: str) -> None:
     """Write four files for each table, `runs.md`, `statistics.md` and `report.html`; print tables with results."""
-    folder.mkdir(parents=True, exist_ok=True)
     pictures: list[Path | None] = []
     for comparison in comparisons:
         files: Mapping[str, str] = {
@@ -101,5 +114,5 @@ def write(folder: Path, comparisons: Sequence[Comparison], runs: str, statistics
         if content:
             write_atomically(folder / name, content)
             console.print(content, soft_wrap=True, highlight=False, markup=False)
-    write_atomically(folder / "report.html", page(comparisons, pictures, runs, statistics))
+    write_atomically(folder / "report.html", page(folder, comparisons, pictures, runs, statistics))
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)

@@ -18,6 +18,7 @@ class ReportOptions:
 
     contextseg report runs=runs/ablations
     contextseg report runs=runs against=fcn     differences to that one, with intervals and p-values
+    contextseg report runs=runs costs=[360,480]     parameters, FLOPs, ms, memory, and a picture of score against cost
     Writes a .md, .tex, .csv and .png for each table, report.html, runs.md for the runs of no row, and statistics.md:
     spread over seeds, intervals over images (docs/statistics.md).
     """
@@ -42,6 +43,9 @@ class ReportOptions:
         None, "consecutive frames of a video that are resampled together for intervals; null: the data set's number"
     )
     blocks: list[Count] = option([1, 5, 15, 30], "block lengths whose intervals are set side by side, for videos")
+    costs: tuple[Count, Count] | None = option(
+        None, "height, width of an image, such as [360,480]: costs of the networks beside scores; null: none"
+    )
     resamples: Annotated[int, Ge(100), Le(1_000_000)] = option(10_000, "of the images, for intervals and p-values")
     data: Node = group(None, "of several data sets, the one whose runs are shown")
     choices: dict[str, str] = option({}, "filled in")

@@ -14,14 +14,16 @@ caption says with which data and budget. Nothing published stands in a shaded co
 WORDS = ("published only", "note")  # columns
 
 
-def page(comparisons: Sequence[Comparison], pictures: Sequence[Path | None], plain: str, statistics: str = "") -> str:
+def page(
+    folder: Path, comparisons: Sequence[Comparison], pictures: Sequence[Path | None], plain: str, statistics: str = ""
+) -> str:
     """Write all tables with their pictures (None: there is none), then, from markdown, the runs of no row and the
-    statistics of all runs."""
+    statistics of all runs, whose pictures are in `folder`."""
     found = zip(comparisons, pictures, strict=True)
     parts = [section(comparison, picture) for comparison, picture in found]
     if plain:
         parts.append(f"<h2 id=runs>Runs that stand for no row</h2>{html_page.table(*cells_of(plain))}")
-    parts += from_markdown(statistics)
+    parts += from_markdown(statistics, folder)
     body = [INTRODUCTION, f"<ul>{contents(comparisons, bool(plain))}</ul>", *parts]
     return html_page.document("The papers' tables", "\n".join(body))
 
@@ -50,14 +52,16 @@ def kind(column: str) -> str:
     return "ours" if column.endswith(" ours") else "words" if column in WORDS else ""
 
 
-def from_markdown(source: str) -> list[str]:
-    """Write headings, tables and paragraphs, one an item."""
+def from_markdown(source: str, folder: Path) -> list[str]:
+    """Write headings, tables, pictures of `folder` and paragraphs, one an item."""
     parts = []
     for block in source.strip().split("\n\n") if source else []:
         if block.startswith("## "):
             parts.append(f"<h2>{html.escape(block.removeprefix('## '))}</h2>")
         elif block.startswith("| "):
             parts.append(html_page.table(*cells_of(block), kind))
+        elif image := re.fullmatch(r"!\[(.*)\]\((.*)\)", block):
+            parts.append(html_page.picture(folder / image[2], image[1]))
         else:
             words = re.sub(r"[*](.+?)[*]", r"<i>\1</i>", html.escape(block))
             parts.append(f"<p>{words}</p>")

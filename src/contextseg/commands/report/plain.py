@@ -2,12 +2,9 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from contextseg.parts import index, short
-from contextseg.runs.store import Run
-
-Metrics = dict[str, Any]
+from contextseg.commands.report.names import configuration_names
+from contextseg.runs.store import Run, grouped, settings
 
 
 def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, float]) -> str:
@@ -15,47 +12,24 @@ def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, floa
 
     `learnt`: a run missed a fact when one of these metrics is below its number.
     """
-    groups = named([run for run in runs if run.finished and run.config])
+    groups = grouped(run for run in runs if run.finished)
     if not groups:
         return ""
+    names = configuration_names(group.config for group in groups)
     header = ["configuration", "seeds", *columns, "missed a fact", "parameters", "images/s"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    for name, found in groups.items():
+    for group in groups:
+        found = [group.finished[seed] for seed in sorted(group.finished)]
         cells = [spread([metrics.get(column) for metrics in found]) for column in columns]
         judged = [metrics for metrics in found if learnt.keys() <= metrics.keys()]
         missed = sum(any(metrics[key] < least for key, least in learnt.items()) for metrics in judged)
         speed = statistics.median(metrics.get("images_per_second", 0) for metrics in found)
         parameters = found[0].get("parameters")
         size = "" if parameters is None else f"{parameters / 1e3:,.0f} k"
+        name = names[settings(group.config)].replace("|", "/")
         cells = [name, str(len(found)), *cells, str(missed) if judged else "", size, f"{speed:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def named(runs: Sequence[Run]) -> dict[str, list[Metrics]]:
-    """Return metrics by configuration; its name lists the settings in which the configurations differ."""
-    found = [(flatten_choices(run.config), run.metrics) for run in runs]
-    keys = {key for settings, _ in found for key in settings}
-    varying = [key for key in sorted(keys) if len({str(settings.get(key)) for settings, _ in found}) > 1]
-    groups: dict[str, list[Metrics]] = {}
-    for settings, metrics in found:
-        name = ", ".join(f"{key}={settings[key]}" for key in varying if key in settings)
-        groups.setdefault(name or "all", []).append(metrics)
-    return groups
-
-
-def flatten_choices(config: dict) -> dict[str, Any]:
-    """Return the settings that may name a configuration: chosen options, neck, steps, settings of head and backbone."""
-    settings: dict[str, Any] = config["choices"] | {"neck": file_of(config["neck"]["_target_"])}
-    for part in ("head", "backbone"):
-        settings |= {f"{part}.{key}": value for key, value in config[part].items() if key != "_target_"}
-    settings["trainer.max_steps"] = config["trainer"]["max_steps"]
-    return settings
-
-
-def file_of(target: str) -> str:
-    """Return the name of the file that a part lies in: "jpu" for the neck JPU."""
-    return index().get(short(target), target).rpartition(".")[2]
 
 
 def spread(values: list[float | None]) -> str:

@@ -1,11 +1,12 @@
 """What was scored: configurations of finished runs, on which images and how, each with its seeds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from contextseg.commands.report.names import configuration_names, meant
 from contextseg.errors import ConfigError
 from contextseg.runs.store import Run, settings
 from contextseg.statistics.image_counts import ImageCounts, file_of
@@ -17,13 +18,15 @@ Where = tuple[str, str, str, int | None]
 class Scored:
     """One configuration on one set of images.
 
-    name   of the configuration: its row of a paper's table, or what tells it from the others
-    where  data set, split, protocol, and after how many steps of training
-    seeds  the run that scored it, by seed; of several the newest
+    name    of the configuration: its row of a paper's table, or what tells it from the others
+    where   data set, split, protocol, and after how many steps of training
+    config  of its training; None if that is not among the runs
+    seeds   the run that scored it, by seed; of several the newest
     """
 
     name: str
     where: Where
+    config: dict[str, Any] | None = None
     seeds: dict[int, Run] = field(default_factory=dict)
 
     @property
@@ -62,13 +65,13 @@ def scored(runs: Sequence[Run]) -> list[Scored]:
     """
     finished = [run for run in runs if run.finished and run.config]
     trainings = [run for run in finished if run.training]
-    names = configuration_names(trainings)
+    names = configuration_names(run.config for run in trainings)
     owners = {place_of(run.folder): run for run in trainings}
     found: dict[tuple[str, Where], Scored] = {}
     for run in finished:
         owner = run if run.training else owners.get(place_of(Path(run.metrics["ckpt"]).parent.parent))
         name = names[settings(owner.config)] if owner else "/".join(place_of(run.folder))
-        one = found.setdefault((name, where(run)), Scored(name, where(run)))
+        one = found.setdefault((name, where(run)), Scored(name, where(run), owner.config if owner else None))
         one.seeds[owner.config["seed"] if owner else 0] = run
     return sorted(found.values(), key=lambda one: one.scored_on)  # those that may be compared stand together
 
@@ -85,34 +88,13 @@ def place_of(folder: Path) -> tuple[str, ...]:
     return folder.parts[-2:]
 
 
-def configuration_names(runs: Iterable[Run]) -> dict[tuple, str]:
-    """Name the configurations of trainings, by their settings without the seed; no two have one name."""
-    first = {settings(run.config): run for run in reversed(list(runs))}
-    names = {}
-    for row in {run.row for run in first.values()}:
-        same = {key: run.config["choices"] | dict(key) for key, run in first.items() if run.row == row}
-        for key, words in zip(same, fewest_words(list(same.values())), strict=True):
-            names[key] = f"{row} ({words})" if row and words else row or words or "all"
-    return names
-
-
-def fewest_words(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Name each of several flat configurations by the first values that tell all apart, the head's above all."""
-    told: list[str] = []
-    groups = 1
-    for key in dict.fromkeys(["head", *(key for config in configs for key in config)]):
-        found = len({tuple(str(config.get(name)) for name in [*told, key]) for config in configs})
-        if found > groups:
-            told, groups = [*told, key], found
-    return [", ".join(f"{key}={config[key]}" for key in told if key in config) for config in configs]
-
-
 def chosen(found: Sequence[Scored], against: str) -> list[Scored]:
     """Return what `against` names: a row of a paper's table, a run's folder, or values of the name, such as fcn.
 
     Raises `ConfigError` unless it is one configuration.
     """
-    names = list(dict.fromkeys(one.name for one in found if names_it(one, against)))
+    named = [one for one in found if one.name == against] or [one for one in found if names_it(one, against)]
+    names = list(dict.fromkeys(one.name for one in named))
     if len(names) != 1:
         there = " | ".join(dict.fromkeys(one.name for one in found))
         which = f"fits {len(names)} configurations" if names else "is no run here"
@@ -122,6 +104,9 @@ def chosen(found: Sequence[Scored], against: str) -> list[Scored]:
 
 def names_it(one: Scored, against: str) -> bool:
     """Tell whether `against` means this configuration."""
-    folders = [run.folder.resolve() for run in one.seeds.values()]
-    words = {part for word in one.name.split(",") for part in (word.strip(), word.partition("=")[2].strip())}
-    return against == one.name or Path(against).resolve() in folders or words >= {w.strip() for w in against.split(",")}
+    if Path(against).resolve() in [run.folder.resolve() for run in one.seeds.values()]:
+        return True
+    if one.config is None:
+        return False
+    wanted = {word.strip() for word in against.split(",")}
+    return against == one.config.get("row") or wanted <= meant(one.config)
