@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import yaml
 from contextseg.commands.compose import options
 from contextseg.commands.report.command import report
 from contextseg.commands.report.names import configuration_names
+from contextseg.commands.report.scored import training_in
 from contextseg.errors import ConfigError
 from contextseg.statistics import ImageCounts, Resampling, difference, interval
 from contextseg.statistics.image_counts import file_of
@@ -124,6 +127,16 @@ def test_an_evaluation_without_its_run_stands_for_itself(run, tmp_path):
     (bare / "metrics.json").write_text(json.dumps(metrics | {"ckpt": "last.ckpt"}))
     found, _, _ = tables(tmp_path)
     assert {name for name, _ in found} == {"fcn", *("/".join(folder.parts[-2:]) for folder in (lost, bare))}
+
+
+def test_jobs_of_one_second_are_told_apart():
+    """Two rows of two tables have folders of one name; all were moved since they were scored."""
+    moved = [SimpleNamespace(folder=Path(f"/new/{table}/agln_s0/2026-01-01_00-00-00")) for table in ("heads", "tuned")]
+    for run in moved:
+        assert training_in(Path("/old", *run.folder.parts[2:]), moved) is run
+    assert training_in(Path("/old/agln_s0/2026-01-01_00-00-00"), moved) is None
+    assert training_in(Path("/old/agln_s0/2026-01-01_00-00-00"), moved[:1]) is moved[0]
+    assert training_in(Path("/old/ocr_s0/2026-01-01_00-00-00"), moved) is None
 
 
 def test_block_lengths_side_by_side(run, tmp_path):

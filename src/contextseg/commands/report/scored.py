@@ -1,6 +1,7 @@
 """What was scored: configurations of finished runs, on which images and how, each with its seeds."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,11 +67,10 @@ def scored(runs: Sequence[Run]) -> list[Scored]:
     finished = [run for run in runs if run.finished and run.config]
     trainings = [run for run in finished if run.training]
     names = configuration_names(run.config for run in trainings)
-    owners = {place_of(run.folder): run for run in trainings}
     found: dict[tuple[str, Where], Scored] = {}
     for run in finished:
-        owner = run if run.training else owners.get(place_of(Path(run.metrics["ckpt"]).parent.parent))
-        name = names[settings(owner.config)] if owner else "/".join(place_of(run.folder))
+        owner = run if run.training else training_in(Path(run.metrics["ckpt"]).parent.parent, trainings)
+        name = names[settings(owner.config)] if owner else "/".join(run.folder.parts[-2:])
         one = found.setdefault((name, where(run)), Scored(name, where(run), owner.config if owner else None))
         one.seeds[owner.config["seed"] if owner else 0] = run
     return sorted(found.values(), key=lambda one: one.scored_on)  # those that may be compared stand together
@@ -83,9 +83,22 @@ def where(run: Run) -> Where:
     return choices.get("data", "?"), metrics.get("split", "val"), metrics.get("protocol") or "own", steps
 
 
-def place_of(folder: Path) -> tuple[str, ...]:
-    """Return the last two parts of a run folder, which are unique and stay when all runs are moved elsewhere."""
-    return folder.parts[-2:]
+def training_in(folder: Path, trainings: Iterable[Run]) -> Run | None:
+    """Return the training that ran in a folder, also where all runs were moved elsewhere since.
+
+    Then it is the one whose folder ends as `folder` does, in two names at least; None if there is none, or if several
+    end so in equally many: jobs of one second have folders of one name below different parents.
+    """
+    shared = {run.folder: same_end(run.folder, folder) for run in trainings}
+    longest = max(shared.values(), default=0)
+    found = [run for run in trainings if shared[run.folder] == longest]
+    return found[0] if longest >= 2 and len(found) == 1 else None
+
+
+def same_end(one: Path, other: Path) -> int:
+    """Count the names in which two paths end alike."""
+    pairs = zip(reversed(one.parts), reversed(other.parts), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def chosen(found: Sequence[Scored], against: str) -> list[Scored]:
