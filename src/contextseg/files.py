@@ -28,6 +28,18 @@ def side_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
         side.unlink(missing_ok=True)
 
 
+def refuse_unwritable(path: Path, option: str) -> None:
+    """Raise `ConfigError` if nothing can be written at a path: something above it is a file, or is read-only."""
+    there = path.expanduser().absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if there.is_file() and there == path.expanduser().absolute():
+        there = there.parent  # to be replaced
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = "cannot be written" if there.is_dir() else "is no folder"
+        raise ConfigError(f"{option}={path}: {there} {what}; give a place that can be written")
+
+
 def write_atomically(path: Path, content: str | bytes, folder: Path | None = None) -> None:
     """Replace a file: it holds either the old content or the new one, whenever the process dies.
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from contextseg.commands import __main__, entry
 from contextseg.commands.compose import compose
+from contextseg.commands.explain_error import explain
 from contextseg.commands.help import command_help
 from contextseg.commands.table import COMMANDS as TABLE
 from contextseg.runs import folder as run_folder
@@ -428,3 +429,33 @@ def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatc
     monkeypatch.setattr(entry, "run_command", lambda name, words: 0 if os.environ["OMP_WAIT_POLICY"] == then else 1)
     with pytest.raises(SystemExit, match=r"^0$"):
         __main__.main("train", [])
+
+
+@pytest.mark.parametrize("option", ["paths.runs=file/runs", "paths.runs=file"])
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, option, sweep):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    code, said = call("train", *SMALL, *sweep, option)
+    assert code == 2
+    assert said.count("\n") == 1, said
+    assert "file" in said
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "a/b"), "a/b: No space left on device; free some space, or give"),
+        (OSError(28, "No space left on device"), "the disk: No space left on device; free some space, or give"),
+        (PermissionError(13, "Permission denied", "a"), "a: Permission denied; give another place"),
+    ],
+)
+def test_an_error_of_the_disk_is_one_line(error, said):
+    message, code = explain(error, "train")
+    assert message.startswith(said)
+    assert code == 2
+    error.add_note(f"{run_folder.LOGGED} train.log")
+    message, code = explain(error, "train")
+    assert message.endswith(f"({run_folder.LOGGED} train.log)")
+    assert code == 1

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from contextseg.commands.compose import compose
 from contextseg.commands.sweep import pool
-from contextseg.commands.sweep.job import Job
+from contextseg.commands.sweep.job import Job, config_places
 from contextseg.commands.sweep.plan import DONE, HALF_DONE, TO_DO, Plan
 from contextseg.conf import CONF
 from contextseg.errors import ConfigError
@@ -485,3 +485,18 @@ def test_stopping_a_sweep_stops_its_jobs(here, name):
     stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + getattr(signal, name)
     assert {json_status(folder) for folder in folders(here)} == {"stopped"}
+
+
+def test_jobs_find_the_users_own_configuration(tmp_path):
+    """`--config-dir` and `hydra.searchpath` of the command line, from any folder."""
+    sources = [
+        {"path": "hydra.conf", "schema": "pkg", "provider": "hydra"},
+        {"path": "conf", "schema": "file", "provider": "main"},
+        {"path": "mine, too", "schema": "file", "provider": "command-line"},
+        {"path": "parts", "schema": "pkg", "provider": "hydra.searchpath in command-line"},
+        {"path": "", "schema": "structured", "provider": "schema"},
+    ]
+    (override,) = config_places(OmegaConf.create(sources))
+    ((found),) = [OverridesParser.create().parse_override(override).value()]
+    assert found == [f"file://{Path('mine, too').resolve()}", "pkg://parts"]
+    assert config_places(OmegaConf.create(sources[:2])) == []

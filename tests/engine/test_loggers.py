@@ -10,6 +10,7 @@ from harness import PowerCut, curve, disturb, folders, last_checkpoint, train
 from PIL import Image
 
 from contextseg.engine.loggers import sweep_of, tags
+from contextseg.engine.tensorboard import TensorBoard
 
 SHORT = ("trainer.max_steps=4", "trainer.val_every_steps=2")
 
@@ -226,3 +227,16 @@ def test_runs_are_grouped_by_their_sweep_and_tagged():
     assert sweep_of("runs/ocr_tiny/2026-10-01_12-00-00", None) is None
     assert tags("ocr", "camvid", None) == ["ocr", "camvid"]
     assert tags("t/" + 100 * "x") == ["t/" + 62 * "x"]
+
+
+def test_tensorboard_hides_steps_that_are_done_again(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for value, steps in ((1.0, (1, 2, 3, 4)), (2.0, (3, 4, 5))):  # the second run goes on after step 2
+        logger = TensorBoard(str(tmp_path))
+        if value == 2:
+            logger.resume(2)
+        for step in steps:
+            logger.log_metrics({"loss": value}, step)
+        logger.experiment.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]

@@ -25,6 +25,7 @@ from harness import (
 )
 from selected import quick
 
+from contextseg.engine.callbacks.save_last import RunFolderGone
 from contextseg.errors import ConfigError
 from contextseg.runs.lock import at_work
 
@@ -118,21 +119,52 @@ def test_a_run_killed_in_its_last_evaluation_is_only_evaluated(tmp_path):
 
 
 def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch, whole):
-    save = L.Trainer.save_checkpoint
+    save = torch.save
 
-    def half(trainer, path, *args, **kwargs):
-        save(trainer, path, *args, **kwargs)
-        if trainer.global_step > 5 and "last" in str(path):
-            os.truncate(path, os.path.getsize(path) // 2)
+    def half(contents, file):
+        save(contents, file)
+        if contents["global_step"] > 5:
+            file.truncate(file.tell() // 2)
             raise PowerCut("in the middle of the file")
 
     with monkeypatch.context() as patch:
-        patch.setattr(L.Trainer, "save_checkpoint", half)
+        patch.setattr(torch, "save", half)
         with pytest.raises(PowerCut):
             train(tmp_path / "cut")
     (folder,) = folders(tmp_path / "cut")
     assert last_checkpoint(folder)["global_step"] == 5
     assert_same_run(whole, train(tmp_path / "cut", "resume=auto").folder)
+
+
+def test_what_a_kill_left_around_an_evaluation_goes(tmp_path):
+    """`best` of an evaluation that the checkpoint does not know, and the parts of files."""
+    evaluated = ["trainer.val_every_steps=3"]
+    cut(tmp_path, 7, *evaluated)
+    (folder,) = folders(tmp_path)
+    (best,) = folder.glob("checkpoints/best-*.ckpt")
+    shutil.copy(best, best.with_name("best-000006-99.00.ckpt"))
+    parts = [folder / "checkpoints/.part_1_last.ckpt", folder / "predictions/.part_1_a.png"]
+    for part in parts:
+        part.touch()
+    run = train(tmp_path, "resume=auto", *evaluated)
+    assert run.folder == folder
+    assert len(list(folder.glob("checkpoints/best-*.ckpt"))) == 1
+    assert not any(part.exists() for part in parts)
+
+
+def test_a_folder_that_is_removed_ends_the_run(tmp_path):
+    """A new one of its name would look like a run, without configuration and log."""
+    with pytest.raises(RunFolderGone, match="was removed while the run was at work"):
+        train(tmp_path, "+callbacks.remove={_target_:test_restart.Remove}")
+    assert not folders(tmp_path)
+
+
+class Remove(L.Callback):
+    """After the third step: removes the folder of the run."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == 3:
+            shutil.rmtree(module.config["run"]["dir"])
 
 
 @pytest.mark.parametrize("schedule", quick(["constant", "onecycle"], ["constant"]))

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
+from harness import PowerCut
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -13,6 +16,7 @@ from contextseg.commands.compose import compose, options
 from contextseg.commands.report.command import report
 from contextseg.commands.sweep.plan import DONE, Plan
 from contextseg.errors import ConfigError
+from contextseg.files import refuse_unwritable
 from contextseg.runs.folder import ENVIRONMENT, RunFolder, supervised
 from contextseg.runs.lock import at_work
 from contextseg.runs.opening import newest_unfinished, open_folder
@@ -123,7 +127,7 @@ def test_a_report_skips_a_broken_neighbour(here, caplog, name, content):
     bad = leave(here / "runs/other/bad")
     (bad / name).write_bytes(content)
     folder = report(options(["runs=runs"], "report"))
-    assert "| all | 1 | 50.0 |" in (folder / "runs.md").read_text()
+    assert "| fcn | 1 | 50.0 |" in (folder / "runs.md").read_text()
     (said,) = warned(caplog)
     assert str(bad.relative_to(here) / name) in said
 
@@ -154,3 +158,41 @@ def test_a_broken_record_of_ones_own_is_none(here):
     (folder.path / "config.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match=r"mine/config\.yaml cannot be read"):
         folder.read_config()
+
+
+def end(status, remove=None):
+    """What a run does last."""
+    if remove:
+        shutil.rmtree(remove)
+    if status == "failed":
+        raise PowerCut("first")
+
+
+@pytest.mark.parametrize("status", ["failed", "finished"])
+def test_an_error_in_the_last_record_hides_no_earlier_one(tmp_path, monkeypatch, status):
+    """On a full disk, say."""
+    folder, metrics = RunFolder(tmp_path), {"status": "running"}
+    monkeypatch.setattr(RunFolder, "write_metrics", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(PowerCut if status == "failed" else OSError), supervised(folder, metrics):
+        end(status)
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    with pytest.raises(PowerCut), supervised(folder, {"status": "running"}):
+        end("failed", remove=folder.path)
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(("place", "fits"), [("new/deep", True), ("file", True), ("file/below", False)])
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, place, fits):
+    (tmp_path / "file").touch()
+    with nullcontext() if fits else pytest.raises(ConfigError, match=r"output=.*file is no folder"):
+        refuse_unwritable(tmp_path / place, "output")
+
+
+def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere but on a read-only disk
+    with pytest.raises(ConfigError, match="cannot be written"):
+        refuse_unwritable(tmp_path / "new", "paths.runs")

@@ -23,11 +23,12 @@ from rich.table import Table
 from contextseg.commands.compose import register, without_hydra
 from contextseg.commands.explain_error import explain
 from contextseg.commands.sweep import pool
-from contextseg.commands.sweep.job import Job, follow_parent
+from contextseg.commands.sweep.job import Job, config_places, follow_parent
 from contextseg.commands.table import COMMANDS
 from contextseg.conf import CONF
 from contextseg.console import console, print_error
 from contextseg.errors import ConfigError, how_to_run
+from contextseg.files import refuse_unwritable
 from contextseg.runs import folder as run_folder
 from contextseg.signals import STOP_SIGNALS, stop_as_exits
 
@@ -102,6 +103,9 @@ def work(name: str, cfg: DictConfig) -> int | None:
     """Check the composed configuration of a command and do its work; return its exit code."""
     command = COMMANDS[name]
     checked = command.check(cfg)  # before anything heavy is imported
+    for option in ("output", "paths.runs"):
+        if place := OmegaConf.select(cfg, option):
+            refuse_unwritable(Path(place), option)
     return command.function()(checked)
 
 
@@ -123,7 +127,8 @@ def log_to_console() -> None:
 def run_job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     """Run a job of another launcher, on SLURM say, in a process of its own; return its mIoU."""
     refuse_sweep(hydra_cfg.job.config_name)
-    job = Job(cfg, hydra_cfg.overrides.task, hydra_cfg.job.num, Path(hydra_cfg.runtime.output_dir))
+    places = config_places(hydra_cfg.runtime.config_sources)
+    job = Job(cfg, hydra_cfg.overrides.task, hydra_cfg.job.num, Path(hydra_cfg.runtime.output_dir), places)
     pool.run([job])
     return job.outcome().get("miou")
 

@@ -1,5 +1,6 @@
 """Errors in one line that names the option, its value and the way out."""
 
+import errno
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -18,12 +19,33 @@ from contextseg.runs.configuration import flatten
 
 def explain(error: BaseException, config_name: str, words: Sequence[str] = ()) -> tuple[str, int]:
     """Return one line on an error and the exit code, 2 if the user can correct it; "" if only the traceback helps."""
-    if isinstance(error, ConfigError):
-        return worker_error(str(error)), 2
+    if own := own_error(error):
+        return worker_error(str(own)), 2
     if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
         return explain_hydra(error, config_name, words), 2
     logged = [note for note in getattr(error, "__notes__", []) if note.startswith(run_folder.LOGGED)]
-    return (f"{one_line(f'{type(error).__name__}: {error}')[:500]} ({logged[0]})" if logged else ""), 1
+    said = of_the_disk(error) if isinstance(error, OSError) else ""
+    if said and not logged:
+        return said, 2
+    what = said or one_line(f"{type(error).__name__}: {error}")[:500]
+    return (f"{what} ({logged[0]})" if logged else ""), 1
+
+
+def own_error(error: BaseException) -> ConfigError | None:
+    """Return our error, which OmegaConf wraps if a resolver raised it; None if it is none of ours."""
+    wrapped: BaseException | None = error
+    while isinstance(wrapped, OmegaConfBaseException | HydraException):
+        wrapped = wrapped.__cause__ or wrapped.__context__
+    return wrapped if isinstance(wrapped, ConfigError) else None
+
+
+def of_the_disk(error: OSError) -> str:
+    """Return one line on a place that cannot be read or written; "" for an error that names no file."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not error.filename and not full:
+        return ""
+    way_out = "free some space, or give a folder on another disk" if full else "give another place"
+    return f"{error.filename or 'the disk'}: {error.strerror}; {way_out}"
 
 
 def one_line(text: str) -> str:

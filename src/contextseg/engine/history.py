@@ -4,6 +4,9 @@ It has a row for every `trainer.log_every_steps` optimizer steps and one for eac
 """
 
 import csv
+import logging
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from contextseg.files import side_file
+
+log = logging.getLogger(__name__)
 
 
 class History(Logger):
@@ -46,13 +51,24 @@ class History(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Read the rows up to `step` back from the file."""
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    number = int(row.pop("step"))
-                    if number <= step:
-                        self.rows[number] = {name: text for name, text in row.items() if text}
+        """Read the rows up to `step` back from the file; warn of those that are damaged or missing."""
+        damaged = 0
+        with suppress(FileNotFoundError), self.path.open(newline="", errors="replace") as file:
+            for row in csv.DictReader(file):
+                try:
+                    values = {name: float(text) for name, text in row.items() if text != ""}
+                    number = int(values.pop("step"))
+                except (TypeError, ValueError, KeyError):  # cut, or changed
+                    damaged += 1
+                    continue
+                if number <= step:
+                    self.rows[number] = {name: row[name] for name in values}
+        if damaged:
+            log.warning("%s: %d rows are damaged and left out of the curves", self.path, damaged)
+        steps = [0, *sorted(self.rows)]
+        last, widest = steps[-1], max((later - one for one, later in pairwise(steps)), default=0)
+        if last < step and last + widest <= step:  # another row is due before the checkpoint
+            log.warning("%s ends at step %d, the checkpoint is of step %d: rows are lost", self.path, last, step)
 
     @rank_zero_only
     def save(self) -> None:

@@ -29,9 +29,9 @@ def loggers(nodes: Mapping[str, Any], config: dict[str, Any], first_step: int) -
     for name, node in nodes.items():
         with never_fatal(f"logger.{name} does not start"):
             logger = parts.make(node, f"logger.{name}")
-            logger.log_hyperparams(config)
             if first_step and hasattr(logger, "resume"):
                 logger.resume(first_step)
+            logger.log_hyperparams(config)
             started.append(logger)
     failed = 1
     try:

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-
 from contextseg.checkpoint import read_as_saved
+from contextseg.engine.checkpoint_io import CheckpointFile
 from contextseg.parts import upgrade_config
 from contextseg.runs.folder import RunFolder
 
 
-class Restart(TorchCheckpointIO):
+class Restart(CheckpointFile):
     """Hold the contents of a run's `last.ckpt`: the step that sets the data stream is that of the weights.
 
     Lightning asks it for the file, and the contents are let go when it has got them.

@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
 
+from contextseg.engine.checkpoint_io import CheckpointFile
 from contextseg.engine.options import TrainerOptions
 from contextseg.errors import ConfigError
 
@@ -48,9 +49,11 @@ def trainer(
         "enable_checkpointing": True,
     }
     try:
-        return L.Trainer(**settings | dict(node.lightning) | overrides, callbacks=list(callbacks), logger=list(loggers))
+        made = L.Trainer(**settings | dict(node.lightning) | overrides, callbacks=list(callbacks), logger=list(loggers))
     except TypeError as error:
         raise ConfigError(f"trainer.lightning={dict(node.lightning)}: {error}") from error
+    made.strategy.checkpoint_io = CheckpointFile()
+    return made
 
 
 def precision(wanted: str | int, accelerator: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from contextseg.errors import ConfigError
-from contextseg.files import write_atomically
+from contextseg.files import PART, write_atomically
 from contextseg.parts import upgrade_config
 from contextseg.plain_yaml import read_yaml
 
@@ -86,6 +86,11 @@ class RunFolder:
         with suppress(OSError):  # the usual case: another run lies there
             self.path.parent.rmdir()
 
+    def remove_parts(self) -> None:
+        """Delete the side files of a process that was killed; only for whoever holds the lock of the folder."""
+        for part in self.path.rglob(f"{PART}*"):
+            part.unlink(missing_ok=True)
+
     def read_metrics(self, *, strict: bool = False) -> dict[str, Any]:
         """Return the contents of `metrics.json`; {} if there is none.
 
@@ -145,6 +150,10 @@ def new_folder(parent: Path, suffix: str = "") -> Path:
             return path.resolve()
         except FileExistsError:
             continue
+        except OSError as error:
+            raise ConfigError(
+                f"{path.parent}: {error.strerror}; give a folder that can be written, paths.runs="
+            ) from error
     raise ConfigError(f"cannot create a run folder in {parent}")
 
 
@@ -184,8 +193,21 @@ def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
         if refused and rank() == 0:
             folder.remove()
         elif not folder.read_metrics() if metrics["status"] == "failed" else rank() == 0:
-            folder.write_metrics(plain(metrics))
+            record_end(folder, metrics)
         os.environ.pop(ENVIRONMENT, None)
+
+
+def record_end(folder: RunFolder, metrics: dict[str, Any]) -> None:
+    """Write how a run ended. An error in that hides no earlier one, and a folder that was removed is not made again."""
+    try:
+        if folder.path.is_dir():
+            folder.write_metrics(plain(metrics))
+            return
+        log.error("%s is gone; the end of the run is recorded nowhere: %s", folder.path, metrics["status"])
+    except OSError as error:
+        if metrics["status"] == "finished":
+            raise
+        log.error("%s: %s; the end of the run is not recorded", folder.path / "metrics.json", error.strerror)
 
 
 def signal_of(stop: KeyboardInterrupt | SystemExit) -> str:

@@ -8,7 +8,7 @@ from hydra.plugins.launcher import Launcher
 
 from contextseg.commands.compose import without_hydra
 from contextseg.commands.sweep import pool
-from contextseg.commands.sweep.job import Job
+from contextseg.commands.sweep.job import Job, config_places
 from contextseg.errors import ConfigError
 
 
@@ -24,11 +24,11 @@ class ProcessLauncher(Launcher):
             raise ConfigError(f"hydra.launcher.jobs={self.at_once}: give the number of jobs at a time, 1 or more")
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        jobs = []
+        jobs, places = [], config_places(self.config.hydra.runtime.config_sources)
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             cfg = self.loader.load_sweep_config(self.config, list(overrides))
             cfg = without_hydra(cfg, cfg.hydra.runtime.choices)
-            jobs.append(Job(cfg, overrides, number, Path(self.config.hydra.sweep.dir)))
+            jobs.append(Job(cfg, overrides, number, Path(self.config.hydra.sweep.dir), places))
         pool.run(jobs, self.at_once, self.gpus)
         return [
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=job.outcome().get("miou"))

@@ -1,5 +1,6 @@
 """A job of a sweep: a training in a process of its own, whose end is always recorded."""
 
+import json
 import logging
 import os
 import re
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,17 @@ class Job:
     handed to it, so that no second one works there. It stops when its parent is gone, for whatever reason.
     """
 
-    def __init__(self, cfg: DictConfig, overrides: Sequence[str], number: int, sweep: Path):
-        """Take the configuration of a job; `number` names its folder in that of the sweep, if no plan did."""
+    def __init__(self, cfg: DictConfig, overrides: Sequence[str], number: int, sweep: Path, places: Sequence[str] = ()):
+        """Take the configuration of a job; `number` names its folder in that of the sweep, if no plan did.
+
+        `places`: overrides by which Hydra finds the user's own configuration files (`config_places`).
+        """
         path = Path(cfg.run.dir or sweep / numbered(number, cfg))
         again = re.search(r"-\d\d(_\d+)$", path.name)  # the number that the plan gave to a second run of the row
         self.name = f"{cfg.row}_s{cfg.seed}{again[1] if again else ''}" if cfg.row else path.name
         self.devices, self.folder = cfg.trainer.devices, RunFolder(path)
         place = [] if cfg.run.dir else [given_folder(path)]
-        self.command = [sys.executable, "-m", "contextseg", "train", *overrides, *place]
+        self.command = [sys.executable, "-m", "contextseg", "train", *overrides, *place, *places]
         self.process: subprocess.Popen | None = None
         self.stopped = self.waited = False
 
@@ -117,6 +121,22 @@ class Job:
             return f"killed by {signal.Signals(-code).name}"
         errors = [line for line in self.output.read_text(errors="replace").splitlines() if line.startswith("error: ")]
         return errors[-1].removeprefix("error: ") if errors else f"exit code {code}; see {self.output}"
+
+
+def config_places(sources: Iterable[DictConfig]) -> list[str]:
+    """Return overrides by which a job finds what `--config-dir` and `hydra.searchpath` add to `conf/`.
+
+    `sources`: Hydra's `runtime.config_sources`, each with path, schema and provider.
+    """
+    ours = ("command-line", "hydra.searchpath")
+    found = [source for source in sources if source.provider.startswith(ours)]
+    urls = [f"{source.schema}://{absolute(source)}" for source in found]
+    return [f"hydra.searchpath=[{','.join(map(json.dumps, dict.fromkeys(urls)))}]"] if urls else []
+
+
+def absolute(source: DictConfig) -> str:
+    """Return the path of a source, which of a folder must not depend on where a job runs."""
+    return str(Path(source.path).resolve()) if source.schema == "file" else source.path
 
 
 def environment(threads: int, gpus: Sequence[int]) -> dict[str, str]:

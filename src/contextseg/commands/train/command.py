@@ -42,6 +42,8 @@ def train(cfg: DictConfig) -> Result | None:
     folder = open_folder(parent, given=options.run.dir, resume=options.resume, config=config)
     with at_work(folder.path):
         start = restart(folder, config, options) if folder.resumed else None
+        if start and not rank():
+            folder.remove_parts()
         options, config = settled(cfg, folder.path, start.config["run"]["id"] if start else folder.id)
         return fit(options, config, folder, start)
 

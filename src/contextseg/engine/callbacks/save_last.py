@@ -1,13 +1,16 @@
 """`checkpoints/last.ckpt`, from which a stopped run continues."""
 
-from contextlib import nullcontext
+import os
 from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from contextseg.files import side_file
 from contextseg.typed import Count
+
+
+class RunFolderGone(RuntimeError):
+    """The folder of a run is not there any more, or another one of its name is."""
 
 
 class SaveLast(Checkpoint):
@@ -25,6 +28,7 @@ class SaveLast(Checkpoint):
         self.saved = (-1, -1)  # the step, and the last one evaluated by then
 
     def on_train_start(self, trainer, module):
+        self.run = os.stat(self.path.parent.parent)
         if trainer.global_step:  # it is what the run goes on from
             self.saved = (trainer.global_step, module.scored_step)
 
@@ -35,6 +39,16 @@ class SaveLast(Checkpoint):
     def on_validation_end(self, trainer, module):
         if trainer.state.fn == "fit":
             self._save_if_due(trainer)
+
+    def _refuse_other_folder(self) -> None:
+        """Raise `RunFolderGone` if the run's folder is not the one of the start: a file of it would look like a run."""
+        folder = self.path.parent.parent
+        try:
+            same = os.path.samestat(self.run, os.stat(folder))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise RunFolderGone(f"{folder} was removed while the run was at work; nothing more can be saved in it")
 
     def _evaluated_next(self, trainer: L.Trainer, batch_idx: int) -> bool:
         return (batch_idx + 1) % trainer.val_check_batch == 0 or trainer.global_step == trainer.max_steps
@@ -51,6 +65,6 @@ class SaveLast(Checkpoint):
         self.saved = present
         for logger in trainer.loggers:
             logger.save()
-        with side_file(self.path) if trainer.is_global_zero else nullcontext(self.path) as side:
-            trainer.save_checkpoint(side)  # on all ranks, of which rank 0 writes
+        self._refuse_other_folder()
+        trainer.save_checkpoint(self.path)  # on all ranks, of which rank 0 writes
         trainer.strategy.barrier()
