@@ -110,7 +110,7 @@ def printed_image(root):
 
 def deep_image(root):
     (root / "images/val/val1.jpg").unlink()
-    Image.fromarray(np.zeros((24, 33), np.uint16)).save(root / "images/val/val1.png")
+    Image.fromarray(np.resize(np.array([0, 65535], np.uint16), (24, 33))).save(root / "images/val/val1.png")
 
 
 def clear_image(root):
@@ -157,7 +157,7 @@ DAMAGE = [
     (turned_image, "warning", "EXIF orientation", "val1.jpg has EXIF orientation 6"),
     (grey_image, "warning", "grey", "val1.jpg: grey; read as three equal channels"),
     (printed_image, "warning", "CMYK", "val1.jpg: CMYK; converted"),
-    (deep_image, "warning", "grey with 16 bits", "val1.png: grey with 16 bits; scaled to 8"),
+    (deep_image, "warning", "more than 8 bits", "val1.png: values 0 to 65535 (99.8 % of them 0 to 65535); scaled to 8"),
     (clear_image, "warning", "transparency is dropped", "val1.png: transparency is dropped"),
     (empty_mask, "warning", "void", "val1.png: every pixel is void"),
     (same_in_two_splits, "error", "in two splits", "the same picture is in train and val: "),
@@ -188,9 +188,8 @@ def test_deep_colours_are_reported(tree):
     cv2 = pytest.importorskip("cv2")
     (tree / "images/val/val1.jpg").unlink()
     cv2.imwrite(str(tree / "images/val/val1.png"), np.zeros((24, 33, 3), np.uint16))
-    assert found(tree) == [
-        ("warning", "16 bit", f"{tree}/images/val/val1.png: 16 bits per channel; the upper 8 are read")
-    ]
+    says = f"{tree}/images/val/val1.png: values 0 to 0 (99.8 % of them 0 to 0); scaled to 8 bits"
+    assert found(tree) == [("warning", "more than 8 bits", says)]
 
 
 def test_colours_of_no_class(tree):

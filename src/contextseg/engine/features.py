@@ -47,6 +47,8 @@ def whole_image_features(
         data.features, data.num_workers = Features(backbone), 0  # workers would each hold a backbone
         return
     settings = {name: value for name, value in module.recipe["backbone"].items() if name != "weights"}
+    if values := module.recipe.get("value_range"):  # of the same files it makes other images
+        settings["value_range"] = values
     data.features = cached = CachedFeatures(wanted.cache.expanduser(), backbone, settings, wanted.dtype or "float32")
     fill(cached, data, ("train", "val") if data.evaluate_maps else ("train",))
 
