@@ -27,36 +27,43 @@ def refuse_irregular(path: Path) -> None:
         raise ConfigError(f"cannot read {path}: it is {KINDS.get(kind, 'no file')}; give a regular file, or remove it")
 
 
-def walk(folder: Path, omitted: Path | None = None) -> Iterator[Path]:
-    """Yield the regular files below a folder, without hidden ones and those below `omitted`.
+def walk(*starts: Path, omitted: Path | None = None) -> Iterator[Path]:
+    """Yield the regular files below folders, without hidden ones and those below `omitted`, unless it is a start.
 
     Links are followed after all else and no folder is entered twice, so a link to a folder above ends, and a file has
     the path without links, if there is one.
     """
-    starts, entered = [folder], set()
-    for start in starts:
-        for where, folders, files in os.walk(start):
+    tops = list(starts)
+    entered = {_identity(omitted)} if omitted and omitted.exists() else set()
+    entered -= set(map(_identity, filter(Path.exists, tops)))
+    for top in tops:
+        for where, folders, files in os.walk(top):
             here = Path(where)
-            status = here.stat()
-            if (status.st_dev, status.st_ino) in entered:
+            if _identity(here) in entered:
                 folders.clear()
                 continue
-            entered.add((status.st_dev, status.st_ino))
-            folders[:] = [name for name in sorted(folders) if not name.startswith(".") and (here / name) != omitted]
-            starts += [here / name for name in folders if (here / name).is_symlink()]
+            entered.add(_identity(here))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            tops += [here / name for name in folders if (here / name).is_symlink()]
             yield from (here / name for name in sorted(files) if not name.startswith(".") and (here / name).is_file())
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def matching(root: Path, pattern: str) -> list[str]:
     """List what fits a pattern with *, ?, [] and ** (any depth), relative to `root` unless it is absolute, sorted."""
+    pattern = str(Path(pattern))
     parts = pattern.split("/")
     if "**" not in parts:
         return sorted(glob.glob(pattern, root_dir=root))
     above = "/".join(parts[: parts.index("**")])
     starts = glob.glob(above, root_dir=root) if above else ["/" if pattern.startswith("/") else ""]
-    whole = expression(pattern)
-    below = (os.path.join(start, file.relative_to(root / start)) for start in starts for file in walk(root / start))
-    return sorted(name for name in below if whole.fullmatch(name))
+    files = walk(*(root / start for start in starts))
+    names = [str(file if Path(pattern).is_absolute() else file.relative_to(root)) for file in files]
+    return sorted(filter(expression(pattern).fullmatch, names))
 
 
 def expression(pattern: str) -> re.Pattern:

@@ -287,6 +287,19 @@ def test_a_broken_file_is_skipped_and_named(here, checkpoint):
     assert files(here / "out") == ["labels/good.png", "overlays/good.png"], "the other files are labelled"
 
 
+def test_a_name_that_is_too_long_is_skipped_and_told(here, checkpoint):
+    long, pair = "l" * 246, "p" * 250
+    for name in ("a.png", f"{long}.jpg", f"{pair}.jpg", f"{pair}.png", "p.tiff"):
+        photo(here / "photos" / name)
+    photo(here / "photos" / f"{'v' * 251}.png")
+    code, said = call("predict", f"ckpt={checkpoint}", "input=photos", "output=out", "formats=[labels,overlays]")
+    assert code == 1
+    assert "2 of the inputs skipped: " in said
+    assert "a result called pppppppppppppppppppp... has 258 bytes in its name" in " ".join(said.split())
+    written = sorted(path.name for path in (here / "out/labels").iterdir())
+    assert written == sorted(["a.png", f"{long}.png", "p.png", f"{'v' * 251}.png"])
+
+
 def test_nothing_is_left_half_written(here):
     def interrupted():
         with side_file(here / "new/a.png") as side:

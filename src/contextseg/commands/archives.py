@@ -158,7 +158,7 @@ def walk(folder: Path, omitted: Path) -> tuple[list[Path], list[Path]]:
     """List the archives and the loose files below a folder, without hidden ones and those below `omitted`."""
     archives: list[Path] = []
     loose: list[Path] = []
-    for file in folders.walk(folder, omitted):
+    for file in folders.walk(folder, omitted=omitted):
         (archives if is_archive(file) else loose).append(file)
     return archives, loose
 

@@ -125,7 +125,7 @@ def counted(pairs: Sequence[Seen], classes: ClassSet) -> Counts:
 
 def never_seen(splits: Mapping[str, Counts], classes: ClassSet, undeclared_void: Path | None = None) -> list[Fault]:
     """Return a warning for the classes without a pixel in the training split; an error if void may be one of them."""
-    if "train" not in splits:
+    if "train" not in splits or not any(splits["train"].pixels):
         return []
     if undeclared_void is not None and is_doubtful(splits["train"].pixels):
         return [Fault("error", "class", doubt(splits["train"].pixels, classes.names, undeclared_void), [])]
