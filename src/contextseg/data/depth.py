@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contextseg.data.limits import ValueRange
 from contextseg.errors import ConfigError
 
-ValueRange = tuple[float, float]
 WHOLE: ValueRange = (0, 65535)
 MIN_LEVELS = 64  # of 256: a file that would keep fewer is refused without a range
 MAX_SAMPLES = 2**18  # values by which the range of a picture is found
@@ -36,16 +36,6 @@ def found(values: np.ndarray) -> Found:
     some = values.reshape(-1)[:: max(1, values.size // MAX_SAMPLES)]
     low, high = np.percentile(some, [0.1, 99.9], method="nearest")
     return Found(float(values.min()), float(low), float(high), float(values.max()))
-
-
-def check_range(value_range: ValueRange | None, option: str) -> ValueRange | None:
-    """Return a range of two numbers. Raises `ConfigError` unless the first is the lower one."""
-    if value_range is None:
-        return None
-    low, high = value_range
-    if not low < high:
-        raise ConfigError(f"{option}value_range=[{low:g},{high:g}]: give [black,white], the lower value first")
-    return low, high
 
 
 def to_bytes(values: np.ndarray, value_range: ValueRange | None, name: object, option: str = "") -> np.ndarray:

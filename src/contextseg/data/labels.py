@@ -7,7 +7,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.pixels import MAX_MEGAPIXELS, File, read_mask
+from contextseg.data.limits import MAX_MEGAPIXELS
+from contextseg.data.pixels import File, read_mask
 from contextseg.data.source import counted
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from contextseg.data import depth
-from contextseg.data.depth import ValueRange
+from contextseg.data.limits import MAX_MEGAPIXELS, ValueRange
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
 
@@ -29,7 +29,6 @@ FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000"
 LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "AVIF")  # the last two at least by default
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 PACKED = {"L;2": 85, "L;4": 17}  # grey of 2 and 4 bits, which PIL multiplies
-MAX_MEGAPIXELS = 200.0
 ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 5 to 8 turned by a quarter
 MAX_WHOLE = 2**22  # pixels; a larger image is converted in bands
 BAND = 256  # rows at a time

@@ -8,10 +8,10 @@ from annotated_types import MinLen
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data.class_file import ClassFile, read_class_file
-from contextseg.data.depth import check_range
 from contextseg.data.labels import Colours, Indices
+from contextseg.data.limits import MAX_MEGAPIXELS, check_range
 from contextseg.data.pairing import find
-from contextseg.data.pixels import MAX_MEGAPIXELS, SUFFIXES, Reading
+from contextseg.data.pixels import SUFFIXES, Reading
 from contextseg.data.source import FileSource, digest
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from contextseg.data.depth import check_range
-from contextseg.data.pixels import MAX_MEGAPIXELS
+from contextseg.data.limits import MAX_MEGAPIXELS, check_range
 from contextseg.door import REQUIRED, option
 from contextseg.errors import ConfigError
 from contextseg.files import existing_checkpoint
@@ -57,7 +56,7 @@ class AttendOptions:
                 raise ConfigError("image=null: give an image file, or serve=true to choose one on a page")
             if self.point is None:
                 raise ConfigError("point=null: give [x,y], two whole numbers of pixels")
-        check_range(self.value_range, "")
+        check_range(self.value_range)
         existing_checkpoint(self.ckpt)
         if self.ckpt2 is not None:
             existing_checkpoint(self.ckpt2, "ckpt2")

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, get_args
 from annotated_types import MinLen
 
 from contextseg.commands.predict import inputs
-from contextseg.data.depth import check_range
-from contextseg.data.pixels import MAX_MEGAPIXELS
+from contextseg.data.limits import MAX_MEGAPIXELS, check_range
 from contextseg.door import REQUIRED, group, option
 from contextseg.engine.options import EvalOptions, ExtraMetrics
 from contextseg.errors import ConfigError
@@ -75,7 +74,7 @@ class PredictOptions:
             raise ConfigError(
                 f"tile={self.tile}: give auto, none, or the side of the windows, a multiple of {STEP} pixels"
             )
-        check_range(self.value_range, "")
+        check_range(self.value_range)
         existing_checkpoint(self.ckpt)
         inputs.find(self.input)
 
