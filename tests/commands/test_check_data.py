@@ -277,6 +277,8 @@ def test_void_that_may_be_a_class(tree):
     with pytest.raises(ConfigError, match=r"no pixel of object in train.* ids: {0: background, 255: object}"):
         Folder(root=str(tree), batch_size=1).check()
     Folder(root=str(tree), batch_size=1).check(splits=("val",))  # to score is no mistake
+    write_classes(tree, names=["background", "object"], ids={0: "background", 7: "object"})
+    assert "ids: {0: background, 255: object}" in found(tree)[0][2]
     write_classes(tree, names=["background", "object"], ignore=[255])
     assert [fault[:2] for fault in found(tree)] == [("warning", "class")]
     Folder(root=str(tree), batch_size=1).check()

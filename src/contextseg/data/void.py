@@ -1,6 +1,7 @@
 """Void that is perhaps a class: masks of 0 and 255 that nobody said to be void."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,20 @@ def is_doubtful(pixels: Sequence[int] | np.ndarray) -> bool:
     return not all(classes) and void > 0 and (len(classes) == 2 or void >= MUCH * sum(pixels))
 
 
-def doubt(pixels: Sequence[int] | np.ndarray, names: Sequence[str], file: Path) -> str:
-    """Say that void may be the class without a pixel, and what to write into the class file then."""
-    absent = [name for name, count in zip(names, pixels, strict=False) if not count]
-    there = [f"{label}: {name}" for label, name in enumerate(names) if name not in absent]
-    ids = ", ".join([*there[:MAX_NAMED], *(["..."] if len(there) > MAX_NAMED else []), f"255: {absent[0]}"])
-    return (
-        f"no pixel of {', '.join(absent)} in train, and {100 * pixels[-1] / sum(pixels):.2g} % of its pixels are 255, "
-        f"which is void unless {file} says otherwise; write there ids: {{{ids}}} if 255 is a class, or ignore: [255] "
-        "if it is void"
-    )
+@dataclass(frozen=True)
+class Undeclared:
+    """A class file that does not say what label 255 is. `labels`: raw label -> train id."""
+
+    file: Path
+    labels: Mapping[int, int]
+
+    def doubt(self, pixels: Sequence[int] | np.ndarray, names: Sequence[str]) -> str:
+        """Say that void may be the class without a pixel in train, and what to write into the file then."""
+        absent = [name for name, count in zip(names, pixels, strict=False) if not count]
+        there = [f"{label}: {names[number]}" for label, number in self.labels.items() if names[number] not in absent]
+        ids = ", ".join([*there[:MAX_NAMED], *(["..."] if len(there) > MAX_NAMED else []), f"255: {absent[0]}"])
+        return (
+            f"no pixel of {', '.join(absent)} in train, and {100 * pixels[-1] / sum(pixels):.2g} % of its pixels are "
+            f"255, which is void unless {self.file} says otherwise; write there ids: {{{ids}}} if 255 is a class, or "
+            "ignore: [255] if it is void"
+        )

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from contextseg.data.maps import MapDataset, collate_maps
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, as_worker
-from contextseg.data.void import doubt, is_doubtful, pixels_by_class
+from contextseg.data.void import Undeclared, is_doubtful, pixels_by_class
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.typed import Count, Natural
 
@@ -44,7 +43,7 @@ class SegDataModule(LightningDataModule):
     # the images are frames of videos, of which so many in a row hang together (docs/statistics.md); None: they are not.
     # A frame's name is that of its sequence and a number, 0001TP_006690
     block: int | None = None
-    undeclared_void: Path | None = None  # the file of the classes, if it does not say whether label 255 is void
+    undeclared_void: Undeclared | None = None  # if nothing says whether label 255 is void or a class
 
     def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
         super().__init__()
@@ -148,7 +147,7 @@ class SegDataModule(LightningDataModule):
             if pixels[:-1].all():
                 return
         if is_doubtful(pixels):
-            raise ConfigError(doubt(pixels, self.classes.names, self.undeclared_void))
+            raise ConfigError(self.undeclared_void.doubt(pixels, self.classes.names))
 
     def refuse_unpaired(self, source: Source, split: str) -> None:
         """Raise `ConfigError` if images of the split have no mask; log masks without an image."""

@@ -14,6 +14,7 @@ from contextseg.data.pairing import find
 from contextseg.data.pixels import SUFFIXES, Reading
 from contextseg.data.source import FileSource, digest
 from contextseg.data.transforms import TrainTransform
+from contextseg.data.void import Undeclared
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
@@ -68,8 +69,9 @@ class Folder(SegDataModule):
         if labels not in ("ids", "colours"):
             raise ConfigError(f"data.labels={labels}: choose ids or colours")
         self.labels = (_indices if labels == "ids" else _colours)(facts, max_megapixels)
-        if labels == "ids" and facts.ids is None and IGNORE_INDEX not in facts.ignore:
-            self.undeclared_void = facts.path
+        raw = {label: label for label in range(len(facts.classes))} if facts.ids is None else facts.ids
+        if labels == "ids" and IGNORE_INDEX not in (*raw, *facts.ignore):
+            self.undeclared_void = Undeclared(facts.path, raw)
         self.reading = Reading(check_range(value_range, "data."), max_megapixels, option="data.")
         self.images, self.masks, self.lists = images, masks, lists
         self.ratio, self.split_seed, self.block = ratio, split_seed, block
