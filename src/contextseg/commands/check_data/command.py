@@ -47,8 +47,8 @@ def check_data(options: CheckDataOptions) -> Report:
             for pair in examined(source, split, workers):
                 seen.append(pair)
                 bar.update(task, advance=1, note=f"{sum(bool(s.faults) for s in seen)} with faults")
-    faults += [fault for pair in seen for fault in pair.faults] + across(seen)
     faults += levels.found(seen, getattr(sources.get("train"), "reading", AS_STORED))
+    faults += [fault for pair in seen for fault in pair.faults] + across(seen)
     splits = {split: counted([pair for pair in seen if pair.split == split], data.classes) for split in sources}
     faults += never_seen(splits, data.classes, data.undeclared_void)
     report = Report(data.name, data.classes, splits, sorted(faults, key=lambda fault: fault.level), folder)

@@ -67,7 +67,8 @@ def examine(source: Source, split: str, index: int) -> Seen:
     image = mask = stored = None
     try:
         raw = pixels.raw_values(image_file, source.reading)
-        seen.values = None if raw is None else depth.found(raw)
+        if raw is not None:
+            seen.values, seen.size = depth.found(raw), (raw.shape[1], raw.shape[0])
         image = pixels.read_image(image_file, source.reading)
         _describe(seen, image)
     except ConfigError as error:
@@ -84,7 +85,7 @@ def examine(source: Source, split: str, index: int) -> Seen:
         mask = None
     if image is not None:
         _examine_picture(seen, image_file, image, source, index, stored)
-    if image is not None and mask is not None:
+    if mask is not None:
         _count(seen, mask, source, mask_file)
     return seen
 
