@@ -104,6 +104,10 @@ def turned_image(root):
     turned(root / "images/val/val1.jpg", 6)
 
 
+def doubtful_image(root):
+    turned(root / "images/val/val1.jpg", 3)
+
+
 def grey_image(root):
     save(root / "images/val/val1.jpg", np.zeros((24, 33)))
 
@@ -181,8 +185,19 @@ DAMAGE = [
     (unknown_ids, "error", "labels", "val1.png: labels 9 (198 pixels) are outside 0..2"),
     (deep_mask, "error", "labels", "val1.png has mode I;16"),
     (colour_mask, "error", "labels", "val1.png has mode RGB"),
-    (lying_image, "error", "EXIF orientation", "val1.jpg fits its mask only when turned"),
-    (turned_image, "warning", "EXIF orientation", "val1.jpg has EXIF orientation 6"),
+    (
+        lying_image,
+        "warning",
+        "EXIF orientation",
+        "viewers and predict show it turned, it is read like them",
+    ),
+    (turned_image, "warning", "EXIF orientation", "it is read as stored"),
+    (
+        doubtful_image,
+        "error",
+        "EXIF orientation",
+        "has EXIF orientation 3, as which viewers show it, and",
+    ),
     (grey_image, "warning", "grey", "val1.jpg: grey; read as three equal channels"),
     (printed_image, "warning", "CMYK", "val1.jpg: CMYK; converted"),
     (deep_image, "warning", "more than 8 bits", "val1.png: values 0 to 65535 (99.8 % of them 0 to 65535); scaled to 8"),

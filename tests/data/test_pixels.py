@@ -21,7 +21,10 @@ from contextseg.commands.check_data.faults import examine
 from contextseg.commands.predict.command import Outcome, label_images
 from contextseg.data import depth, pixels
 from contextseg.data.labels import Colours, Indices
+from contextseg.data.orientation import TAG
+from contextseg.data.orientation import turned as turned_array
 from contextseg.data.pixels import Reading, read_image
+from contextseg.data.source import FileSource
 from contextseg.datamodules.folder import Folder
 from contextseg.errors import ConfigError
 from contextseg.inference import WholeImage
@@ -35,7 +38,7 @@ UPRIGHT = Reading(upright=True)
 
 def turned(orientation):
     exif = Image.Exif()
-    exif[pixels.ORIENTATION] = orientation
+    exif[TAG] = orientation
     return exif
 
 
@@ -193,23 +196,59 @@ def test_large_deep_images_are_scaled_by_rows(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_kind_of_file_is_turned_alike(tmp_path, monkeypatch, orientation):
-    """Uncompressed TIFFs too, which PIL scrambles if it is given their name; they are turned in either way."""
+    """Uncompressed TIFFs too, which PIL scrambles if it is given their name, and all of which it turns by itself."""
     exif = turned(orientation)
     array(RGB, exif=exif)(tmp_path / "a.png")
     expected = read_image(tmp_path / "a.png", UPRIGHT)
     assert (expected.shape[0] == 12) == (orientation >= 5)
     assert np.array_equal(read_image(tmp_path / "a.png"), RGB)
-    assert np.array_equal(depth.turned(RGB, orientation), expected)
+    assert np.array_equal(turned_array(RGB, orientation), expected)
     for options in ({}, {"compression": "tiff_lzw"}):
         array(RGB, exif=exif, **options)(tmp_path / "a.tif")
         assert np.array_equal(read_image(tmp_path / "a.tif", UPRIGHT), expected)
-        assert np.array_equal(read_image(tmp_path / "a.tif"), expected)
-    array(DEEP[..., 0], exif=exif)(tmp_path / "deep.png")
-    assert np.array_equal(read_image(tmp_path / "deep.png", UPRIGHT), grey(expected[..., 0]))
+        assert np.array_equal(read_image(tmp_path / "a.tif"), RGB)
+        assert pixels.size(tmp_path / "a.tif") == (8, 12)
+    for name in ("deep.png", "deep.tif"):
+        array(DEEP[..., 0], exif=exif)(tmp_path / name)
+        assert np.array_equal(read_image(tmp_path / name, UPRIGHT), grey(expected[..., 0]))
+        assert np.array_equal(read_image(tmp_path / name), grey(RGB[..., 0]))
     monkeypatch.setattr(pixels, "MAX_WHOLE", 0)
     monkeypatch.setattr(pixels, "BAND", 5)
     for name in ("a.png", "a.tif"):
         assert np.array_equal(read_image(tmp_path / name, UPRIGHT), expected), "the frugal way for large ones"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
+def test_an_image_is_turned_if_its_mask_is(tmp_path, orientation, kind):
+    image, mask = tmp_path / f"a.{kind}", tmp_path / "mask.png"
+    array(RGB, exif=turned(orientation))(image)
+    for drawn in (LABELS, turned_array(LABELS, orientation)):
+        array(drawn)(mask)
+        for upright in (None, False, True):
+            source = FileSource([(image, mask)], 4, labels=Indices(), reading=Reading(upright=upright, option="data."))
+            if upright is None and orientation in (2, 3, 4):
+                with pytest.raises(ConfigError, match=r"mask fits either way; give data\.upright=true if"):
+                    source.read(0)
+            elif upright is None or drawn.shape == ((12, 8) if upright and orientation >= 5 else (8, 12)):
+                found = source.read(0)[0]
+                assert found.shape[:2] == drawn.shape == source.size(0) == source.read_mask(0)[0].shape
+                if kind != "jpg":
+                    as_seen = orientation >= 5 and drawn.shape == (12, 8)
+                    assert np.array_equal(found, turned_array(RGB, orientation) if upright or as_seen else RGB)
+            else:
+                with pytest.raises(ConfigError, match=f"EXIF orientation {orientation}, and fits its mask only when"):
+                    source.read(0)
+
+
+def test_a_square_image_may_be_turned_either_way(tmp_path):
+    array(RGB[:, :8], exif=turned(6))(tmp_path / "a.png")
+    array(LABELS[:, :8])(tmp_path / "mask.png")
+    source = FileSource(
+        [(tmp_path / "a.png", tmp_path / "mask.png")], 4, labels=Indices(), reading=Reading(upright=None)
+    )
+    with pytest.raises(ConfigError, match="fits either way"):
+        source.read(0)
 
 
 def test_our_limit_stands_in_place_of_that_of_pil(tmp_path, monkeypatch):

@@ -82,12 +82,3 @@ def colours(data: bytes) -> np.ndarray:
     if image is None or image.dtype != np.uint16:
         raise OSError("16 bits per channel of a kind that OpenCV does not read")
     return np.repeat(image[..., None], 3, -1) if image.ndim == 2 else np.ascontiguousarray(image[..., 2::-1])
-
-
-def turned(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an image (H, W, ...) as an EXIF orientation says, 1 to 8."""
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1] if orientation in (2, 3) else image[::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1] if orientation in (3, 4) else image[:, ::-1]
-    return np.ascontiguousarray(image.swapaxes(0, 1) if orientation >= 5 else image)

@@ -7,7 +7,7 @@ bits is scaled by a range of values. Masks keep the numbers that were stored, so
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from contextseg.data import depth
+from contextseg.data import depth, orientation
 from contextseg.data.limits import MAX_MEGAPIXELS, ValueRange
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
@@ -29,7 +29,6 @@ FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000"
 LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "AVIF")  # the last two at least by default
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 PACKED = {"L;2": 85, "L;4": 17}  # grey of 2 and 4 bits, which PIL multiplies
-ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 5 to 8 turned by a quarter
 MAX_WHOLE = 2**22  # pixels; a larger image is converted in bands
 BAND = 256  # rows at a time
 # the errors of PIL for a file that it cannot decode; a broken PNG is a SyntaxError
@@ -49,14 +48,13 @@ class Reading:
     value_range     the values that become 0 and 255, where a file has more than 8 bits per channel; None: 0 and 65535,
                     and a file that uses little of that is refused
     max_megapixels  a larger picture is refused, unread
-    upright         pixels are turned as the camera's EXIF orientation says, else they lie as stored, as a mask's do; a
-                    TIFF is always turned
+    upright         pixels are turned as the camera's EXIF orientation says; None: if the mask is
     option          prefix of these names in messages: "data." where they are options of a data set
     """
 
     value_range: ValueRange | None = None
     max_megapixels: float = MAX_MEGAPIXELS
-    upright: bool = False
+    upright: bool | None = False
     option: str = ""
 
 
@@ -67,30 +65,30 @@ class Unusable(ConfigError):
     """A picture file that cannot be read, or whose pixels are not certain."""
 
 
-class Turned(ConfigError):
-    """An image that has the size of its mask only when it is turned as its EXIF orientation says."""
-
-
 class Header(NamedTuple):
     """What a picture file says of itself."""
 
     mode: str  # PIL's, and "transparent" behind it if a colour stands for that
+    size: tuple[int, int]  # height, width, as stored
     turn: int  # EXIF orientation
-    followed: bool  # it is turned so even where pixels are read as stored: a TIFF
 
 
-def read_image(path: File, reading: Reading = AS_STORED) -> np.ndarray:
-    """Read the picture in a file, uint8 (H, W, 3) RGB.
+def read_image(path: File, reading: Reading = AS_STORED, like: Sequence[int] | None = None) -> np.ndarray:
+    """Read the picture in a file, uint8 (H, W, 3) RGB; `like`: height and width of its mask, if there is one.
 
     Grey becomes three equal channels, transparency is dropped, CMYK and palettes become RGB. Raises `ConfigError` if
-    the file is damaged or no regular one, holds several pages, or is too large, and for values without a range.
+    the file is damaged or no regular one, holds several pages, or is too large, for values without a range, and if it
+    is not certain which way up it is.
     """
     with opened(path, reading.max_megapixels, reading.option) as picture:
-        if is_deep(picture):
-            return depth.to_bytes(_deep(picture, path, reading.upright), reading.value_range, path, reading.option)
-        if reading.upright:
-            ImageOps.exif_transpose(picture, in_place=True)
-        return _rgb(picture)
+        deep, turn = is_deep(picture), orientation.orientation(picture)
+        upright = orientation.is_turned(picture, reading.upright, like, path, reading.option)
+        by_itself = picture.format == "TIFF" and not (deep and picture.mode[0] not in "IF")  # PIL turns a TIFF
+        if deep:
+            image = depth.to_bytes(_deep(picture, path), reading.value_range, path, reading.option)
+        else:
+            image = _rgb(picture)
+        return orientation.as_wanted(image, turn, by_itself, upright)
 
 
 def as_rgb(picture: Image.Image, name: object, reading: Reading) -> np.ndarray:
@@ -111,20 +109,20 @@ def as_rgb(picture: Image.Image, name: object, reading: Reading) -> np.ndarray:
 def raw_values(path: File, reading: Reading = AS_STORED) -> np.ndarray | None:
     """Return the values (H, W) or (H, W, 3) of a file with more than 8 bits per channel; None for any other."""
     with opened(path, reading.max_megapixels, reading.option) as picture:
-        return _deep(picture, path, reading.upright) if is_deep(picture) else None
+        return _deep(picture, path) if is_deep(picture) else None
 
 
 def header(path: File) -> Header:
     """Return what a picture file says of itself, whatever its size. Raises `ConfigError` if it cannot be read."""
     with opened(path, float("inf")) as picture:
         mode = f"{picture.mode} transparent" if "transparency" in picture.info else picture.mode
-        return Header(mode, picture.getexif().get(ORIENTATION, 1), picture.format == "TIFF")
+        return Header(mode, orientation.stored_size(picture), orientation.orientation(picture))
 
 
 def size(path: File) -> tuple[int, int]:
     """Return height and width from a file's header, as stored. Raises `ConfigError` if it cannot be read."""
     with opened(path, float("inf")) as picture:
-        return picture.size[::-1]
+        return orientation.stored_size(picture)
 
 
 def read_mask(path: File, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
@@ -144,7 +142,7 @@ def read_mask(path: File, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image
             raise Unusable(f"{path} stores white as 0 (a TIFF, WhiteIsZero), so its labels are ambiguous; use PNG")
         if is_deep(picture) and not picture.mode.startswith(("I", "F")):
             raise Unusable(f"{path} has 16 bits per channel, but the colours of a mask have 8; save it with 8")
-        if (turn := picture.getexif().get(ORIENTATION, 1)) != 1:
+        if (turn := orientation.orientation(picture)) != 1:
             raise Unusable(f"{path} has EXIF orientation {turn}, and a mask is read as stored; save it without")
         picture.load()
         return picture.point(lambda value: value // PACKED[raw]) if picture.mode == "L" and raw in PACKED else picture
@@ -231,15 +229,12 @@ def _raw_mode(picture: ImageFile.ImageFile) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def _deep(picture: ImageFile.ImageFile, path: File, upright: bool) -> np.ndarray:
+def _deep(picture: ImageFile.ImageFile, path: File) -> np.ndarray:
     """Return the values of a picture with more than 8 bits, (H, W) or (H, W, 3)."""
     if picture.mode.startswith(("I", "F")):
-        if upright:
-            ImageOps.exif_transpose(picture, in_place=True)
         return np.array(picture)
-    turn = picture.getexif().get(ORIENTATION, 1) if upright or picture.format == "TIFF" else 1
     with _bytes_of(path) as file:
-        return depth.turned(depth.colours(file.read()), turn)
+        return depth.colours(file.read())
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data import pixels
-from contextseg.data.pixels import AS_STORED, Reading, Turned
+from contextseg.data.orientation import Turned
+from contextseg.data.pixels import AS_STORED, Reading
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
 
@@ -102,8 +103,8 @@ class FileSource(Source):
         return len(self.pairs)
 
     def load(self, index: int) -> Sample:
-        image, mask = self.pairs[index]
-        return pixels.read_image(image, self.reading), self.labels(mask), self.names[index]
+        image, mask = self.pairs[index][0], self.labels(self.pairs[index][1])
+        return pixels.read_image(image, self.reading, mask.shape), mask, self.names[index]
 
     def read_mask(self, index: int) -> tuple[np.ndarray, str]:
         mask = self.labels(self.pairs[index][1])
@@ -114,10 +115,11 @@ class FileSource(Source):
     def check_size(self, index: int, size: Sequence[int], mask: np.ndarray) -> None:
         """Raise `ConfigError` unless image and mask have one size; `Turned` if EXIF orientation is the reason."""
         image = self.pairs[index][0]
-        if mask.shape == tuple(size)[::-1] != tuple(size) and (turn := pixels.header(image).turn) in range(5, 9):
+        if mask.shape == tuple(size)[::-1] != tuple(size) and (turn := pixels.header(image).turn) >= 5:
+            only = "its pixels are as stored" if self.reading.upright else "it is turned as that says"
             raise Turned(
-                f"{image} fits its mask only when turned as its EXIF orientation {turn} says, but pixels are read as "
-                "stored; turn the image itself and save it without the tag (PIL.ImageOps.exif_transpose)"
+                f"{image} has EXIF orientation {turn}, and fits its mask only when {only}; turn the image itself and "
+                "save it without the tag (PIL.ImageOps.exif_transpose), or with data=folder give data.upright=null"
             )
         super().check_size(index, size, mask)
 
@@ -131,8 +133,9 @@ class FileSource(Source):
         return self.pairs[index]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width from the file's header. Raises `ConfigError` if it cannot be read."""
-        return pixels.size(self.pairs[index][0])
+        """Return height and width, by the file's header if that is enough. Raises `ConfigError` if it is unreadable."""
+        header = pixels.header(self.pairs[index][0])
+        return header.size if header.turn < 5 or self.reading.upright is False else self.load(index)[0].shape[:2]
 
     def fingerprint(self, index: int) -> str:
         """Return a digest of the image file, all of it up to 1 MiB.

@@ -34,6 +34,8 @@ class Folder(SegDataModule):
     block            the images are frames of videos, and this many in a row are resampled together
                      (docs/statistics.md); a frame's name is that of its sequence and a number, such as street_0012
     value_range      [black, white]: values that become 0 and 255 in images of more than 8 bits; None: 0 and 65535
+    upright          images are turned as their EXIF orientation says, as viewers show them; None: where the mask is, by
+                     its size, and where that does not decide, they are refused
     max_megapixels   a larger image or mask is refused, unread
 
     The last three as in `SegDataModule`. Images may have different sizes, if `transform` crops. Raises `ConfigError`
@@ -55,6 +57,7 @@ class Folder(SegDataModule):
         split_seed: Natural = 0,
         block: Count | None = None,
         value_range: tuple[float, float] | None = None,
+        upright: bool | None = None,
         max_megapixels: Positive = MAX_MEGAPIXELS,
         batch_size: Count = 8,
         num_workers: Natural = 0,
@@ -72,7 +75,7 @@ class Folder(SegDataModule):
         raw = {label: label for label in range(len(facts.classes))} if facts.ids is None else facts.ids
         if labels == "ids" and IGNORE_INDEX not in (*raw, *facts.ignore):
             self.undeclared_void = Undeclared(facts.path, raw)
-        self.reading = Reading(check_range(value_range, "data."), max_megapixels, option="data.")
+        self.reading = Reading(check_range(value_range, "data."), max_megapixels, upright, option="data.")
         self.images, self.masks, self.lists = images, masks, lists
         self.ratio, self.split_seed, self.block = ratio, split_seed, block
         ways = {"{split} in data.images": _by_split(images), "data.lists": lists, "data.ratio": ratio}

@@ -9,11 +9,13 @@ import numpy as np
 
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data import depth, pixels
-from contextseg.data.pixels import Turned, Unusable
+from contextseg.data.orientation import Turned
+from contextseg.data.pixels import Unusable
 from contextseg.data.source import FileSource, Source, digest
 from contextseg.data.void import pixels_by_class
 from contextseg.errors import ConfigError
 
+ORIENTATION = "EXIF orientation"  # the kind of a fault
 UNUSUAL_MODES = {  # mode of an image -> how it is read
     "1": "black and white; read as three equal channels",
     "L": "grey; read as three equal channels",
@@ -66,14 +68,6 @@ def examine(source: Source, split: str, index: int) -> Seen:
     seen = Seen(split, str(image_file))
     image = mask = stored = None
     try:
-        raw = pixels.raw_values(image_file, source.reading)
-        if raw is not None:
-            seen.values, seen.size = depth.found(raw), (raw.shape[1], raw.shape[0])
-        image = pixels.read_image(image_file, source.reading)
-        _describe(seen, image)
-    except ConfigError as error:
-        seen.error("unreadable" if seen.values is None else "value range", error, image_file)
-    try:
         if mask_file.suffix != ".mat":
             stored = np.empty(pixels.size(mask_file), np.uint8)
         mask = source.labels(mask_file)
@@ -83,6 +77,16 @@ def examine(source: Source, split: str, index: int) -> Seen:
         unusable = stored is None or isinstance(error, Unusable)
         seen.error("unreadable" if unusable else "labels", error, mask_file)
         mask = None
+    try:
+        raw = pixels.raw_values(image_file, source.reading)
+        if raw is not None:
+            seen.values, seen.size = depth.found(raw), (raw.shape[1], raw.shape[0])
+        image = pixels.read_image(image_file, source.reading, None if stored is None else stored.shape)
+        _describe(seen, image)
+    except Turned as error:
+        seen.error(ORIENTATION, error, image_file)
+    except ConfigError as error:
+        seen.error("unreadable" if seen.values is None else "value range", error, image_file)
     if image is not None:
         _examine_picture(seen, image_file, image, source, index, stored)
     if mask is not None:
@@ -124,7 +128,7 @@ def _examine_generated(source: Source, split: str, index: int) -> Seen:
     return seen
 
 
-def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, index: int, stored) -> None:
+def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: FileSource, index: int, stored) -> None:
     """Compare size and orientation with the mask (`stored`: an array of its size, or None), and check the mode."""
     header = pixels.header(path)
     if seen.values is not None:
@@ -135,16 +139,17 @@ def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, 
         if stored is not None:
             source.check_size(index, image.shape[:2], stored)
     except Turned as error:
-        seen.error("EXIF orientation", error, path)
+        seen.error(ORIENTATION, error, path)
     except ConfigError as error:
         seen.error("size", error, source.where(index))
     else:
-        if header.turn in range(2, 9):
-            read = "turned, too, which its mask must be" if header.followed else "as stored, like its mask"
+        if header.turn != 1:
+            is_turned = source.reading.upright or image.shape[:2] != header.size
+            read = "like them" if is_turned else "as stored"
             seen.warn(
-                "EXIF orientation",
-                f"{path} has EXIF orientation {header.turn}: other programs show it turned, it is read {read}; check "
-                "that they fit",
+                ORIENTATION,
+                f"{path} has EXIF orientation {header.turn}: viewers and predict show it turned, it is read {read}, as "
+                "its mask must be; check that they fit",
                 path,
             )
 
