@@ -1,6 +1,8 @@
 """Kinds of picture files at every door: read as what they seem, or refused in words."""
 
 import os
+import struct
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -218,6 +220,26 @@ def test_every_kind_of_file_is_turned_alike(tmp_path, monkeypatch, orientation):
         assert np.array_equal(read_image(tmp_path / name, UPRIGHT), expected), "the frugal way for large ones"
 
 
+def turned_deep_tiff(path, orientation):
+    """A TIFF of 16 bits in three channels with an orientation, which neither PIL nor OpenCV can write."""
+    cv2.imwrite(str(path), DEEP[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    data = path.read_bytes()
+    (place,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, place)
+    tags = [struct.unpack_from("<HHII", data, place + 2 + 12 * i) for i in range(count)]
+    tags = sorted([*tags, (TAG, 3, 1, orientation)])
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    data += bytes(len(data) % 2)
+    path.write_bytes(data[:4] + struct.pack("<I", len(data)) + data[8:] + table)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_colours_are_turned_alike(tmp_path, orientation):
+    turned_deep_tiff(tmp_path / "a.tif", orientation)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), RGB)
+    assert np.array_equal(read_image(tmp_path / "a.tif", UPRIGHT), turned_array(RGB, orientation))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
 def test_an_image_is_turned_if_its_mask_is(tmp_path, orientation, kind):
@@ -265,9 +287,6 @@ def stored(bits):
     """A grey PNG of 2 or 4 bits, which PIL cannot write."""
 
     def write(path):
-        import struct
-        import zlib
-
         def chunk(kind, content):
             return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 

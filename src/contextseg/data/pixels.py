@@ -83,7 +83,7 @@ def read_image(path: File, reading: Reading = AS_STORED, like: Sequence[int] | N
     with opened(path, reading.max_megapixels, reading.option) as picture:
         deep, turn = is_deep(picture), orientation.orientation(picture)
         upright = orientation.is_turned(picture, reading.upright, like, path, reading.option)
-        by_itself = picture.format == "TIFF" and not (deep and picture.mode[0] not in "IF")  # PIL turns a TIFF
+        by_itself = picture.format == "TIFF"  # PIL and OpenCV turn it
         if deep:
             image = depth.to_bytes(_deep(picture, path), reading.value_range, path, reading.option)
         else:
