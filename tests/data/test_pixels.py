@@ -450,6 +450,15 @@ def test_a_network_reads_deep_files_as_in_training(tmp_path, model):
         model.value_range = None
 
 
+def test_a_refusal_names_the_attributes_of_a_network(tmp_path, model, monkeypatch):
+    array(DEEP[..., 0] >> 4)(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"give model\.value_range=\["):
+        model.predict(tmp_path / "a.png")
+    monkeypatch.setattr(model, "max_megapixels", 1e-6)
+    with pytest.raises(ConfigError, match=r"model\.max_megapixels=1e-06: raise that"):
+        model.predict(tmp_path / "a.png")
+
+
 def test_a_pil_image_is_turned_as_its_file_is(tmp_path, model):
     array(RGB, exif=turned(6))(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:

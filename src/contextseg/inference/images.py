@@ -21,13 +21,12 @@ def is_batch(image: Images | Sequence[Images]) -> TypeGuard[Sequence[Images] | n
     return image.ndim == 4 if isinstance(image, np.ndarray | Tensor) else isinstance(image, list | tuple)
 
 
-def as_tensors(image: Images | Sequence[Images], value_range: tuple[float, float] | None = None) -> list[Tensor]:
-    """Bring one image or a batch to uint8 tensors (3, H, W), RGB.
+def as_tensors(image: Images | Sequence[Images], reading: Reading) -> list[Tensor]:
+    """Bring one image or a batch to uint8 tensors (3, H, W), RGB; `reading`: how a path and a PIL image are read.
 
-    A path and a PIL image are turned upright, by their EXIF orientation; `value_range` is that of `Reading`. Raises
-    `ConfigError` for anything else that is not uint8, saying how to convert it, and for a shape that is no image's.
+    Raises `ConfigError` for anything else that is not uint8, saying how to convert it, and for a shape that is no
+    image's.
     """
-    reading = Reading(value_range, upright=True)
     if is_batch(image):
         return [_planes(one, reading) for one in image]
     return [_planes(image, reading)]

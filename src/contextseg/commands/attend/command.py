@@ -66,6 +66,8 @@ def show(cfg: AttendOptions) -> None:
             contents = read_checkpoint(getattr(cfg, option))
             networks[f"{option}: {contents['config']['name']}"] = restore(contents, getattr(cfg, option))
             images = images or (examples(contents["config"]) if option == "ckpt" else {})
+    for network in networks.values():
+        network.value_range = cfg.value_range or network.value_range
     serve(networks, images, port=cfg.port, longest_side=cfg.longest_side)
 
 
