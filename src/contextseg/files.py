@@ -4,12 +4,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
 from contextseg.errors import ConfigError
 
 PART = ".part_"  # the prefix of a side file's name
+MAX_NAME = 200  # bytes that leave room for it
 
 
 @contextmanager
@@ -17,10 +19,12 @@ def side_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield a file to write into; it takes the name `path` at the end, and is removed after an error.
 
     It lies beside `path`, or in `folder` on the same disk; a killed process leaves it there. The folder of `path` is
-    made. The extension stays, because it tells many writers the format.
+    made. The extension stays, because it tells many writers the format. A long name is replaced by a digest of it.
     """
+    name = os.fsencode(path.name)
+    short = path.name if len(name) <= MAX_NAME else f"{blake2b(name, digest_size=8).hexdigest()}{path.suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    side = (folder or path.parent) / f"{PART}{os.getpid()}_{path.name}"
+    side = (folder or path.parent) / f"{PART}{os.getpid()}_{short}"
     try:
         yield side
         os.replace(side, path)

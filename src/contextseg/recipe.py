@@ -1,7 +1,7 @@
 """The recipe of a network: plain settings that are saved with its weights and rebuild it.
 
     {"format": 2, "backbone": node, "neck": node, "head": node, "aux_head": node or None,
-     "align_corners": bool, "attention": str, "classes": {...}, "versions": {...}}
+     "align_corners": bool, "attention": str, "value_range": [low, high] or absent, "classes": {...}, "versions": {...}}
 
 A node names a part and its settings (`parts`). Format 1 named the modules of the parts too, and had settings for the
 order of maps in a concatenation, which is fixed now (`block_order`); `upgrade` reads it.
@@ -57,8 +57,13 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
             "or choose another loss"
         )
     control(head, recipe.get("attention", "learned"))
-    align_corners = recipe.get("align_corners", False)
-    return Segmenter(backbone, neck, head, aux_head, classes=classes, align_corners=align_corners)
+    values = recipe.get("value_range")
+    return Segmenter(
+        *(backbone, neck, head, aux_head),
+        classes=classes,
+        align_corners=recipe.get("align_corners", False),
+        value_range=values and (values[0], values[1]),
+    )
 
 
 def maps_known(kind: Callable[..., Head], neck: Neck) -> dict[str, Sequence[int]]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Maps, Neck, SegOutput
+from contextseg.data.limits import MAX_MEGAPIXELS
+from contextseg.data.pixels import Reading
 from contextseg.errors import ConfigError
 from contextseg.inference import Predictor, WholeImage
 from contextseg.inference.images import Images, as_tensors, is_batch
@@ -18,7 +20,10 @@ from contextseg.inference.images import Images, as_tensors, is_batch
 class Segmenter(nn.Module):
     """Chain the parts: image uint8 (B, 3, H, W) -> `SegOutput`.
 
-    `classes`: what it predicts, if they have names. `align_corners`: how its logits are resized to the image.
+    classes        what it predicts, if they have names
+    align_corners  how its logits are resized to the image
+    value_range    values that became 0 and 255 in the files of more than 8 bits that it was trained on; `predict` reads
+                   such files so
     """
 
     def __init__(
@@ -30,10 +35,12 @@ class Segmenter(nn.Module):
         *,
         classes: ClassSet | None = None,
         align_corners: bool = False,
+        value_range: tuple[float, float] | None = None,
     ):
         super().__init__()
         self.backbone, self.neck, self.head, self.aux_head = backbone, neck, head, aux_head
-        self.classes, self.align_corners = classes, align_corners
+        self.classes, self.align_corners, self.value_range = classes, align_corners, value_range
+        self.max_megapixels = MAX_MEGAPIXELS  # `predict` refuses a larger file, unread
 
     @property
     def named_classes(self) -> ClassSet:
@@ -85,7 +92,7 @@ class Segmenter(nn.Module):
         It is one pass over the whole image in evaluation mode; a head that takes one size only (`Head.window`) gets
         windows of that size. Raises `ConfigError` for pixels that are not uint8, saying how to convert them.
         """
-        images = as_tensors(image)
+        images = as_tensors(image, Reading(self.value_range, self.max_megapixels, upright=True, option="model."))
         predictor = self.adapted(WholeImage())
         answer = predictor.probabilities if probabilities else predictor
         modes = {module: module.training for module in self.modules()}

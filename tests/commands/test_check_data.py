@@ -1,6 +1,8 @@
 """Every kind of damage planted in a data set is found, and named with its file."""
 
 import json
+import os
+import re
 from unittest import mock
 
 import numpy as np
@@ -12,6 +14,8 @@ from trees import NAMES, PALETTE, plant, save, write_classes
 from contextseg.commands.check_data import command
 from contextseg.commands.check_data.command import check_data
 from contextseg.commands.compose import compose, options
+from contextseg.datamodules import datamodule
+from contextseg.datamodules.folder import Folder
 from contextseg.errors import ConfigError
 
 
@@ -100,6 +104,10 @@ def turned_image(root):
     turned(root / "images/val/val1.jpg", 6)
 
 
+def doubtful_image(root):
+    turned(root / "images/val/val1.jpg", 3)
+
+
 def grey_image(root):
     save(root / "images/val/val1.jpg", np.zeros((24, 33)))
 
@@ -110,12 +118,36 @@ def printed_image(root):
 
 def deep_image(root):
     (root / "images/val/val1.jpg").unlink()
-    Image.fromarray(np.zeros((24, 33), np.uint16)).save(root / "images/val/val1.png")
+    Image.fromarray(np.resize(np.array([0, 65535], np.uint16), (24, 33))).save(root / "images/val/val1.png")
 
 
 def clear_image(root):
     (root / "images/val/val1.jpg").unlink()
     Image.new("RGBA", (33, 24)).save(root / "images/val/val1.png")
+
+
+def lossy_mask(root):
+    path = root / "masks/val/val1.png"
+    Image.open(path).save(path, format="JPEG", quality=100)
+
+
+def paged_mask(root):
+    path = root / "masks/val/val1.png"
+    mask = Image.open(path)
+    path.unlink()
+    mask.save(path.with_suffix(".tif"), save_all=True, append_images=[mask.copy()])
+
+
+def paged_image(root):
+    path = root / "images/val/val1.jpg"
+    image = Image.open(path)
+    path.unlink()
+    image.save(path.with_suffix(".tif"), save_all=True, append_images=[image.copy()])
+
+
+def pipe(root):
+    (root / "images/val/val1.jpg").unlink()
+    os.mkfifo(root / "images/val/val1.jpg")
 
 
 def empty_mask(root):
@@ -153,12 +185,27 @@ DAMAGE = [
     (unknown_ids, "error", "labels", "val1.png: labels 9 (198 pixels) are outside 0..2"),
     (deep_mask, "error", "labels", "val1.png has mode I;16"),
     (colour_mask, "error", "labels", "val1.png has mode RGB"),
-    (lying_image, "error", "EXIF orientation", "val1.jpg fits its mask only when turned"),
-    (turned_image, "warning", "EXIF orientation", "val1.jpg has EXIF orientation 6"),
+    (
+        lying_image,
+        "warning",
+        "EXIF orientation",
+        "viewers and predict show it turned, it is read like them",
+    ),
+    (turned_image, "warning", "EXIF orientation", "it is read as stored"),
+    (
+        doubtful_image,
+        "error",
+        "EXIF orientation",
+        "has EXIF orientation 3, as which viewers show it, and",
+    ),
     (grey_image, "warning", "grey", "val1.jpg: grey; read as three equal channels"),
     (printed_image, "warning", "CMYK", "val1.jpg: CMYK; converted"),
-    (deep_image, "warning", "grey with 16 bits", "val1.png: grey with 16 bits; scaled to 8"),
+    (deep_image, "warning", "more than 8 bits", "val1.png: values 0 to 65535 (99.8 % of them 0 to 65535); scaled to 8"),
     (clear_image, "warning", "transparency is dropped", "val1.png: transparency is dropped"),
+    (lossy_mask, "error", "unreadable", "val1.png is a JPEG, which changes labels"),
+    (paged_mask, "error", "unreadable", "val1.tif has 2 pages"),
+    (paged_image, "error", "unreadable", "val1.tif has 2 pages"),
+    (pipe, "error", "unreadable", "val1.jpg: it is a pipe"),
     (empty_mask, "warning", "void", "val1.png: every pixel is void"),
     (same_in_two_splits, "error", "in two splits", "the same picture is in train and val: "),
     (same_twice, "warning", "duplicate", "val1.png; their masks differ"),
@@ -188,9 +235,88 @@ def test_deep_colours_are_reported(tree):
     cv2 = pytest.importorskip("cv2")
     (tree / "images/val/val1.jpg").unlink()
     cv2.imwrite(str(tree / "images/val/val1.png"), np.zeros((24, 33, 3), np.uint16))
-    assert found(tree) == [
-        ("warning", "16 bit", f"{tree}/images/val/val1.png: 16 bits per channel; the upper 8 are read")
-    ]
+    says = f"{tree}/images/val/val1.png: values 0 to 0 (99.8 % of them 0 to 0); scaled to 8 bits"
+    assert found(tree) == [("warning", "more than 8 bits", says)]
+
+
+def deepened(root, scale, offset=0):
+    """Replace all images by grey ones of 16 bits."""
+    for path in (root / "images").rglob("*.jpg"):
+        values = np.array(Image.open(path).convert("L")).astype(np.uint16) * scale + offset
+        path.unlink()
+        Image.fromarray(values).save(path.with_suffix(".png"))
+
+
+def without_files(faults):
+    """The faults of the data set, without those of single images that are only deep."""
+    return [fault for fault in faults if fault[1] != "more than 8 bits"]
+
+
+def test_a_range_of_values_is_found_and_told(tree):
+    deepened(tree, 16, 5)
+    faults = found(tree)
+    assert {fault[:2] for fault in faults} == {("error", "value range")}
+    assert len(faults) == 9 + 1, "one of each image, one of all"
+    (text,) = (text for _, _, text in faults if "9 images" in text)
+    lowest, highest = re.search(r"data.value_range=\[(\d+),(\d+)\] keeps all of them", text).groups()
+    assert (int(lowest) % 16, int(highest) % 16) == (5, 5)
+    inner = re.search(r"data.value_range=\[(\d+),(\d+)\] cuts off the outermost", text)
+    for given in (f"[{lowest},{highest}]", f"[{inner[1]},{inner[2]}]", "[0,4095]"):
+        assert without_files(found(tree, f"data.value_range={given}")) == []
+    ((level, kind, text),) = without_files(found(tree, "data.value_range=[0,1000]"))
+    assert (level, kind) == ("warning", "value range")
+    assert "data.value_range=[0,1000] cuts off more than a thousandth" in text
+    kinds = {fault[:2] for fault in without_files(found(tree, "data.value_range=[0,65535]"))}
+    assert kinds == {("warning", "value range"), ("warning", "few grey levels")}
+    with pytest.raises(ConfigError, match=r"data.value_range=\[9,9\]: give \[black,white\]"):
+        found(tree, "data.value_range=[9,9]")
+
+
+def test_few_grey_levels_of_8_bits(tree):
+    for path in (tree / "images").rglob("*.jpg"):
+        pixels = np.array(Image.open(path).convert("L")) // 16
+        path.unlink()
+        save(path.with_suffix(".png"), np.repeat(pixels[..., None], 3, -1))
+    assert found(tree)[0][:2] == ("warning", "few grey levels")
+    assert "the images have 16 of 256 grey levels, 0 to 15" in found(tree)[0][2]
+
+
+def test_void_that_may_be_a_class(tree):
+    for path in (tree / "masks").rglob("*.png"):
+        save(path, np.where(np.array(Image.open(path)) == 2, 255, 0))
+    write_classes(tree, names=["background", "object"])
+    ((level, kind, text),) = found(tree)
+    assert (level, kind) == ("error", "class")
+    assert "no pixel of object in train, and 3" in text
+    assert f"{tree}/classes.yaml says otherwise; write there ids: {{0: background, 255: object}} if 255" in text
+    with pytest.raises(ConfigError, match=r"no pixel of object in train.* ids: {0: background, 255: object}"):
+        Folder(root=str(tree), batch_size=1).check()
+    Folder(root=str(tree), batch_size=1).check(splits=("val",))  # to score is no mistake
+    write_classes(tree, names=["background", "object"], ids={0: "background", 7: "object"})
+    assert "ids: {0: background, 255: object}" in found(tree)[0][2]
+    write_classes(tree, names=["background", "object"], ignore=[255])
+    assert [fault[:2] for fault in found(tree)] == [("warning", "class")]
+    Folder(root=str(tree), batch_size=1).check()
+    write_classes(tree, names=["background", "object"], ids={0: "background", 255: "object"})
+    assert found(tree) == []
+    Folder(root=str(tree), batch_size=1).check()
+
+
+def test_void_is_doubted_only_where_no_mask_has_the_class(tree, monkeypatch):
+    monkeypatch.setattr(datamodule, "MIN_SAMPLES", 1)
+    plant(tree, train=4)
+    for i in range(3):
+        save(tree / f"masks/train/train{i}.png", np.full((24, 32 + i), 255))
+    data = Folder(root=str(tree), batch_size=1)
+    data.check(seconds=0)  # whichever mask is read first, the last one has all classes
+    save(tree / "masks/train/train3.png", np.resize([0, 1], (24, 35)))
+    with pytest.raises(ConfigError, match="no pixel of box in train"):
+        data.check(seconds=0)
+    few = np.resize([0, 1], (24, 33))
+    few[0, :3] = 255
+    for i in range(4):
+        save(tree / f"masks/train/train{i}.png", np.resize(few, (24, 32 + i)))
+    Folder(root=str(tree), batch_size=1).check()  # a little void, and a class that is not there
 
 
 def test_colours_of_no_class(tree):
@@ -216,7 +342,7 @@ def test_many_faults_are_cut_short_in_the_text_only(tree):
         save(tree / f"masks/train/train{i}.png", np.full((24, 32 + i), 200))
     assert len(check(tree).errors) == 8
     assert "and 3 more in report.json" in (tree / "report/report.txt").read_text()
-    assert len(json.loads((tree / "report/report.json").read_text())["faults"]) == 9
+    assert len(json.loads((tree / "report/report.json").read_text())["faults"]) == 8
 
 
 def test_exit_codes(tree, monkeypatch):

@@ -82,7 +82,7 @@ def png(path, width, height, pixels=b""):
 def test_a_large_image_is_refused_before_it_is_decoded(tmp_path):
     with pytest.raises(ConfigError, match=r"^bomb.png has 50 megapixels, more than 25"):
         read_upload(png(tmp_path / "bomb.png", 10_000, 5_000))  # decoding would find it broken
-    with pytest.raises(ConfigError, match=r"^cannot read far.png .*exceeds limit"):
+    with pytest.raises(ConfigError, match=r"^far.png has 3600 megapixels"):
         read_upload(png(tmp_path / "far.png", 60_000, 60_000))
     with pytest.raises(ConfigError, match=r"^cannot read small.png"):
         read_upload(png(tmp_path / "small.png", 100, 100))
@@ -91,7 +91,7 @@ def test_a_large_image_is_refused_before_it_is_decoded(tmp_path):
 def test_the_content_of_an_upload_decides_not_its_name(tmp_path):
     Image.fromarray(IMAGE).save(tmp_path / "a.eps")
     shutil.move(tmp_path / "a.eps", tmp_path / "a.png")
-    with pytest.raises(ConfigError, match=r"^a.png is a EPS file"):
+    with pytest.raises(ConfigError, match=r"^cannot read a.png .*cannot identify"):
         read_upload(tmp_path / "a.png")
     Image.fromarray(IMAGE).save(tmp_path / "b.png")
     assert np.array_equal(read_upload(tmp_path / "b.png"), IMAGE)

@@ -13,10 +13,9 @@ from PIL import Image
 
 import contextseg
 from contextseg.classes import class_set
-from contextseg.commands.predict import reading, regions
+from contextseg.commands.predict import regions
 from contextseg.commands.predict.command import device
 from contextseg.commands.predict.inputs import find, output_names
-from contextseg.data.source import read_image
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
 from contextseg.inference import WholeImage, tiles
@@ -132,32 +131,6 @@ def test_no_two_inputs_share_a_name(here):
     assert names[0] == "webcam_0"
     assert len({name.casefold() for name in names.values()}) == len(paths) + 1
     assert not any("/" in name for name in names.values())
-
-
-def test_a_photo_is_labelled_as_one_sees_it(here, monkeypatch):
-    exif = Image.Exif()
-    exif[274] = 6  # the camera was held upright
-    Image.fromarray(picture(40, 56)).save("turned.jpg", exif=exif)
-    small = reading.read(here / "turned.jpg", 1)
-    assert small.shape == (56, 40, 3)
-    monkeypatch.setattr(reading, "MAX_WHOLE", 0)
-    monkeypatch.setattr(reading, "BAND", 13)
-    assert np.array_equal(reading.read(here / "turned.jpg", 1), small), "the frugal way for large ones"
-    Image.fromarray(picture()[..., 0]).save("grey.png")
-    assert np.array_equal(reading.read(here / "grey.png", 1), read_image(here / "grey.png"))
-
-
-def test_a_picture_that_is_too_large_is_not_decoded(here):
-    Image.new("1", (4000, 2000)).save("large.png")
-    with pytest.raises(ConfigError, match="8 megapixels, more than max_megapixels=5: raise that"):
-        reading.read(here / "large.png", 5)
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = 1000
-    try:
-        assert reading.read(here / "large.png", 9).shape == (2000, 4000, 3), "our limit stands in place of PIL's"
-        assert Image.MAX_IMAGE_PIXELS == 1000
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 # tiles
@@ -312,6 +285,19 @@ def test_a_broken_file_is_skipped_and_named(here, checkpoint):
     assert "cannot read photos/half.jpg" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert files(here / "out") == ["labels/good.png", "overlays/good.png"], "the other files are labelled"
+
+
+def test_a_name_that_is_too_long_is_skipped_and_told(here, checkpoint):
+    long, pair = "l" * 246, "p" * 250
+    for name in ("a.png", f"{long}.jpg", f"{pair}.jpg", f"{pair}.png", "p.tiff"):
+        photo(here / "photos" / name)
+    photo(here / "photos" / f"{'v' * 251}.png")
+    code, said = call("predict", f"ckpt={checkpoint}", "input=photos", "output=out", "formats=[labels,overlays]")
+    assert code == 1
+    assert "2 of the inputs skipped: " in said
+    assert "a result called pppppppppppppppppppp... has 258 bytes in its name" in " ".join(said.split())
+    written = sorted(path.name for path in (here / "out/labels").iterdir())
+    assert written == sorted(["a.png", f"{long}.png", "p.png", f"{'v' * 251}.png"])
 
 
 def test_nothing_is_left_half_written(here):

@@ -10,6 +10,11 @@ from PIL import Image
 
 import contextseg
 from contextseg import create_model
+from contextseg import recipe as recipes
+from contextseg.classes import class_set
+from contextseg.commands.compose import compose
+from contextseg.commands.train.options import checked
+from contextseg.engine import build
 from contextseg.errors import ConfigError
 
 
@@ -84,6 +89,17 @@ def test_more_classes_than_labels_hold_are_refused():
     for number in (0, 256):
         with pytest.raises(ConfigError, match=f"num_classes={number}: give 1 to 255"):
             create_model("fcn", backbone="tiny", num_classes=number)
+
+
+def test_a_checkpoint_knows_the_range_of_its_training():
+    classes = class_set("context_scenes")
+    options, _ = checked(compose(["data=folder", "data.value_range=[200,3500]", "head=fcn", "width=8"]))
+    recipe = build.recipe(options, classes)
+    assert recipes.network(recipe).value_range == (200, 3500)
+    options, _ = checked(compose(["data=folder", "head=fcn", "width=8"]))
+    recipe = build.recipe(options, classes)
+    assert "value_range" not in recipe
+    assert recipes.network(recipe).value_range is None
 
 
 @pytest.mark.slow  # tests/test_layering.py looks at our imports; this one at those of the packages too

@@ -5,7 +5,6 @@ refused as a whole, because it is not the published one. (`tarfile`'s data filte
 """
 
 import hashlib
-import os
 import re
 import struct
 import tarfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+from contextseg import folders
 from contextseg.errors import ConfigError
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -158,12 +158,8 @@ def walk(folder: Path, omitted: Path) -> tuple[list[Path], list[Path]]:
     """List the archives and the loose files below a folder, without hidden ones and those below `omitted`."""
     archives: list[Path] = []
     loose: list[Path] = []
-    for where, folders, files in os.walk(folder, followlinks=True):
-        here = Path(where)
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and (here / name) != omitted]
-        for name in sorted(files):
-            if not name.startswith("."):
-                (archives if is_archive(here / name) else loose).append(here / name)
+    for file in folders.walk(folder, omitted=omitted):
+        (archives if is_archive(file) else loose).append(file)
     return archives, loose
 
 

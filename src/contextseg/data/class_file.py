@@ -9,6 +9,7 @@ import yaml
 
 from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
+from contextseg.folders import refuse_irregular
 from contextseg.plain_yaml import read_yaml
 
 KEYS = ("names", "palette", "ids", "ignore", "groups", "flip_pairs")
@@ -28,6 +29,7 @@ class ClassFile:
 def read_class_file(path: Path, name: str) -> ClassFile:
     """Read the class file of the data set `name`. Raises `ConfigError` naming the file, the key and the value."""
     try:
+        refuse_irregular(path)
         facts = read_yaml(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(

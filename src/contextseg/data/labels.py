@@ -7,27 +7,38 @@ import numpy as np
 from scipy.io import loadmat
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.source import File, counted, decoded
+from contextseg.data.limits import MAX_MEGAPIXELS
+from contextseg.data.pixels import File, read_mask
+from contextseg.data.source import counted
 from contextseg.errors import ConfigError
+from contextseg.folders import refuse_irregular
 
 
 class Indices:
     """Read masks of one index per pixel (mode 1, L or P; the colours of a palette do not matter).
 
     `relabel` maps raw labels to train ids (11 -> 255 for CamVid). A label that it does not name stays as it is; with
-    `strict` it is an error, unless it is 255. `wanted` describes the right masks in error messages.
+    `strict` it is an error, unless it is 255. `wanted` describes the right masks in error messages. A mask of more than
+    `max_megapixels` is refused.
     """
 
-    def __init__(self, relabel: Mapping[int, int] | None = None, *, strict: bool = False, wanted: str | None = None):
+    def __init__(
+        self,
+        relabel: Mapping[int, int] | None = None,
+        *,
+        strict: bool = False,
+        wanted: str | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
+    ):
         relabel = dict(relabel or {})
-        self.wanted = wanted
+        self.wanted, self.max_megapixels = wanted, max_megapixels
         self.table = np.arange(256, dtype=np.uint8)
         self.table[list(relabel)] = list(relabel.values())
         self.known = np.isin(np.arange(256), [*relabel, IGNORE_INDEX]) if strict else np.ones(256, bool)
 
     def __call__(self, path: File) -> np.ndarray:
         """Read train ids, uint8 (H, W). Raises `ConfigError` for a damaged file, for colours and unknown labels."""
-        mask = decoded(path)
+        mask = read_mask(path, self.max_megapixels)
         if mask.mode not in ("1", "L", "P"):
             way_out = "convert it, or use data=folder data.labels=colours for masks in the colours of the classes"
             raise ConfigError(
@@ -60,10 +71,14 @@ class Matlab:
         """Read train ids, uint8 (H, W). Raises `ConfigError` if the field cannot be read or holds unknown labels."""
         variable, *parts = self.field.split(".")
         try:
+            if isinstance(path, Path):
+                refuse_irregular(path)
             raw = loadmat(path, variable_names=[variable], simplify_cells=True)
             for part in (variable, *parts):
                 raw = raw[part]
             raw = np.asarray(raw).astype(np.int64)
+        except ConfigError:
+            raise
         except Exception as error:  # SciPy may raise anything for a damaged file
             raise ConfigError(f"cannot read {self.field} in {path} ({error!r}); {self.wanted}") from error
         inside = (raw >= 0) & (raw < len(self.table))
@@ -87,18 +102,32 @@ class BySuffix:
 class Colours:
     """Read masks that show every class in its colour; `table` maps RGB to train ids, 255 for void.
 
-    Other colours are errors; if `strict` is false, they are void.
+    Other colours are errors; if `strict` is false, they are void. `max_megapixels` as in `Indices`.
     """
 
-    def __init__(self, table: Mapping[tuple[int, int, int], int], *, strict: bool = True):
-        self.strict = strict
+    def __init__(
+        self,
+        table: Mapping[tuple[int, int, int], int],
+        *,
+        strict: bool = True,
+        max_megapixels: float = MAX_MEGAPIXELS,
+    ):
+        self.strict, self.max_megapixels = strict, max_megapixels
         codes = _codes(np.array(list(table)))
         order = np.argsort(codes)
         self.codes, self.ids = codes[order], np.array(list(table.values()), np.uint8)[order]
 
     def __call__(self, path: Path) -> np.ndarray:
-        """Read train ids, uint8 (H, W). Raises `ConfigError` if the file is damaged or holds a colour of no class."""
-        colours = np.array(decoded(path).convert("RGB"))
+        """Read train ids, uint8 (H, W).
+
+        Raises `ConfigError` if the file is damaged, has pixels that are transparent, or a colour of no class.
+        """
+        mask = read_mask(path, self.max_megapixels)
+        if mask.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
+            raise ConfigError(f"{path} has mode {mask.mode}, but a mask in colours is RGB of 8 bits; convert it")
+        if mask.has_transparency_data and np.array(mask.convert("RGBA"))[..., 3].min() < 255:
+            raise ConfigError(f"{path} has transparent pixels, which show no colour; save it without transparency")
+        colours = np.array(mask.convert("RGB"))
         codes = _codes(colours)
         place = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
         unknown = self.codes[place] != codes

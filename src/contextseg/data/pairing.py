@@ -1,15 +1,12 @@
 """Pairing of images and masks: by file name without ending, or by the text that wildcards stand for."""
 
-import glob
 import re
 from collections.abc import Collection
 from pathlib import Path
 
-from contextseg.data.source import SUFFIXES
+from contextseg.data.pixels import SUFFIXES
 from contextseg.errors import ConfigError
-
-WILDCARD = re.compile(r"(\*\*/|\*|\?|\[[^]]+\])")
-MEANS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}  # as regular expressions
+from contextseg.folders import expression, matching
 
 
 def find(root: Path, pattern: str, suffixes: Collection[str] = SUFFIXES) -> dict[str, Path]:
@@ -23,9 +20,8 @@ def find(root: Path, pattern: str, suffixes: Collection[str] = SUFFIXES) -> dict
     if (root / pattern).is_dir():
         keyed = [(path.stem, path) for path in sorted((root / pattern).iterdir()) if not path.name.startswith(".")]
     else:
-        expression = re.compile("".join(_expression(part) for part in WILDCARD.split(pattern)))
-        found = sorted(glob.glob(pattern, root_dir=root, recursive=True))
-        keyed = [(_key(match), root / match[0]) for match in map(expression.fullmatch, found) if match]
+        found = map(expression(pattern).fullmatch, matching(root, pattern))
+        keyed = [(_key(match), root / match[0]) for match in found if match]
     files: dict[str, Path] = {}
     for key, path in keyed:
         if path.suffix.lower() not in suffixes:
@@ -37,12 +33,6 @@ def find(root: Path, pattern: str, suffixes: Collection[str] = SUFFIXES) -> dict
             )
         files[key] = path
     return files
-
-
-def _expression(part: str) -> str:
-    if not WILDCARD.fullmatch(part):
-        return re.escape(part)
-    return MEANS.get(part) or f"({part.replace('[!', '[^')})"
 
 
 def _key(match: re.Match) -> str:

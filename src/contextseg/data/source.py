@@ -1,25 +1,20 @@
 """Sources of image and mask pairs: their base, and those that read files."""
 
-import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from contextseg.contract import IGNORE_INDEX
+from contextseg.data import pixels
+from contextseg.data.orientation import Turned
+from contextseg.data.pixels import AS_STORED, Reading
 from contextseg.errors import ConfigError
+from contextseg.folders import refuse_irregular
 
-# the errors of PIL for a file that it cannot decode; a broken PNG is a SyntaxError
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}  # of picture files, in lower case
 Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
-File = Path | BytesIO  # of a mask; messages show it as text
 NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # that the fingerprint of a large file reads
 
 
@@ -73,27 +68,18 @@ class Source:
 
     def check_size(self, index: int, size: Sequence[int], mask: np.ndarray) -> None:
         """Raise `ConfigError` unless an image of `size` (height, width) and its mask (H, W) have one size."""
-        if tuple(size) != mask.shape:
-            raise ConfigError(
-                f"{self.where(index)} has size {mask.shape[1]}x{mask.shape[0]} and its image "
-                f"{size[1]}x{size[0]} (width x height); give both the same size"
-            )
+        check_size(size, mask, self.where(index))
 
     def check_labels(self, index: int, mask: np.ndarray) -> None:
         """Raise `ConfigError` if a label of the mask (H, W) is no train id and not 255."""
-        wrong = (mask >= self.num_classes) & (mask != IGNORE_INDEX)
-        if wrong.any():
-            raise ConfigError(
-                f"{self.where(index)}: labels {counted(mask[wrong])} are outside "
-                f"0..{self.num_classes - 1} and not 255; map them to train ids, or to 255 to ignore them"
-            )
+        check_labels(mask, self.num_classes, self.where(index))
 
 
 class FileSource(Source):
     """Read pairs of an image file and a mask file. `labels` reads a mask: path -> uint8 (H, W) of train ids, 255 void.
 
     `names` of the samples: by default those of the image files without ending. `unpaired`: files without a partner, by
-    what is missing.
+    what is missing. `reading`: how image files are read.
     """
 
     def __init__(
@@ -104,8 +90,10 @@ class FileSource(Source):
         labels: Callable[[Path], np.ndarray],
         names: Sequence[str] | None = None,
         unpaired: Mapping[str, Sequence[Path]] | None = None,
+        reading: Reading = AS_STORED,
     ):
         super().__init__(num_classes)
+        self.reading = reading
         self.unpaired = unpaired or {}
         self.pairs = list(pairs)
         self.labels = labels
@@ -115,14 +103,25 @@ class FileSource(Source):
         return len(self.pairs)
 
     def load(self, index: int) -> Sample:
-        image, mask = self.pairs[index]
-        return read_image(image), self.labels(mask), self.names[index]
+        image, mask = self.pairs[index][0], self.labels(self.pairs[index][1])
+        return pixels.read_image(image, self.reading, mask.shape), mask, self.names[index]
 
     def read_mask(self, index: int) -> tuple[np.ndarray, str]:
         mask = self.labels(self.pairs[index][1])
         self.check_size(index, self.size(index), mask)
         self.check_labels(index, mask)
         return mask, self.names[index]
+
+    def check_size(self, index: int, size: Sequence[int], mask: np.ndarray) -> None:
+        """Raise `ConfigError` unless image and mask have one size; `Turned` if EXIF orientation is the reason."""
+        image = self.pairs[index][0]
+        if mask.shape == tuple(size)[::-1] != tuple(size) and (turn := pixels.header(image).turn) >= 5:
+            only = "its pixels are as stored" if self.reading.upright else "it is turned as that says"
+            raise Turned(
+                f"{image} has EXIF orientation {turn}, and fits its mask only when {only}; turn the image itself and "
+                "save it without the tag (PIL.ImageOps.exif_transpose), or with data=folder give data.upright=null"
+            )
+        super().check_size(index, size, mask)
 
     def name(self, index: int) -> str:
         return self.names[index]
@@ -134,8 +133,9 @@ class FileSource(Source):
         return self.pairs[index]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width from the file's header. Raises `ConfigError` if it cannot be read."""
-        return decoded(self.pairs[index][0], pixels=False).size[::-1]
+        """Return height and width, by the file's header if that is enough. Raises `ConfigError` if it is unreadable."""
+        header = pixels.header(self.pairs[index][0])
+        return header.size if header.turn < 5 or self.reading.upright is False else self.load(index)[0].shape[:2]
 
     def fingerprint(self, index: int) -> str:
         """Return a digest of the image file, all of it up to 1 MiB.
@@ -144,6 +144,7 @@ class FileSource(Source):
         """
         path = self.pairs[index][0]
         try:
+            refuse_irregular(path)
             size = path.stat().st_size
             with path.open("rb") as file:
                 if size <= NUM_BLOCKS * BLOCK_BYTES:
@@ -167,7 +168,26 @@ class Unlabelled(FileSource):
 
 
 def _void(image: Path) -> np.ndarray:
-    return np.full(decoded(image, pixels=False).size[::-1], IGNORE_INDEX, np.uint8)
+    return np.full(pixels.size(image), IGNORE_INDEX, np.uint8)
+
+
+def check_size(size: Sequence[int], mask: np.ndarray, name: str) -> None:
+    """Raise `ConfigError` unless an image of `size` (height, width) and the mask (H, W) of this name have one size."""
+    if tuple(size) != mask.shape:
+        raise ConfigError(
+            f"{name} has size {mask.shape[1]}x{mask.shape[0]} and its image {size[1]}x{size[0]} (width x height); "
+            "give both the same size"
+        )
+
+
+def check_labels(mask: np.ndarray, num_classes: int, name: str) -> None:
+    """Raise `ConfigError` if a label of the mask (H, W) of this name is no train id and not 255."""
+    wrong = (mask >= num_classes) & (mask != IGNORE_INDEX)
+    if wrong.any():
+        raise ConfigError(
+            f"{name}: labels {counted(mask[wrong])} are outside 0..{num_classes - 1} and not 255; map them to train "
+            "ids, or to 255 to ignore them"
+        )
 
 
 def digest(*parts: bytes) -> str:
@@ -182,38 +202,3 @@ def counted(values: np.ndarray, max_shown: int = 5) -> str:
     more = f" and {len(counts) - max_shown} more" if len(counts) > max_shown else ""
     shown = ", ".join(str(values[place].tolist()) for place in order)
     return f"{shown}{more} ({', '.join(str(counts[place]) for place in order)} pixels)"
-
-
-def read_image(path: Path, upright: bool = False) -> np.ndarray:
-    """Read the picture in a file, uint8 (H, W, 3) RGB. Raises `ConfigError` if it cannot be decoded.
-
-    Grey becomes three equal channels, 16 bits are scaled to 8, transparency is dropped, CMYK and palettes become RGB.
-    Pixels lie as stored, because a mask does too; `upright` turns them as the camera's EXIF orientation says.
-    """
-    return as_rgb(decoded(path, upright), path)
-
-
-def as_rgb(image: Image.Image, name: object) -> np.ndarray:
-    """Bring a PIL image to uint8 (H, W, 3) RGB, as `read_image` does; `name` is for the error message."""
-    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() >= 2**16):
-        raise ConfigError(f"{name} has mode {image.mode}, values beyond 16 bits; save it with 8 bits per channel")
-    if image.mode.startswith("I"):
-        grey = (np.array(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
-
-
-def decoded(path: File, upright: bool = False, pixels: bool = True) -> Image.Image:
-    """Open a picture file and load its pixels, or only its header (`pixels` false).
-
-    Pixels lie as stored unless `upright`, which a TIFF always is. Raises `ConfigError` if the file is damaged.
-    """
-    try:
-        with Image.open(path) as file:
-            if pixels:
-                file.load()
-            return ImageOps.exif_transpose(file) if upright else file
-    except UNREADABLE as error:
-        raise ConfigError(f"cannot read {path} ({error}); replace the file by an intact copy") from error

@@ -1,4 +1,4 @@
-"""Augmentation of training samples: the only file that knows albumentations and OpenCV."""
+"""Augmentation of training samples: the only file that knows albumentations."""
 
 import math
 import os

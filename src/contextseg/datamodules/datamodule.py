@@ -19,6 +19,7 @@ from contextseg.data.maps import MapDataset, collate_maps
 from contextseg.data.sampler import KeyedBatchSampler, StridedEvalSampler
 from contextseg.data.source import Source
 from contextseg.data.transforms import TrainTransform, as_worker
+from contextseg.data.void import Undeclared, is_doubtful, pixels_by_class
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.typed import Count, Natural
 
@@ -42,6 +43,7 @@ class SegDataModule(LightningDataModule):
     # the images are frames of videos, of which so many in a row hang together (docs/statistics.md); None: they are not.
     # A frame's name is that of its sequence and a number, 0001TP_006690
     block: int | None = None
+    undeclared_void: Undeclared | None = None  # if nothing says whether label 255 is void or a class
 
     def __init__(self, *, batch_size: Count = 8, num_workers: Natural = 0, transform: TrainTransform | None = None):
         super().__init__()
@@ -113,6 +115,7 @@ class SegDataModule(LightningDataModule):
         for split in splits:
             source, start = self.source(split), time.monotonic()
             self.refuse_unpaired(source, split)
+            pixels = np.zeros(len(self.classes) + 1, int)
             order = np.random.default_rng(0).permutation(len(source))[:limit].tolist()
             sizes = set()
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -120,14 +123,31 @@ class SegDataModule(LightningDataModule):
                     if first and time.monotonic() - start > seconds:
                         break
                     try:
-                        some = pool.map(source.read, sorted(order[first : first + MIN_SAMPLES]))
-                        sizes |= {mask.shape for _, mask, _ in some}
+                        for _, mask, _ in pool.map(source.read, sorted(order[first : first + MIN_SAMPLES])):
+                            sizes.add(mask.shape)
+                            pixels += pixels_by_class(mask, len(self.classes))
                     except ConfigError as error:
                         raise ConfigError(f"{error}; {self.check_command()} lists all faults") from error
             if split == "train":
+                self.refuse_doubtful_void(source, pixels)
                 together = self._micro_batch_size() // self._place()["world_size"]
                 if self.transform.crop_size is None and together > 1:
                     one_size(sizes)
+
+    def refuse_doubtful_void(self, source: Source, pixels: np.ndarray) -> None:
+        """Raise `ConfigError` if label 255, void by default, may be the class that has no pixel in the training split.
+
+        `pixels`: by class, void last, of some masks; if these leave a doubt, all are read until none is left.
+        """
+        if self.undeclared_void is None or not is_doubtful(pixels):
+            return
+        pixels = np.zeros_like(pixels)
+        for index in range(len(source)):
+            pixels += pixels_by_class(source.read_mask(index)[0], len(self.classes))
+            if pixels[:-1].all():
+                return
+        if is_doubtful(pixels):
+            raise ConfigError(self.undeclared_void.doubt(pixels, self.classes.names))
 
     def refuse_unpaired(self, source: Source, split: str) -> None:
         """Raise `ConfigError` if images of the split have no mask; log masks without an image."""

@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.class_file import read_class_file
+from contextseg.data.class_file import ClassFile, read_class_file
 from contextseg.data.labels import Colours, Indices
+from contextseg.data.limits import MAX_MEGAPIXELS, check_range
 from contextseg.data.pairing import find
-from contextseg.data.source import SUFFIXES, FileSource, digest
+from contextseg.data.pixels import SUFFIXES, Reading
+from contextseg.data.source import FileSource, digest
 from contextseg.data.transforms import TrainTransform
+from contextseg.data.void import Undeclared
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError
+from contextseg.folders import refuse_irregular
 from contextseg.typed import Count, Natural, Positive
 
 
@@ -29,6 +33,10 @@ class Folder(SegDataModule):
                      `split_seed` and its name alone, so new files move no others; counts are only near the shares
     block            the images are frames of videos, and this many in a row are resampled together
                      (docs/statistics.md); a frame's name is that of its sequence and a number, such as street_0012
+    value_range      [black, white]: values that become 0 and 255 in images of more than 8 bits; None: 0 and 65535
+    upright          images are turned as their EXIF orientation says, as viewers show them; None: where the mask is, by
+                     its size, and where that does not decide, they are refused
+    max_megapixels   a larger image or mask is refused, unread
 
     The last three as in `SegDataModule`. Images may have different sizes, if `transform` crops. Raises `ConfigError`
     for a wrong class file, for no or two ways to split, and when a split is opened for images without a mask.
@@ -48,6 +56,9 @@ class Folder(SegDataModule):
         ratio: Annotated[Sequence[Positive], MinLen(2)] | None = None,
         split_seed: Natural = 0,
         block: Count | None = None,
+        value_range: tuple[float, float] | None = None,
+        upright: bool | None = None,
+        max_megapixels: Positive = MAX_MEGAPIXELS,
         batch_size: Count = 8,
         num_workers: Natural = 0,
         transform: TrainTransform | None = None,
@@ -60,7 +71,11 @@ class Folder(SegDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
         if labels not in ("ids", "colours"):
             raise ConfigError(f"data.labels={labels}: choose ids or colours")
-        self.labels = _indices(facts) if labels == "ids" else _colours(facts)
+        self.labels = (_indices if labels == "ids" else _colours)(facts, max_megapixels)
+        raw = {label: label for label in range(len(facts.classes))} if facts.ids is None else facts.ids
+        if labels == "ids" and IGNORE_INDEX not in (*raw, *facts.ignore):
+            self.undeclared_void = Undeclared(facts.path, raw)
+        self.reading = Reading(check_range(value_range, "data."), max_megapixels, upright, option="data.")
         self.images, self.masks, self.lists = images, masks, lists
         self.ratio, self.split_seed, self.block = ratio, split_seed, block
         ways = {"{split} in data.images": _by_split(images), "data.lists": lists, "data.ratio": ratio}
@@ -99,6 +114,7 @@ class Folder(SegDataModule):
             labels=self.labels,
             names=[name.replace("/", "_") for name in names],
             unpaired=unpaired,
+            reading=self.reading,
         )
         if not names:
             self.refuse_unpaired(source, split)
@@ -133,6 +149,7 @@ class Folder(SegDataModule):
 
     def _listed(self, path: Path, names: Mapping[str, Path]) -> list[str]:
         try:
+            refuse_irregular(path)
             lines = [line.strip() for line in path.read_text().splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"data.lists={path} cannot be read ({error}); write one image name per line") from error
@@ -146,19 +163,21 @@ class Folder(SegDataModule):
         return chosen
 
 
-def _indices(facts) -> Indices:
+def _indices(facts: ClassFile, max_megapixels: float) -> Indices:
     if wrong := [value for value in facts.ignore if not isinstance(value, int)]:
         raise ConfigError(f"{facts.path}: ignore: {wrong[0]} is a colour, but data.labels=ids; give a label 0 to 255")
-    return Indices({**(facts.ids or {}), **dict.fromkeys(facts.ignore, IGNORE_INDEX)}, strict=facts.ids is not None)
+    relabel = (facts.ids or {}) | {value: IGNORE_INDEX for value in facts.ignore if isinstance(value, int)}
+    return Indices(relabel, strict=facts.ids is not None, max_megapixels=max_megapixels)
 
 
-def _colours(facts) -> Colours:
+def _colours(facts: ClassFile, max_megapixels: float) -> Colours:
     if not facts.has_palette:
         raise ConfigError(f"{facts.path}: data.labels=colours needs a palette; give a colour for every name")
     if facts.ids is not None or any(isinstance(value, int) for value in facts.ignore):
         raise ConfigError(f"{facts.path}: with data.labels=colours, omit ids and give ignore as colours")
     table = {colour: train_id for train_id, colour in enumerate(facts.classes.palette)}
-    return Colours(table | dict.fromkeys(facts.ignore, IGNORE_INDEX))
+    ignored = {colour: IGNORE_INDEX for colour in facts.ignore if not isinstance(colour, int)}
+    return Colours(table | ignored, max_megapixels=max_megapixels)
 
 
 def _by_split(pattern: str | Mapping[str, str]) -> bool:

@@ -9,7 +9,8 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from contextseg.data.pairing import find
-from contextseg.data.source import SUFFIXES, FileSource, Source, Unlabelled
+from contextseg.data.pixels import SUFFIXES
+from contextseg.data.source import FileSource, Source, Unlabelled
 from contextseg.data.transforms import TrainTransform
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError, how_to_run

@@ -65,7 +65,9 @@ def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
         nodes["head"]["crop_size"] = crop_size(options)
         if nodes["head"]["crop_size"] is None:
             raise ConfigError("this head is tied to one image size; give data.transform.crop_size=[height,width]")
-    facts = {"align_corners": options.align_corners, "attention": options.attention}
+    facts: dict[str, Any] = {"align_corners": options.align_corners, "attention": options.attention}
+    if values := options.data.get("value_range"):
+        facts["value_range"] = list(values)
     return {"format": recipes.FORMAT} | nodes | facts | {"classes": classes.to_dict(), "versions": versions()}
 
 

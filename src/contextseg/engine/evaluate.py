@@ -9,7 +9,7 @@ from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.engine.callbacks.pictures import Pictures
 from contextseg.engine.callbacks.progress import ProgressBar
-from contextseg.engine.fingerprints import fingerprints, overlap
+from contextseg.engine.fingerprints import seen_before
 from contextseg.engine.fit import Result, write_config
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvaluateOptions
@@ -96,7 +96,7 @@ def refuse_trained_on(checkpoint: dict[str, Any], data: SegDataModule, options: 
             options.split,
         )
         return
-    if seen := overlap(checkpoint["train_images"], fingerprints(source)):
+    if seen := seen_before(checkpoint["train_images"], source):
         raise ConfigError(
             f"split={options.split}: {seen} of its {len(source)} images are among those that ckpt={options.ckpt} was "
             "trained on, so the score does not hold for new images; give another split or data set, or force=true"

@@ -19,6 +19,7 @@ from contextseg.files import PART, lock
 from contextseg.inference import WholeImage
 
 log = logging.getLogger(__name__)
+MAKES_OTHER_IMAGES = ("value_range", "upright")  # settings of data sets: of the same files
 
 
 def whole_image_features(
@@ -47,6 +48,7 @@ def whole_image_features(
         data.features, data.num_workers = Features(backbone), 0  # workers would each hold a backbone
         return
     settings = {name: value for name, value in module.recipe["backbone"].items() if name != "weights"}
+    settings |= {name: options.data[name] for name in MAKES_OTHER_IMAGES if options.data.get(name)}
     data.features = cached = CachedFeatures(wanted.cache.expanduser(), backbone, settings, wanted.dtype or "float32")
     fill(cached, data, ("train", "val") if data.evaluate_maps else ("train",))
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from contextseg.data.pixels import one_colour
 from contextseg.data.source import Source
 
 
@@ -15,7 +16,9 @@ def fingerprints(source: Source) -> Tensor:
     return torch.tensor(list(bytes.fromhex(codes)), dtype=torch.uint8).view(-1, 8)
 
 
-def overlap(known: Tensor, asked: Tensor) -> int:
-    """Count the rows of `asked` (M, 8) that are among those of `known` (N, 8)."""
+def seen_before(known: Tensor, source: Source) -> int:
+    """Count the images of a split whose fingerprints are among `known` (N, 8), without those of a single colour."""
     rows = {row.tobytes() for row in known.numpy()}
-    return sum(row.tobytes() in rows for row in asked.numpy())
+    found = [index for index, row in enumerate(fingerprints(source).numpy()) if row.tobytes() in rows]
+    with ThreadPoolExecutor() as pool:
+        return sum(not blank for blank in pool.map(lambda index: one_colour(source.load(index)[0]), found))

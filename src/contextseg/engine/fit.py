@@ -17,7 +17,7 @@ from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.engine.callbacks.stopping import Stopping, leave
 from contextseg.engine.features import whole_image_features
-from contextseg.engine.fingerprints import fingerprints, overlap
+from contextseg.engine.fingerprints import fingerprints, seen_before
 from contextseg.engine.loggers import loggers
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import TrainOptions
@@ -75,7 +75,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             if options.init_from:
                 module.train_images = images = continue_from(options.init_from, module, images, start)
             whole_image_features(options, module, data, start)
-            if seen := overlap(images, fingerprints(data.source("val"))):
+            if seen := seen_before(images, data.source("val")):
                 log.warning("%d validation images are in the training split too, so the score is biased", seen)
             describe(module, data, lightning, folder)
             metrics["parameters"] = sum(p.numel() for p in module.segmenter.parameters())

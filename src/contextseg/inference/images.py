@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from contextseg.data.source import as_rgb, read_image
+from contextseg.data.pixels import Reading, as_rgb, read_image
 from contextseg.errors import ConfigError
 
 Images = str | Path | Image.Image | np.ndarray | Tensor
@@ -21,22 +21,22 @@ def is_batch(image: Images | Sequence[Images]) -> TypeGuard[Sequence[Images] | n
     return image.ndim == 4 if isinstance(image, np.ndarray | Tensor) else isinstance(image, list | tuple)
 
 
-def as_tensors(image: Images | Sequence[Images]) -> list[Tensor]:
-    """Bring one image or a batch to uint8 tensors (3, H, W), RGB.
+def as_tensors(image: Images | Sequence[Images], reading: Reading) -> list[Tensor]:
+    """Bring one image or a batch to uint8 tensors (3, H, W), RGB; `reading`: how a path and a PIL image are read.
 
-    A path is read upright, by its EXIF orientation. Raises `ConfigError` for anything that is not uint8, saying how to
-    convert it, and for a shape that is no image's.
+    Raises `ConfigError` for anything else that is not uint8, saying how to convert it, and for a shape that is no
+    image's.
     """
     if is_batch(image):
-        return [_planes(one) for one in image]
-    return [_planes(image)]
+        return [_planes(one, reading) for one in image]
+    return [_planes(image, reading)]
 
 
-def _planes(image: object) -> Tensor:
+def _planes(image: object, reading: Reading) -> Tensor:
     if isinstance(image, str | Path):
-        image = read_image(Path(image), upright=True)
+        image = read_image(Path(image), reading)
     elif isinstance(image, Image.Image):
-        image = as_rgb(image, "the PIL image")
+        image = as_rgb(image, "the PIL image", reading)
     if isinstance(image, np.ndarray):
         _refuse(str(image.dtype), image.shape, image.ndim == 3 and image.shape[-1] == 3, image.dtype == np.uint8)
         return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

@@ -9,6 +9,7 @@ FREE_SETTINGS = (
     *("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps"),
     *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root"),
     "data.num_workers",
+    "data.max_megapixels",
     "features.cache",
 )
 

@@ -13,7 +13,8 @@ from contextseg.checkpoint import load_checkpoint, read_checkpoint, restore
 from contextseg.commands.attend.options import AttendOptions
 from contextseg.commands.attend.server import serve
 from contextseg.data.labels import Indices
-from contextseg.data.source import read_image
+from contextseg.data.pixels import Reading, read_image
+from contextseg.data.source import check_labels, check_size
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
@@ -34,19 +35,22 @@ def main(options: AttendOptions) -> None:
 def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
     """Draw the context maps of a pixel (x, y) of an image file into `cfg.output`; return that.
 
-    The head's inside, if it shows any, is drawn beside it as <output>_inside. `cfg.mask`, train ids, adds the true
-    class shares.
+    The image is turned upright. The head's inside, if it shows any, is drawn beside it as <output>_inside. `cfg.mask`,
+    train ids, adds the true class shares. Raises `ConfigError` for a mask of another size or of other classes.
     """
-    image = read_image(file)
     network = load_checkpoint(cfg.ckpt)
     classes = network.named_classes
+    image = read_image(file, Reading(cfg.value_range or network.value_range, cfg.max_megapixels, upright=True))
+    mask = None if cfg.mask is None else Indices(max_megapixels=cfg.max_megapixels)(cfg.mask)
+    if mask is not None:
+        check_size(image.shape[:2], mask, f"mask={cfg.mask}")
+        check_labels(mask, len(classes), f"mask={cfg.mask}")
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     maps = context_maps(network, pixels, point)
     labels = network.predict(pixels[None])[0].numpy()
     viz.save(context_picture(image, labels, maps, point, classes), cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
     if inside := inside_maps(network, pixels):
-        mask = None if cfg.mask is None else Indices()(cfg.mask)
         beside = cfg.output.with_stem(f"{cfg.output.stem}_inside")
         viz.save(inside_picture(inside, classes, mask), beside)
         log.info("%s: %s", ", ".join(inside), beside)
@@ -62,6 +66,8 @@ def show(cfg: AttendOptions) -> None:
             contents = read_checkpoint(getattr(cfg, option))
             networks[f"{option}: {contents['config']['name']}"] = restore(contents, getattr(cfg, option))
             images = images or (examples(contents["config"]) if option == "ckpt" else {})
+    for network in networks.values():
+        network.value_range = cfg.value_range or network.value_range
     serve(networks, images, port=cfg.port, longest_side=cfg.longest_side)
 
 

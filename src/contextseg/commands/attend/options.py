@@ -7,10 +7,12 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
+from contextseg.data.limits import MAX_MEGAPIXELS, check_range
 from contextseg.door import REQUIRED, option
 from contextseg.errors import ConfigError
 from contextseg.files import existing_checkpoint
-from contextseg.typed import shown
+from contextseg.folders import refuse_irregular
+from contextseg.typed import Positive, shown
 
 
 @dataclass
@@ -25,6 +27,10 @@ class AttendOptions:
     image: Path | None = option(None, "an image file")
     point: tuple[int, int] | None = option(None, "[x,y] in pixels of the image")
     mask: Path | None = option(None, "its labels, train ids: adds the true class shares to the class probabilities")
+    value_range: tuple[float, float] | None = option(
+        None, "[black,white]: values that become 0 and 255 in an image of more than 8 bits; null: as in training"
+    )
+    max_megapixels: Positive = option(MAX_MEGAPIXELS, "a larger image is refused, unread")
     output: Path = option("attention.png", "the picture; one of the head's inside goes beside it, attention_inside.png")
     serve: bool = option(False, "true: a local page instead, where images and pixels are chosen")
     ckpt2: Path | None = option(None, "a second checkpoint beside the first, on the page")
@@ -50,10 +56,13 @@ class AttendOptions:
                 raise ConfigError("image=null: give an image file, or serve=true to choose one on a page")
             if self.point is None:
                 raise ConfigError("point=null: give [x,y], two whole numbers of pixels")
+        check_range(self.value_range)
         existing_checkpoint(self.ckpt)
         if self.ckpt2 is not None:
             existing_checkpoint(self.ckpt2, "ckpt2")
         for name in ("image", "mask"):
             path = getattr(self, name)
-            if path is not None and not path.is_file():
+            if path is not None and not path.exists():
                 raise ConfigError(f"{name}={path}: no such file")
+            if path is not None:
+                refuse_irregular(path)

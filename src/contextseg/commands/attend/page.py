@@ -12,7 +12,7 @@ import gradio as gr
 from contextseg import viz
 from contextseg.commands.attend.inspection import inspect
 from contextseg.commands.attend.upload import MAX_MEGABYTES, MAX_MEGAPIXELS, read_upload, scaled_down
-from contextseg.data.source import SUFFIXES
+from contextseg.data.pixels import SUFFIXES
 from contextseg.errors import ConfigError
 from contextseg.segmenter import Segmenter
 from contextseg.viz import Picture
@@ -68,7 +68,7 @@ def page(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], lon
 
         @errors_shown
         def take(path: str) -> list[Any]:
-            return [None, *opened(read_upload(Path(path)))]
+            return [None, *opened(read_upload(Path(path), next(iter(networks.values())).value_range))]
 
         @errors_shown
         def click(picture: Picture, event: gr.SelectData) -> list[int]:

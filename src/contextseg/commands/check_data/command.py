@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from contextseg.commands.check_data import text
+from contextseg.commands.check_data import levels, text
 from contextseg.commands.check_data.faults import Fault, Seen, across, examine
 from contextseg.commands.check_data.options import CheckDataOptions
 from contextseg.commands.check_data.page import page
 from contextseg.commands.check_data.pictures import draw_frequencies, draw_samples
 from contextseg.commands.check_data.report import Report, counted, never_seen
 from contextseg.console import console, progress
+from contextseg.data.pixels import AS_STORED
 from contextseg.data.source import Source
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
@@ -46,9 +47,10 @@ def check_data(options: CheckDataOptions) -> Report:
             for pair in examined(source, split, workers):
                 seen.append(pair)
                 bar.update(task, advance=1, note=f"{sum(bool(s.faults) for s in seen)} with faults")
+    faults += levels.found(seen, getattr(sources.get("train"), "reading", AS_STORED))
     faults += [fault for pair in seen for fault in pair.faults] + across(seen)
     splits = {split: counted([pair for pair in seen if pair.split == split], data.classes) for split in sources}
-    faults += never_seen(splits, data.classes)
+    faults += never_seen(splits, data.classes, data.undeclared_void)
     report = Report(data.name, data.classes, splits, sorted(faults, key=lambda fault: fault.level), folder)
     write(report, data, options.count)
     return report

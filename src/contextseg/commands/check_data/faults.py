@@ -6,18 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.source import FileSource, Source, decoded, digest, read_image
+from contextseg.data import depth, pixels
+from contextseg.data.orientation import Turned
+from contextseg.data.pixels import Unusable
+from contextseg.data.source import FileSource, Source, digest
+from contextseg.data.void import pixels_by_class
 from contextseg.errors import ConfigError
 
-ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 5 to 8 turned by a quarter
+ORIENTATION = "EXIF orientation"  # the kind of a fault
 UNUSUAL_MODES = {  # mode of an image -> how it is read
     "1": "black and white; read as three equal channels",
     "L": "grey; read as three equal channels",
     "LA": "grey with transparency; read as three equal channels, transparency is dropped",
-    "I": "grey with 16 bits; scaled to 8",
+    "P transparent": "transparency is dropped",
+    "L transparent": "transparency is dropped",
+    "RGB transparent": "transparency is dropped",
     "RGBA": "transparency is dropped",
     "PA": "transparency is dropped",
     "CMYK": "CMYK; converted to RGB without its colour profile",
@@ -42,9 +47,11 @@ class Seen:
     image: str  # the file, or a name where there is none
     faults: list[Fault] = field(default_factory=list)
     size: tuple[int, int] | None = None  # width, height
-    content: str | None = None  # digest of the pixels of the image
+    content: str | None = None  # digest of the pixels of the image; None for one of a single colour
     labels: str | None = None  # digest of the mask
     pixels: np.ndarray | None = None  # int64 (classes + 1): pixels of each class and of void
+    values: depth.Found | None = None  # the range of an image of more than 8 bits
+    histogram: np.ndarray | None = None  # int64 (256): of the grey levels of the image, all channels together
 
     def error(self, kind: str, text: object, file: object) -> None:
         self.faults.append(Fault("error", kind, str(text), [str(file)]))
@@ -61,22 +68,28 @@ def examine(source: Source, split: str, index: int) -> Seen:
     seen = Seen(split, str(image_file))
     image = mask = stored = None
     try:
-        image = read_image(image_file)
-        seen.size, seen.content = (image.shape[1], image.shape[0]), _content(image)
-    except ConfigError as error:
-        seen.error("unreadable", error, image_file)
-    try:
         if mask_file.suffix != ".mat":
-            stored = np.empty(decoded(mask_file).size[::-1], np.uint8)
+            stored = np.empty(pixels.size(mask_file), np.uint8)
         mask = source.labels(mask_file)
         stored = mask if stored is None else stored
         source.check_labels(index, mask)
     except ConfigError as error:
-        seen.error("unreadable" if stored is None else "labels", error, mask_file)
+        unusable = stored is None or isinstance(error, Unusable)
+        seen.error("unreadable" if unusable else "labels", error, mask_file)
         mask = None
+    try:
+        raw = pixels.raw_values(image_file, source.reading)
+        if raw is not None:
+            seen.values, seen.size = depth.found(raw), (raw.shape[1], raw.shape[0])
+        image = pixels.read_image(image_file, source.reading, None if stored is None else stored.shape)
+        _describe(seen, image)
+    except Turned as error:
+        seen.error(ORIENTATION, error, image_file)
+    except ConfigError as error:
+        seen.error("unreadable" if seen.values is None else "value range", error, image_file)
     if image is not None:
         _examine_picture(seen, image_file, image, source, index, stored)
-    if image is not None and mask is not None:
+    if mask is not None:
         _count(seen, mask, source, mask_file)
     return seen
 
@@ -109,48 +122,48 @@ def _examine_generated(source: Source, split: str, index: int) -> Seen:
         seen = Seen(split, source.where(index))
         seen.error("sample", error, seen.image)
         return seen
-    seen = Seen(split, name, size=(image.shape[1], image.shape[0]), content=_content(image))
+    seen = Seen(split, name)
+    _describe(seen, image)
     _count(seen, mask, source, name)
     return seen
 
 
-def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: Source, index: int, stored) -> None:
+def _examine_picture(seen: Seen, path: Path, image: np.ndarray, source: FileSource, index: int, stored) -> None:
     """Compare size and orientation with the mask (`stored`: an array of its size, or None), and check the mode."""
-    with Image.open(path) as file:
-        mode = file.mode.split(";")[0]
-        deep = mode == "RGB" and file.tile and ";16" in str(file.tile[0][3])  # asked before EXIF, which loads a PNG
-        turn = 1 if file.format == "TIFF" else file.getexif().get(ORIENTATION, 1)  # PIL turns a TIFF by itself
-    if deep:
-        seen.warn("16 bit", f"{path}: 16 bits per channel; the upper 8 are read", path)
-    elif mode in UNUSUAL_MODES:
-        seen.warn(UNUSUAL_MODES[mode].split("; ")[0], f"{path}: {UNUSUAL_MODES[mode]}", path)
-    fits = stored is None or image.shape[:2] == stored.shape
-    if turn in range(5, 9) and not fits and image.shape[1::-1] == stored.shape:
-        seen.error(
-            "EXIF orientation",
-            f"{path} fits its mask only when turned as its EXIF orientation {turn} says, but pixels are read as "
-            "stored; turn the image itself and save it without the tag (PIL.ImageOps.exif_transpose)",
-            path,
-        )
-    elif not fits:
-        try:
+    header = pixels.header(path)
+    if seen.values is not None:
+        seen.warn("more than 8 bits", f"{path}: values {seen.values.in_words()}; scaled to 8 bits", path)
+    elif header.mode in UNUSUAL_MODES:
+        seen.warn(UNUSUAL_MODES[header.mode].split("; ")[0], f"{path}: {UNUSUAL_MODES[header.mode]}", path)
+    try:
+        if stored is not None:
             source.check_size(index, image.shape[:2], stored)
-        except ConfigError as error:
-            seen.error("size", error, source.where(index))
-    elif turn in range(2, 9):
-        seen.warn(
-            "EXIF orientation",
-            f"{path} has EXIF orientation {turn}: other programs show it turned, it is read as stored, like its "
-            "mask; check that they fit",
-            path,
-        )
+    except Turned as error:
+        seen.error(ORIENTATION, error, path)
+    except ConfigError as error:
+        seen.error("size", error, source.where(index))
+    else:
+        if header.turn != 1:
+            is_turned = source.reading.upright or image.shape[:2] != header.size
+            read = "like them" if is_turned else "as stored"
+            seen.warn(
+                ORIENTATION,
+                f"{path} has EXIF orientation {header.turn}: viewers and predict show it turned, it is read {read}, as "
+                "its mask must be; check that they fit",
+                path,
+            )
+
+
+def _describe(seen: Seen, image: np.ndarray) -> None:
+    seen.size = (image.shape[1], image.shape[0])
+    seen.content = None if pixels.one_colour(image) else _content(image)
+    seen.histogram = np.bincount(image.ravel(), minlength=256)
 
 
 def _count(seen: Seen, mask: np.ndarray, source: Source, path: object) -> None:
-    counts = np.bincount(mask.ravel(), minlength=256)
-    seen.pixels = counts[[*range(source.num_classes), IGNORE_INDEX]]
+    seen.pixels = pixels_by_class(mask, source.num_classes)
     seen.labels = _content(mask)
-    if source.labelled and counts[IGNORE_INDEX] == mask.size:
+    if source.labelled and (mask == IGNORE_INDEX).all():
         seen.warn("void", f"{path}: every pixel is void, so the image does not train", path)
 
 

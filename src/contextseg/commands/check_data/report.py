@@ -10,6 +10,7 @@ import numpy as np
 
 from contextseg.classes import ClassSet
 from contextseg.commands.check_data.faults import Fault, Seen
+from contextseg.data.void import Undeclared, is_doubtful
 
 VOID = "void"  # the name of the ignored pixels in tables
 MAX_SIZES = 3  # that are named; report.json has all
@@ -122,10 +123,12 @@ def counted(pairs: Sequence[Seen], classes: ClassSet) -> Counts:
     return Counts(len(pairs), dict(sizes.most_common()), pixels.sum(0).tolist(), (pixels > 0).sum(0).tolist())
 
 
-def never_seen(splits: Mapping[str, Counts], classes: ClassSet) -> list[Fault]:
-    """Return a warning for the classes without a pixel in the training split."""
-    if "train" not in splits:
+def never_seen(splits: Mapping[str, Counts], classes: ClassSet, undeclared: Undeclared | None = None) -> list[Fault]:
+    """Return a warning for the classes without a pixel in the training split; an error if void may be one of them."""
+    if "train" not in splits or not any(splits["train"].pixels):
         return []
+    if undeclared is not None and is_doubtful(splits["train"].pixels):
+        return [Fault("error", "class", undeclared.doubt(splits["train"].pixels, classes.names), [])]
     absent = [name for name, pixels in zip(classes.names, splits["train"].pixels, strict=False) if not pixels]
     text = f"no pixel of {', '.join(absent)} in train, so no network can learn it"
     return [Fault("warning", "class", text, [])] if absent else []

@@ -12,10 +12,11 @@ import torch
 from rich.progress import Progress
 
 from contextseg.checkpoint import load_checkpoint
-from contextseg.commands.predict import inputs, reading, video
+from contextseg.commands.predict import inputs, video
 from contextseg.commands.predict.options import PredictOptions
-from contextseg.commands.predict.outputs import ImageWriter, paint, save_labels
+from contextseg.commands.predict.outputs import ImageWriter, paint, refuse_long, save_labels
 from contextseg.console import print_error, progress
+from contextseg.data.pixels import Reading, read_image
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
@@ -57,7 +58,8 @@ def predict(cfg: PredictOptions) -> Outcome:
     with ImageWriter(cfg.output, cfg.formats, network.named_classes) as writer, progress() as bar:
         if found.images:
             labeller = asked(probabilities="probabilities" in cfg.formats)
-            label_images(found.images, names, labeller, writer, outcome, bar, cfg.max_megapixels)
+            reading = Reading(cfg.value_range or network.value_range, cfg.max_megapixels, upright=True)
+            label_images(found.images, names, labeller, writer, outcome, bar, reading)
         labeller = asked(probabilities=False)
         for source in found.videos:
             label_video(source, names[source], labeller, cfg, outcome, bar)
@@ -81,7 +83,7 @@ def label_images(
     writer: ImageWriter,
     outcome: Outcome,
     bar: Progress,
-    max_megapixels: float,
+    reading: Reading,
 ) -> None:
     """Label image files and write the results; a broken file is added to `outcome.skipped`, the rest goes on."""
     task = bar.add_task("images", total=len(files), note="")
@@ -90,7 +92,8 @@ def label_images(
     def images() -> Iterator[tuple[str, np.ndarray]]:
         for file in files:
             try:
-                image = reading.read(file, max_megapixels)
+                writer.check(file, names[file])
+                image = read_image(file, reading)
                 labeller.check(str(file), image)
             except ConfigError as error:
                 skip(outcome, error)
@@ -116,6 +119,7 @@ def label_video(
     folder, classes, overlays = cfg.output, labeller.network.named_classes, "overlays" in cfg.video_formats
     path = folder / "videos" / f"{name}.mp4"
     try:
+        refuse_long(source, path.name)
         with (
             video.Frames(source, cfg.frames) as frames,
             side_file(path) if overlays else nullcontext(path) as side,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contextseg.errors import ConfigError
+from contextseg.folders import matching, refuse_irregular
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
@@ -38,11 +39,13 @@ def _named(name: str) -> Sequence[Path | int]:
         return [int(webcam[1])]
     if path.is_file():
         return [path]
+    if path.exists() and not path.is_dir():
+        refuse_irregular(path)
     if path.is_dir():
         known, where, found = IMAGES, "no image in this folder", list(path.iterdir())
     elif glob.has_magic(name):
         known, where = IMAGES | VIDEOS, "no image or video matches"
-        found = [Path(match) for match in glob.iglob(name, recursive=True)]
+        found = [Path(match) for match in matching(Path(), name)]
     else:
         raise ConfigError(f"input={name}: no such file or folder")
     files = sorted(file for file in found if file.suffix.lower() in known and file.is_file())

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from annotated_types import MinLen
 
 from contextseg.commands.predict import inputs
+from contextseg.data.limits import MAX_MEGAPIXELS, check_range
 from contextseg.door import REQUIRED, group, option
 from contextseg.engine.options import EvalOptions, ExtraMetrics
 from contextseg.errors import ConfigError
@@ -55,7 +56,10 @@ class PredictOptions:
     tile: Literal["auto", "none"] | Count = option(
         "auto", "larger images in windows that overlap: auto (above 4 megapixels), none, or their side in pixels"
     )
-    max_megapixels: Positive = option(200, "a larger image is refused, unread")
+    max_megapixels: Positive = option(MAX_MEGAPIXELS, "a larger image is refused, unread")
+    value_range: tuple[float, float] | None = option(
+        None, "[black,white]: values that become 0 and 255 in images of more than 8 bits; null: as in training"
+    )
     device: Literal["auto", "cpu", "gpu", "cuda"] = option("auto", "auto is a GPU if there is one")
     eval: Protocol = group("ss", "evaluation protocol; not that of the training")
     choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")
@@ -70,6 +74,7 @@ class PredictOptions:
             raise ConfigError(
                 f"tile={self.tile}: give auto, none, or the side of the windows, a multiple of {STEP} pixels"
             )
+        check_range(self.value_range)
         existing_checkpoint(self.ckpt)
         inputs.find(self.input)
 

@@ -7,6 +7,7 @@ from contextseg.commands.prepare.layout import data_sets
 from contextseg.door import group, option
 from contextseg.engine.options import Node
 from contextseg.errors import ConfigError
+from contextseg.folders import refuse_irregular
 from contextseg.typed import Natural
 
 
@@ -38,6 +39,8 @@ class PrepareOptions:
         for path in self.sources:
             if not path.exists():
                 raise ConfigError(f"source={path}: no such file or folder")
+            if not path.is_dir():
+                refuse_irregular(path)
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"root={self.root}: this is a file; give the folder for the ready tree")
 

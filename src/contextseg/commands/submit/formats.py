@@ -11,7 +11,7 @@ from contextseg.classes import voc_colours
 from contextseg.commands.archives import InMemory
 from contextseg.contract import IGNORE_INDEX
 from contextseg.data.labels import Indices
-from contextseg.data.source import UNREADABLE
+from contextseg.data.pixels import UNREADABLE
 from contextseg.datamodules import ade20k, cityscapes, lip, voc2012
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.errors import ConfigError
