@@ -34,10 +34,10 @@ def side_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 def refuse_unwritable(path: Path, option: str) -> None:
     """Raise `ConfigError` if nothing can be written at a path: something above it is a file, or is read-only."""
-    there = path.expanduser().absolute()
+    place = there = path.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
-    if there.is_file() and there == path.expanduser().absolute():
+    if there.is_file() and there == place:
         there = there.parent  # to be replaced
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = "cannot be written" if there.is_dir() else "is no folder"

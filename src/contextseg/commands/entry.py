@@ -31,6 +31,7 @@ from contextseg.errors import ConfigError, how_to_run
 from contextseg.files import refuse_unwritable
 from contextseg.runs import folder as run_folder
 from contextseg.signals import STOP_SIGNALS, stop_as_exits
+from contextseg.typed import check
 
 SWEEP = "CONTEXTSEG_SWEEP_FOLDER"  # by which the jobs of a sweep know its folder, in other processes too
 
@@ -105,7 +106,7 @@ def work(name: str, cfg: DictConfig) -> int | None:
     checked = command.check(cfg)  # before anything heavy is imported
     for option in ("output", "paths.runs"):
         if place := OmegaConf.select(cfg, option):
-            refuse_unwritable(Path(place), option)
+            refuse_unwritable(check(Path, place, option), option)
     return command.function()(checked)
 
 
