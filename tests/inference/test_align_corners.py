@@ -1,13 +1,17 @@
 """One value says how logits are resized: in losses, in every way to predict, in heads and necks, and in checkpoints."""
 
+import inspect
+
 import pytest
 import torch
+from head_variants import ALL, HEADS, Variant, inputs
 from torch.nn import functional as F
 
-from contextseg import create_model
+from contextseg import create_model, parts
 from contextseg import recipe as recipes
 from contextseg.classes import class_set
 from contextseg.commands.compose import compose
+from contextseg.conf import options_of
 from contextseg.contract import SegOutput
 from contextseg.engine import build
 from contextseg.inference import MultiScale, SlidingWindow, WholeImage
@@ -59,7 +63,7 @@ def test_scales(image, inner):
     """What a scaled view says is brought to the image in the same way, also from a window as large as the view."""
     predictor = MultiScale(inner, scales=(0.5,))
     predictor.align_corners = True
-    small = F.interpolate(image.float(), (20, 28), mode="bilinear").round().to(torch.uint8)
+    small = corners(image.float(), (20, 28)).round().to(torch.uint8)
     logits = coarse(small)
     expected = (
         corners(logits, (40, 56)).softmax(1)
@@ -117,3 +121,45 @@ def test_a_predictor_is_adapted_and_not_changed():
     assert isinstance(adapted, SlidingWindow)
     assert adapted.align_corners
     assert not given.align_corners
+
+
+def resizes(monkeypatch, run):
+    """The `align_corners` of every bilinear resize of more than one cell, which alone it changes."""
+    seen, interpolate = [], F.interpolate
+
+    def recorded(x, *args, mode="nearest", align_corners=None, **kwargs):
+        if mode == "bilinear" and x.shape[-2:] != (1, 1):
+            seen.append(align_corners)
+        return interpolate(x, *args, mode=mode, align_corners=align_corners, **kwargs)
+
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(F, "interpolate", recorded)
+        run()
+    return seen
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("variant", ALL, ids=str)
+def test_every_resize_of_a_head_follows_the_option(monkeypatch, variant, wanted):
+    """A head that resizes has the setting, and its option passes it on."""
+    has = "align_corners" in inspect.signature(HEADS[variant.head]).parameters
+    settings = {name: value for name, value in variant.settings.items() if name != "align_corners"}
+    head = Variant(variant.head, settings).build(**{"align_corners": wanted} if has else {}).eval()
+    seen = resizes(monkeypatch, lambda: head(*inputs(head)))
+    assert set(seen) <= {wanted}
+    assert has or not seen
+
+
+@pytest.mark.parametrize("option", options_of("head"))
+def test_every_option_of_a_head_passes_it_on(option):
+    head = compose([f"head={option}", "experiment=none", "align_corners=true"]).head
+    if "align_corners" in inspect.signature(parts.find(head._target_, "head")).parameters:
+        assert head.align_corners is True
+
+
+def test_views_of_several_scales_follow_it(monkeypatch):
+    predictor = MultiScale(scales=(0.5, 1.5), flip=True)
+    predictor.align_corners = True
+    image = torch.randint(256, (1, 3, 20, 30), dtype=torch.uint8)
+    seen = resizes(monkeypatch, lambda: predictor(lambda x: x[:, :, ::4, ::4].float(), image))
+    assert set(seen) == {True}

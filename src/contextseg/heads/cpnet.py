@@ -45,6 +45,7 @@ class CPNetHead(Head):
     project      a 1x1 conv -> BN -> ReLU on each context; released: true
     fuse         kernel size of one more conv -> BN -> ReLU to C1, before the classifier; null: none; released: 3
     dropout      of whole channels, before the classifier; released: 0.1
+    align_corners  of the resizes in "ppm"
     """
 
     can_emit = emits = frozenset({"prior_logits"})
@@ -69,6 +70,7 @@ class CPNetHead(Head):
         project: bool = False,
         fuse: Count | None = None,
         dropout: Share = 0.0,
+        align_corners: bool = False,
     ):
         super().__init__()
         height, width = crop_size
@@ -78,7 +80,7 @@ class CPNetHead(Head):
         if aggregation == "am":
             self.aggregation = AggregationModule(width, channels, kernel_size=kernel_size, entry=entry, bias=bias)
         elif aggregation == "ppm":
-            self.aggregation = PyramidPooling(width, channels)
+            self.aggregation = PyramidPooling(width, channels, align_corners=align_corners)
         elif aggregation == "aspp":
             self.aggregation = ASPP(width, channels, branch_channels=channels // 2)
         else:

@@ -22,6 +22,7 @@ class LabelEnsembleHead(Head):
     channels       of the 3x3 convolution
     coarse_weight  factor of the coarse scores
     dropout        of whole channels, before the classifier
+    align_corners  of the resize of the coarse scores
     """
 
     can_emit = emits = frozenset({"aux_logits"})
@@ -34,9 +35,10 @@ class LabelEnsembleHead(Head):
         channels: Count = 512,
         coarse_weight: NonNegative = 0.4,
         dropout: Share = 0.1,
+        align_corners: bool = False,
     ):
         super().__init__()
-        self.coarse_weight = coarse_weight
+        self.coarse_weight, self.align_corners = coarse_weight, align_corners
         self.coarse = nn.Conv2d(in_channels[-2], num_classes, 1)
         self.reduce = ConvNormAct(in_channels[-1], channels, 3)
         self.dropout = nn.Dropout2d(dropout)
@@ -46,4 +48,5 @@ class LabelEnsembleHead(Head):
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w')."""
         coarse = self.coarse(features[-2])  # (B, K, h', w')
         fine = self.classifier(self.dropout(self.reduce(features[-1])))  # (B, K, h, w)
-        return SegOutput(fine + self.coarse_weight * resize(coarse, fine.shape[-2:]), {"aux_logits": coarse})
+        brought = resize(coarse, fine.shape[-2:], self.align_corners)  # (B, K, h, w)
+        return SegOutput(fine + self.coarse_weight * brought, {"aux_logits": coarse})

@@ -22,6 +22,7 @@ class LabelRefinementHead(Head):
 
     channels  of the 3x3 convolution
     dropout   of whole channels, before the classifier
+    align_corners  of the resize of the coarse maps
     """
 
     can_emit = emits = frozenset({"aux_logits"})
@@ -33,8 +34,10 @@ class LabelRefinementHead(Head):
         *,
         channels: Count = 512,
         dropout: Share = 0.1,
+        align_corners: bool = False,
     ):
         super().__init__()
+        self.align_corners = align_corners
         self.coarse = nn.Conv2d(in_channels[-2], num_classes, 1)
         self.reduce = ConvNormAct(in_channels[-1] + num_classes, channels, 3)
         self.dropout = nn.Dropout2d(dropout)
@@ -43,5 +46,6 @@ class LabelRefinementHead(Head):
     def forward(self, features: Sequence[Tensor]) -> SegOutput:
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); extras: coarse maps aux_logits (B, K, h', w')."""
         coarse = self.coarse(features[-2])  # (B, K, h', w')
-        both = torch.cat([features[-1], resize(coarse, features[-1].shape[-2:])], dim=1)  # (B, C + K, h, w)
+        brought = resize(coarse, features[-1].shape[-2:], self.align_corners)  # (B, K, h, w)
+        both = torch.cat([features[-1], brought], dim=1)  # (B, C + K, h, w)
         return SegOutput(self.classifier(self.dropout(self.reduce(both))), {"aux_logits": coarse})

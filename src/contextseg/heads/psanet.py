@@ -29,6 +29,7 @@ class PSANetHead(Head):
     channels  width of the values in each branch, and of the last convolution
     grid      n, the largest side at which attention is computed: (2n - 1)^2 offsets
     dropout   of whole channels, before the classifier
+    align_corners  of the resizes to the grid and back
     """
 
     can_be_local = True
@@ -41,9 +42,10 @@ class PSANetHead(Head):
         channels: Count = 512,
         grid: Count = 30,
         dropout: Share = 0.1,
+        align_corners: bool = False,
     ):
         super().__init__()
-        self.grid = grid
+        self.grid, self.align_corners = grid, align_corners
         self.collect = PointwiseAttention(in_channels[-1], channels, grid, distribute=False)
         self.distribute = PointwiseAttention(in_channels[-1], channels, grid, distribute=True)
         self.project = ConvNormAct(2 * channels, in_channels[-1])
@@ -55,11 +57,12 @@ class PSANetHead(Head):
         """Segment maps, the last (B, C, h, w) -> logits (B, K, h, w); no extras."""
         x = features[-1]
         size = x.shape[-2:]
-        small = resize(x, [min(side, self.grid) for side in size])  # (B, C, h', w'), sides at most n
+        fewer = [min(side, self.grid) for side in size]
+        small = resize(x, fewer, self.align_corners)  # (B, C, h', w'), sides at most n
         context = torch.cat(
             [self.within(self.collect, small), self.within(self.distribute, small)], dim=1
         )  # (B, 2C', h', w')
-        context = resize(self.project(context), size)  # (B, C, h, w)
+        context = resize(self.project(context), size, self.align_corners)  # (B, C, h, w)
         fused = self.fuse(torch.cat([context, x], dim=1))  # (B, C', h, w)
         return SegOutput(self.classifier(self.dropout(fused)), {})
 

@@ -21,6 +21,7 @@ class PSPHead(Head):
     channels  of the 3x3 convolution
     bins      cells along each side of the grids
     dropout   of whole channels, before the classifier
+    align_corners  of the resize of the averages to the map
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class PSPHead(Head):
         channels: Count = 512,
         bins: Annotated[Sequence[Count], MinLen(1)] = (1, 2, 3, 6),
         dropout: Share = 0.1,
+        align_corners: bool = False,
     ):
         super().__init__()
-        self.pool = PyramidPooling(in_channels[-1], channels, bins=bins)
+        self.pool = PyramidPooling(in_channels[-1], channels, bins=bins, align_corners=align_corners)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 

@@ -49,6 +49,7 @@ class ReferenceHead(Head):
     queries          false: one query for all pixels ("relation")
     affinity         "learnt", "ideal" or "uniform" ("affinity")
     detail           "gated", "added" or "none" ("detail")
+    align_corners    of the resize of "detail"
 
     Raises `ConfigError` for an unknown mechanism, affinity or detail.
     """
@@ -67,8 +68,10 @@ class ReferenceHead(Head):
         queries: bool = True,
         affinity: Literal["learnt", "ideal", "uniform"] = "learnt",
         detail: Literal["gated", "added", "none"] = "gated",
+        align_corners: bool = False,
     ):
         super().__init__()
+        self.align_corners = align_corners
         if mechanism not in MECHANISMS:
             raise ConfigError(f"head.mechanism={mechanism}: choose {', '.join(MECHANISMS)}")
         if affinity not in AFFINITIES:
@@ -129,7 +132,7 @@ class ReferenceHead(Head):
             context = spread(mean, x)
         y = self.fuse(torch.cat([x, context], dim=1))  # (B, C', h, w)
         if self.mechanism == "detail":
-            y = resize(y, features[-2].shape[-2:], False)  # (B, C', h', w')
+            y = resize(y, features[-2].shape[-2:], self.align_corners)  # (B, C', h', w')
             y = self.refined(y, features[-2])
         return SegOutput(self.classifier(y), extras)
 

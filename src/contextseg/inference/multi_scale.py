@@ -35,7 +35,7 @@ class MultiScale(Predictor):
                averaged over windows and scales (PyTorch-Encoding), so confident views weigh more; "logits": the logits
                are averaged (released codes of OCR and CCNet)
 
-    A view is resized bilinearly, without anti-aliasing (as training resizes), and rounded to uint8. Raises
+    A view is resized bilinearly, as scores are (`align_corners`), without anti-aliasing, and rounded to uint8. Raises
     `ConfigError` for a value outside these ranges.
     """
 
@@ -74,7 +74,7 @@ class MultiScale(Predictor):
     def views(self, network: Network, image: Tensor) -> list[WholeView | WindowView]:
         views: list[WholeView | WindowView] = []
         for size, mirror in self.plan(image):
-            views += self.inner.views(self._seen(network, mirror), resized_image(image, size))
+            views += self.inner.views(self._seen(network, mirror), resized_image(image, size, self.align_corners))
         return views
 
     def plan(self, image: Tensor) -> list[tuple[Size, tuple[bool, ...]]]:
@@ -151,8 +151,8 @@ def nearest(length: float) -> int:
     return max(1, math.floor(length + 0.5))
 
 
-def resized_image(image: Tensor, size: Sequence[int]) -> Tensor:
+def resized_image(image: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Resize an image uint8 (1, 3, H, W) -> uint8 (1, 3, *size): bilinear, rounded to the nearest grey level."""
     if image.shape[-2:] == torch.Size(size):
         return image
-    return resize(image.float(), size).round_().to(torch.uint8)
+    return resize(image.float(), size, align_corners).round_().to(torch.uint8)

@@ -20,9 +20,9 @@ class PooledConv(nn.Module):
     `ValueError` that says what to do. Evaluation, and training with frozen statistics, take any batch.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, bins: int = 1):
+    def __init__(self, in_channels: int, out_channels: int, bins: int = 1, *, align_corners: bool = False):
         super().__init__()
-        self.bins = bins
+        self.bins, self.align_corners = bins, align_corners
         self.conv = ConvNormAct(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class PooledConv(nn.Module):
                 "synchronised batch norm over several GPUs, or frozen statistics (frozen_batch_norm=true)"
             )
         pooled = F.adaptive_avg_pool2d(x, self.bins)  # (B, C, bins, bins)
-        return resize(self.conv(pooled), x.shape[-2:])
+        return resize(self.conv(pooled), x.shape[-2:], self.align_corners)
 
 
 class PyramidPooling(nn.Module):
@@ -43,10 +43,19 @@ class PyramidPooling(nn.Module):
     Each of the n grids has in_channels / n channels, so that together they weigh as much as the features.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, bins: Sequence[int] = (1, 2, 3, 6)):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bins: Sequence[int] = (1, 2, 3, 6),
+        align_corners: bool = False,
+    ):
         super().__init__()
         width = in_channels // len(bins)
-        self.pyramid = nn.ModuleList(PooledConv(in_channels, width, count) for count in bins)
+        self.pyramid = nn.ModuleList(
+            PooledConv(in_channels, width, count, align_corners=align_corners) for count in bins
+        )
         self.fuse = ConvNormAct(in_channels + len(bins) * width, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
