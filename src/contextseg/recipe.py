@@ -1,7 +1,8 @@
 """The recipe of a network: plain settings that are saved with its weights and rebuild it.
 
     {"format": 2, "backbone": node, "neck": node, "head": node, "aux_head": node or None,
-     "align_corners": bool, "attention": str, "value_range": [low, high] or absent, "classes": {...}, "versions": {...}}
+     "align_corners": bool, "attention": str, "classes": {...}, "versions": {...},
+     and where they are not the default "value_range": [low, high], "fill": [r, g, b]}
 
 A node names a part and its settings (`parts`). Format 1 named the modules of the parts too, and had settings for the
 order of maps in a concatenation, which is fixed now (`block_order`); `upgrade` reads it.
@@ -22,6 +23,7 @@ from contextseg.block_order import Rules, reordered, retired_rules
 from contextseg.classes import ClassSet
 from contextseg.contract import Head, Neck
 from contextseg.errors import ConfigError
+from contextseg.inference import PAD_COLOUR
 from contextseg.segmenter import Segmenter
 
 FORMAT = 2
@@ -63,6 +65,7 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
         classes=classes,
         align_corners=recipe.get("align_corners", False),
         value_range=values and (values[0], values[1]),
+        fill=tuple(recipe.get("fill", PAD_COLOUR)),
     )
 
 

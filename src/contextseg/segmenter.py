@@ -13,8 +13,9 @@ from contextseg.contract import Head, Maps, Neck, SegOutput
 from contextseg.data.limits import MAX_MEGAPIXELS
 from contextseg.data.pixels import Reading
 from contextseg.errors import ConfigError
-from contextseg.inference import Predictor, WholeImage
+from contextseg.inference import PAD_COLOUR, Predictor, WholeImage
 from contextseg.inference.images import Images, as_tensors, is_batch
+from contextseg.typed import Colour
 
 
 class Segmenter(nn.Module):
@@ -24,6 +25,7 @@ class Segmenter(nn.Module):
     align_corners  how its logits are resized to the image
     value_range    values that became 0 and 255 in the files of more than 8 bits that it was trained on; `predict` reads
                    such files so
+    fill           RGB beside the images that it was trained on, and in windows that reach beyond an image
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class Segmenter(nn.Module):
         classes: ClassSet | None = None,
         align_corners: bool = False,
         value_range: tuple[float, float] | None = None,
+        fill: Colour = PAD_COLOUR,
     ):
         super().__init__()
         self.backbone, self.neck, self.head, self.aux_head = backbone, neck, head, aux_head
         self.classes, self.align_corners, self.value_range = classes, align_corners, value_range
+        self.fill = fill
         self.max_megapixels = MAX_MEGAPIXELS  # `predict` refuses a larger file, unread
 
     @property
@@ -78,8 +82,8 @@ class Segmenter(nn.Module):
         return self.head(features, mask)
 
     def adapted(self, predictor: Predictor) -> Predictor:
-        """Return the predictor with this network's `align_corners`, and in windows if its head takes one size only."""
-        predictor = copy.copy(predictor.within(self.head.window))
+        """Return the predictor with this network's `align_corners` and `fill`, in windows of its head's one size."""
+        predictor = copy.copy(predictor.within(self.head.window).filling(self.fill))
         predictor.align_corners = self.align_corners
         return predictor
 

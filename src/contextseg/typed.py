@@ -24,6 +24,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Level = Annotated[int, Ge(0), Le(255)]
+Colour = tuple[Level, Level, Level]  # RGB
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 UNIONS = (Union, types.UnionType)

@@ -13,7 +13,7 @@ from annotated_types import Ge, Le, MinLen
 from contextseg.contract import IGNORE_INDEX
 from contextseg.errors import ConfigError
 from contextseg.signals import leave_signals_to_the_parent
-from contextseg.typed import Count, Level, Natural, Positive, Share
+from contextseg.typed import Colour, Count, Natural, Positive, Share
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
 import albumentations as A
@@ -59,7 +59,7 @@ class TrainTransform:
         brightness_shift: Annotated[float, Ge(0), Le(255)] = 0,
         flip: Share = 0.5,
         flip_pairs: Sequence[tuple[Natural, Natural]] = (),
-        fill: tuple[Level, Level, Level] = (124, 116, 104),
+        fill: Colour = (124, 116, 104),
     ):
         outside = {"fill": tuple(fill), "fill_mask": IGNORE_INDEX}
         colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}

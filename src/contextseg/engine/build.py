@@ -17,7 +17,7 @@ from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvalOptions, TrainOptions
 from contextseg.errors import ConfigError
-from contextseg.inference import Predictor, WholeImage
+from contextseg.inference import PAD_COLOUR, Predictor, WholeImage
 from contextseg.losses.total import LossSum
 from contextseg.metrics import BoundaryIoU, ContextReach, ImageCells, PerImageIoU, SegMetrics
 from contextseg.runs.provenance import versions
@@ -68,6 +68,9 @@ def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
     facts: dict[str, Any] = {"align_corners": options.align_corners, "attention": options.attention}
     if values := options.data.get("value_range"):
         facts["value_range"] = list(values)
+    fill = (plain(options.data).get("transform") or {}).get("fill")
+    if fill and tuple(fill) != PAD_COLOUR:
+        facts["fill"] = list(fill)
     return {"format": recipes.FORMAT} | nodes | facts | {"classes": classes.to_dict(), "versions": versions()}
 
 

@@ -16,7 +16,7 @@ from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WholeView, WindowView
 from contextseg.inference.whole import WholeImage
 from contextseg.layers.resize import resize
-from contextseg.typed import Count, Natural, Positive
+from contextseg.typed import Colour, Count, Natural, Positive
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 Size = tuple[int, int]  # height, width
@@ -61,6 +61,11 @@ class MultiScale(Predictor):
     def within(self, window: tuple[int, int] | None) -> Predictor:
         same = copy.copy(self)
         same.inner = self.inner.within(window)
+        return same
+
+    def filling(self, colour: Colour) -> Predictor:
+        same = copy.copy(self)
+        same.inner = self.inner.filling(colour)
         return same
 
     def score(self, logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from contextseg.errors import ConfigError
 from contextseg.inference.views import WholeView, WindowView
+from contextseg.typed import Colour
 
 Network = Callable[[Tensor], Tensor]
 STRIP_SCORES = {"cpu": 2**19, "cuda": 2**26}  # in one strip: few enough for a cache, enough for a GPU
@@ -43,6 +44,10 @@ class Predictor:
         if window is None:
             return self
         raise ConfigError(f"{type(self).__name__} cannot predict in windows of {window[0]}x{window[1]} only")
+
+    def filling(self, colour: Colour) -> "Predictor":
+        """Return the predictor that fills borders with an RGB colour, unless it has one of its own."""
+        return self
 
     @torch.no_grad()
     def probabilities(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:

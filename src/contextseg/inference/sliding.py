@@ -11,9 +11,9 @@ from torch import Tensor
 from contextseg.errors import ConfigError
 from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WindowView
-from contextseg.typed import Count
+from contextseg.typed import Colour, Count
 
-PAD_COLOUR = (124, 116, 104)  # RGB; what training pads with
+PAD_COLOUR = (124, 116, 104)  # RGB: the mean of ImageNet, what training fills with unless a recipe says otherwise
 
 
 class SlidingWindow(Predictor):
@@ -22,9 +22,11 @@ class SlidingWindow(Predictor):
     crop          height and width of the window in pixels, one number for a square
     stride        step between windows as a fraction of the crop, above 0 and at most 1
     window_batch  windows in one pass, which bounds the memory for any image
-    pad           of an image smaller than the crop: False, none, the window is as small as the image; True, a border of
-                  the mean colour below and to the right, cut off again; "grid", such a border up to the next whole
+    pad           of an image smaller than the crop: False, none, the window is as small as the image; True, a border
+                  below and to the right, cut off again; "grid", such a border up to the next whole
                   step, so that no window is moved back (PyTorch-Encoding)
+
+    fill          RGB of the border; None: what the network was trained with (`filling`)
 
     Raises `ConfigError` for a value outside these ranges.
     """
@@ -35,6 +37,7 @@ class SlidingWindow(Predictor):
         stride: Annotated[float, Gt(0), Le(1)] = 2 / 3,
         window_batch: Count = 4,
         pad: bool | Literal["grid"] = False,
+        fill: Colour | None = None,
     ):
         height, width = (crop, crop) if isinstance(crop, int) else crop
         if not 0 < stride <= 1:
@@ -42,18 +45,22 @@ class SlidingWindow(Predictor):
         if pad not in (False, True, "grid"):
             raise ConfigError(f"eval.predictor.pad={pad}: choose false, true or grid")
         self.crop, self.stride, self.window_batch, self.pad = (height, width), stride, window_batch, pad
+        self.fill: Colour | None = (fill[0], fill[1], fill[2]) if fill else None  # also from a list
 
     def within(self, window: tuple[int, int] | None) -> Predictor:
         if window is None:
             return self
         if self.crop != tuple(window):
             raise ConfigError(f"eval.predictor.crop={list(self.crop)}: the head takes {list(window)} only; give that")
-        return SlidingWindow(self.crop, self.stride, self.window_batch, pad=self.pad or True)
+        return SlidingWindow(self.crop, self.stride, self.window_batch, self.pad or True, self.fill)
+
+    def filling(self, colour: Colour) -> Predictor:
+        return SlidingWindow(self.crop, self.stride, self.window_batch, self.pad, self.fill or colour)
 
     def views(self, network: Network, image: Tensor) -> list[WindowView]:
         size = image.shape[-2:]
         if self.pad:
-            image = padded(image, self.grid(size) if self.pad == "grid" else self.crop)
+            image = padded(image, self.grid(size) if self.pad == "grid" else self.crop, self.fill or PAD_COLOUR)
         places = windows(image.shape[-2:], self.crop, self.stride)
         logits: list[Tensor] = []
         for start in range(0, len(places), self.window_batch):
@@ -70,13 +77,13 @@ class SlidingWindow(Predictor):
         )
 
 
-def padded(image: Tensor, least: Sequence[int]) -> Tensor:
-    """Pad an image uint8 (B, 3, H, W) to at least (B, 3, *least), below and to the right, with `PAD_COLOUR`."""
+def padded(image: Tensor, least: Sequence[int], fill: Colour = PAD_COLOUR) -> Tensor:
+    """Pad an image uint8 (B, 3, H, W) to at least (B, 3, *least), below and to the right, with the RGB `fill`."""
     height, width = image.shape[-2:]
     size = (max(height, least[0]), max(width, least[1]))
     if size == (height, width):
         return image
-    canvas = image.new_tensor(PAD_COLOUR).view(3, 1, 1).repeat(len(image), 1, *size)  # (B, 3, H', W')
+    canvas = image.new_tensor(fill).view(3, 1, 1).repeat(len(image), 1, *size)  # (B, 3, H', W')
     canvas[..., :height, :width] = image
     return canvas
 
