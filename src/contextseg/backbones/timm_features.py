@@ -21,6 +21,7 @@ import torch
 from timm.layers import AvgPool2dSame
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 
 from contextseg.backbones.base import Backbone, check_stride
@@ -89,7 +90,7 @@ class TimmBackbone(Backbone):
             for stage in (network.stage2, network.stage3, network.stage4):
                 for index, module in enumerate(stage):
                     stage[index] = BilinearFusion(module, fusion == "bilinear_corners")
-        self.network = network
+        self.network, self.model = network, model
         freeze_stages(self, freeze, normalisation.input_size[-2:])
 
     def features(self, image: Tensor) -> list[Tensor]:
@@ -97,10 +98,39 @@ class TimmBackbone(Backbone):
         height, width = image.shape[-2:]
         if self.divisor > 1:
             image = F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))  # with zeros, the mean colour
-        maps = [as_nchw(x, channels) for x, channels in zip(self.network(image), self.channels, strict=True)]
+        maps = [as_nchw(x, channels) for x, channels in zip(self.stages(image), self.channels, strict=True)]
         if self.divisor > 1:  # without the padding
             maps = [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, self.strides, strict=True)]
         return maps
+
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """Run timm's network. Raises `ConfigError` if it is tied to images of another size, as transformers can be."""
+        if torch.compiler.is_compiling():
+            return self.network(image)
+        try:
+            return self.network(image)
+        except (AssertionError, RuntimeError, IndexError) as error:
+            if isinstance(image, FakeTensor) or not self.takes(image):
+                raise self.tied(image, error) from error
+            raise
+
+    def takes(self, image: Tensor) -> bool:
+        """Tell whether the network computes anything of such an image, by shapes alone."""
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+                self.network(torch.empty(image.shape, dtype=image.dtype, device=image.device))
+        except (AssertionError, RuntimeError, IndexError):
+            return False
+        return True
+
+    def tied(self, image: Tensor, error: Exception) -> ConfigError:
+        """Return the refusal of a size."""
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return ConfigError(
+            f"backbone.model={self.model}: it takes no images of {image.shape[-2]}x{image.shape[-1]} ({reason}), but "
+            "images to be evaluated and predicted have many sizes; choose one that takes any, such as resnet50, "
+            "convnext_tiny, tf_efficientnet_lite0 or pvt_v2_b0"
+        )
 
 
 class BilinearFusion(nn.Module):
@@ -203,7 +233,7 @@ def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay
         return network
     except (TypeError, AssertionError) as error:
         raise cannot_stride(model, output_stride, str(error) or "timm refuses it") from error
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"backbone.model={model}: {reason} (not a feature backbone, or weights of another model)"

@@ -6,11 +6,13 @@ from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torchmetrics import Metric
 
 from contextseg import parts
 from contextseg import recipe as recipes
+from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
 from contextseg.contract import LossTerm
 from contextseg.datamodules.datamodule import SegDataModule
@@ -102,12 +104,16 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
 def module(options: TrainOptions, data: SegDataModule) -> SegModule:
     """Build the LightningModule that trains the network of a configuration."""
     built, found = network(options, data.classes)
-    try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
+    evaluated = predictor(options.eval, built)
+    trained = crop_size(options) or data.source("train").read(0)[0].shape[:2]
+    image = data.source("val").read(0)[0]
+    for size in dict.fromkeys([tuple(trained), *sizes_shown(evaluated, image.shape[:2], len(data.classes))]):
+        try_out(built, size)
     set_memory_format(built, options)
     return SegModule(
         built,
         loss(options),
-        predictor(options.eval, built),
+        evaluated,
         metrics(options.eval, data),
         optimizer=lambda model: instantiate(options.optim, "optim", model=model),
         schedule=lambda optimizer, max_steps: instantiate(
@@ -147,16 +153,32 @@ def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
     return network.adapted(chosen)
 
 
+def sizes_shown(predictor: Predictor, size: Sequence[int], classes: int = 1) -> list[tuple[int, int]]:
+    """List the sizes (height, width) of what a network of so many classes is shown of an image of `size`, in pixels."""
+    seen: list[tuple[int, int]] = []
+
+    def network(images: Tensor) -> Tensor:
+        seen.append((images.shape[-2], images.shape[-1]))
+        return torch.zeros(len(images), classes, 1, 1)
+
+    predictor.views(network, torch.zeros(1, 3, *size, dtype=torch.uint8))
+    return list(dict.fromkeys(seen))
+
+
 def try_out(network: Segmenter, size: Sequence[int]) -> None:
     """Run a forward pass on shapes alone. Raises `ConfigError` if the parts do not fit together.
 
-    `size`: height and width of the training images.
+    `size`: height and width of the training images, or of those that are evaluated.
     """
     network.eval()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            network(torch.empty(1, 3, *size, dtype=torch.uint8), torch.empty(1, *size, dtype=torch.uint8))
+            image = torch.empty(1, 3, *size, dtype=torch.uint8)
+            refuse_other_sizes(network.backbone, image)
+            network(image, torch.empty(1, *size, dtype=torch.uint8))
     except (ValueError, IndexError, TypeError, AssertionError, RuntimeError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(
             f"{type(network.head).__name__} cannot follow {type(network.neck).__name__} and the backbone's maps of "
             f"{list(network.backbone.channels)} channels at strides {list(network.backbone.strides)} on images of "
@@ -164,6 +186,16 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
             "choose another neck, backbone or data.transform.crop_size"
         ) from error
     network.train()
+
+
+def refuse_other_sizes(backbone: Backbone, image: Tensor) -> None:
+    """Raise `ConfigError` for a backbone whose maps have not the sizes of their strides: it resizes images itself."""
+    for x, stride in zip(backbone(image), backbone.strides, strict=True):
+        if any(abs(place - side / stride) > 1.5 for place, side in zip(x.shape[-2:], image.shape[-2:], strict=True)):
+            raise ConfigError(
+                f"backbone: a map of stride {stride} has {x.shape[-2]}x{x.shape[-1]} places on images of "
+                f"{image.shape[-2]}x{image.shape[-1]}, so it resizes images itself; choose another backbone.model"
+            )
 
 
 def set_memory_format(network: Segmenter, options: TrainOptions) -> None:

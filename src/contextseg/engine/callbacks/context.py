@@ -41,6 +41,9 @@ class ContextPictures(L.Callback):
         try:
             with torch.inference_mode(False), torch.enable_grad():  # Lightning's evaluation takes no gradients
                 maps, inside = context_maps(network, pixels, point), inside_maps(network, pixels)
+        except ConfigError as error:  # a backbone that takes images of some sizes only
+            log.warning("no context pictures at step %d: %s", module.scored_step, error)
+            return
         except torch.OutOfMemoryError:
             log.warning(
                 "no memory left for context pictures at step %d: lower callbacks.context.side", module.scored_step
