@@ -21,7 +21,7 @@ def rendered(path: Path) -> nbformat.NotebookNode:
     """The notebook, executed where it lies."""
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=600, record_timing=False, resources=where)
+    client = NotebookClient(notebook, timeout=None, record_timing=False, resources=where)  # a cell may train for long
     client.comm_open_handlers.clear()  # its own stand-in for widgets can miss a reply, and then waits for ever
     client.execute()
     notebook.metadata.pop("widgets", None)

@@ -144,7 +144,7 @@ MISTAKES = {
     "too few maps": (["head=label_refinement", "neck=concat"], "reads more maps than the 1 it gets"),
     "parts that do not fit": (
         ["backbone=timm", "backbone.model=swin_tiny_patch4_window7_224", "backbone.output_stride=32"],
-        "FCNHead cannot follow NoNeck",
+        "it takes no images of 80x80",
     ),
     "no training images": (["data.train_size=0"], "data.train_size=0: give a whole number, 1 or more"),
     "a negative seed": (["seed=-1"], "seed=-1: give a whole number, 0 or more"),

@@ -439,3 +439,13 @@ def test_host_memory_is_flat():
 def test_impossible_views_are_refused(kind, settings, message):
     with pytest.raises(ConfigError, match=message):
         kind(**settings)
+
+
+@pytest.mark.parametrize(
+    "predictor", [WholeImage(), SlidingWindow(16), MultiScale(scales=(1.0,))], ids=lambda p: type(p).__name__
+)
+def test_more_classes_than_labels_hold_are_refused_by_all(predictor):
+    image = torch.zeros(1, 3, 20, 20, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="256 classes do not fit into uint8 labels"):
+        predictor(lambda images: torch.zeros(len(images), 256, 4, 4), image)
+    assert predictor.probabilities(lambda images: torch.zeros(len(images), 256, 4, 4), image).shape == (1, 256, 20, 20)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from contextseg.errors import ConfigError
 from contextseg.inference.views import WholeView, WindowView
+from contextseg.layers.resize import refuse_more_than_labels_hold
 from contextseg.typed import Colour
 
 Network = Callable[[Tensor], Tensor]
@@ -58,8 +59,8 @@ class Predictor:
     @torch.no_grad()
     def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
         """Predict labels: image uint8 (B, 3, H, W) -> uint8 (B, *size); the full (B, K, *size) map never exists."""
-        maps = ([strip.argmax(1) for strip in self._strips(network, one, size)] for one in image.split(1))
-        return torch.cat([torch.cat([labels.to(torch.uint8) for labels in strips], 1) for strips in maps])
+        maps = ([labels_of(strip) for strip in self._strips(network, one, size)] for one in image.split(1))
+        return torch.cat([torch.cat(strips, 1) for strips in maps])
 
     def _strips(self, network: Network, image: Tensor, size: Sequence[int] | None) -> Iterator[Tensor]:
         """Yield the mean of the scores of all views, a few rows at a time: (1, K, rows, W)."""
@@ -72,3 +73,9 @@ class Predictor:
             for view in views[1:]:
                 total += view.rows(size, rows, self.score, self.align_corners)
             yield total.div_(len(views))
+
+
+def labels_of(scores: Tensor) -> Tensor:
+    """Label scores (1, K, h, w) -> uint8 (1, h, w). Raises `ValueError` for more than 255 classes."""
+    refuse_more_than_labels_hold(scores.shape[1])
+    return scores.argmax(1).to(torch.uint8)

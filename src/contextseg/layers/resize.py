@@ -16,6 +16,12 @@ def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tenso
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
+def refuse_more_than_labels_hold(classes: int) -> None:
+    """Raise `ValueError` for more than 255 classes: labels are uint8, and 255 is void."""
+    if classes > 255:
+        raise ValueError(f"{classes} classes do not fit into uint8 labels, in which 255 is void")
+
+
 def argmax_resized(logits: Tensor, size: Sequence[int], align_corners: bool = False, chunk: int = 10) -> Tensor:
     """Compute `resize(...).argmax(1)`, `chunk` classes at a time: (B, K, h, w) -> labels uint8 (B, *size).
 
@@ -23,8 +29,7 @@ def argmax_resized(logits: Tensor, size: Sequence[int], align_corners: bool = Fa
     more than 255 classes, because 255 is void.
     """
     batch, classes = logits.shape[:2]
-    if classes > 255:
-        raise ValueError(f"{classes} classes do not fit into uint8 labels, in which 255 is void")
+    refuse_more_than_labels_hold(classes)
     logits = logits.contiguous()  # channels-last slices resize slowly, and by a kernel that depends on their number
     best = logits.new_full((batch, *size), -torch.inf)
     labels = torch.zeros_like(best, dtype=torch.uint8)
