@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 RUNS ?= runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint wheel notebooks bench clean
+.PHONY: help setup train test test-all lint wheel notebooks soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ wheel: setup  ## build the package into dist/, to be installed elsewhere with pi
 
 notebooks: setup  ## run the notebooks, write copies with pictures to docs/notebooks; RUNS=FOLDER keeps the networks
 	RUNS=$(abspath $(RUNS)) $(BIN)/python notebooks/render.py docs/notebooks $(ARGS)
+
+soak: setup  ## kill trainings and compare what a restart makes of them: ARGS="kills=500 variants=fp32,ranks out=FOLDER"
+	$(BIN)/python tests/soak.py $(ARGS)
 
 bench: setup  ## measure what is claimed to be fast
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

@@ -98,6 +98,17 @@ def test_one_failing_process_stops_all(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_killed_process_is_named(tmp_path):
+    done = run("train", *SMALL, "trainer=ddp_cpu", f"paths.runs={tmp_path}", disturb(3, "SIGKILL", rank=1))
+    assert done.returncode != 0
+    assert "process 1 of 2 was killed by SIGKILL" in done.stderr
+    (folder,) = folders(tmp_path)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["status"] == "failed"
+    assert "process 1 of 2 was killed by SIGKILL" in metrics["error"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rank"), [("SIGINT", 0), ("SIGTERM", 0), ("SIGTERM", 1)])
 def test_stopping_one_process_stops_all(tmp_path, name, rank):
     """All after the same step, and rank 0 ends as the signal does, whichever process got it."""

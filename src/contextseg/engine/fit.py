@@ -14,7 +14,7 @@ from torch import Tensor
 from contextseg import parts
 from contextseg.checkpoint import read_start, start_from
 from contextseg.datamodules.datamodule import SegDataModule
-from contextseg.engine import build
+from contextseg.engine import build, ranks
 from contextseg.engine.callbacks.stopping import Stopping, leave
 from contextseg.engine.features import whole_image_features
 from contextseg.engine.fingerprints import fingerprints, seen_before
@@ -24,7 +24,7 @@ from contextseg.engine.options import TrainOptions
 from contextseg.engine.restart import Restart
 from contextseg.engine.results import image_counts, scores, training_summary, write_image_counts, write_tables
 from contextseg.engine.trainer import trainer
-from contextseg.runs.folder import RunFolder, supervised
+from contextseg.runs.folder import RunFolder, plain, supervised
 from contextseg.runs.provenance import git_commit, versions
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,11 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             began = time.perf_counter()
             try:
                 checkpoint = folder.last_checkpoint if start else None
-                lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+                with ranks.watched(lightning, lambda said: record_loss(folder, metrics, said)):
+                    lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             except RuntimeError as error:
+                if said := ranks.lost(lightning, patience=2):
+                    raise RuntimeError(said) from error
                 # the signal reached the whole group, while this process waited for a batch of its workers
                 if stopping.noted and "DataLoader worker" in str(error):
                     leave(stopping.noted)
@@ -100,6 +103,12 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
         write_tables(folder, module)
         write_image_counts(folder, image_counts(module, data, "val"), metrics)
     return Result(folder.path, metrics, module, data)
+
+
+def record_loss(folder: RunFolder, metrics: dict[str, Any], said: str) -> None:
+    """Record that a process was lost: Lightning may kill this one before it can."""
+    log.error("%s", said)
+    folder.write_metrics(plain(metrics | {"status": "failed", "error": said}))
 
 
 def continue_from(path: str, module: SegModule, images: Tensor, restart: Restart | None) -> Tensor:
