@@ -14,7 +14,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
@@ -23,6 +23,7 @@ from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
 from contextseg.errors import ConfigError
 from contextseg.layers.resize import resize
+from contextseg.lettering import axis_labels, drawable, font, names_of_classes
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 
@@ -31,7 +32,6 @@ VOID = PAPER = (255, 255, 255)
 INK = (40, 40, 40)
 RIGHT, WRONG = (205, 213, 222), (200, 30, 40)
 GAP = 6  # pixels between tiles
-FONT = ImageFont.load_default(14)
 
 
 def colour_mask(mask: Tensor | NDArray, classes: ClassSet) -> Picture:
@@ -101,13 +101,13 @@ def save(picture: Picture, path: str | Path) -> None:
 
 def caption(picture: Picture, text: str) -> Picture:
     """Set a picture under its text, of one or more lines; widen it where a line is longer."""
-    lines = text.split("\n")
-    width = max(picture.shape[1], *(math.ceil(FONT.getlength(line)) for line in lines))
+    lines = [drawable(line, line.encode("ascii", "replace").decode()) for line in text.split("\n")]
+    width = max(picture.shape[1], *(math.ceil(font(line).getlength(line)) for line in lines))
     page = np.full((LINE * len(lines) + picture.shape[0], width, 3), PAPER, dtype=np.uint8)
     page[LINE * len(lines) :, : picture.shape[1]] = picture
     canvas = Image.fromarray(page)
     for i, line in enumerate(lines):
-        ImageDraw.Draw(canvas).text((width / 2, LINE * (i + 0.5)), line, fill=INK, font=FONT, anchor="mm")
+        ImageDraw.Draw(canvas).text((width / 2, LINE * (i + 0.5)), line, fill=INK, font=font(line), anchor="mm")
     return np.asarray(canvas)
 
 
@@ -125,15 +125,16 @@ def sheet(tiles: Sequence[Picture], columns: int) -> Picture:
 def legend(classes: ClassSet, rows: int = 20, shown: Sequence[int] | None = None) -> Picture:
     """Draw colour and name of every class and of void, at most `rows` to a column; `shown`: these labels only."""
     swatch = 16
-    known = dict(enumerate(zip(classes.names, classes.palette, strict=True))) | {IGNORE_INDEX: ("void", VOID)}
+    names = names_of_classes(classes.names)
+    known = dict(enumerate(zip(names, classes.palette, strict=True))) | {IGNORE_INDEX: ("void", VOID)}
     entries = [entry for label, entry in known.items() if shown is None or label in shown]
-    width = int(max(FONT.getlength(name) for name, _ in entries)) + swatch + 28
+    width = int(max(font(name).getlength(name) for name, _ in entries)) + swatch + 28
     page = Image.new("RGB", (-(-len(entries) // rows) * width, min(rows, len(entries)) * LINE + 8), PAPER)
     draw = ImageDraw.Draw(page)
     for i, (name, colour) in enumerate(entries):
         x, y = i // rows * width + 8, i % rows * LINE + 7
         draw.rectangle((x, y, x + swatch, y + swatch), fill=tuple(colour), outline=INK)
-        draw.text((x + swatch + 8, y + swatch / 2), name, fill=INK, font=FONT, anchor="lm")
+        draw.text((x + swatch + 8, y + swatch / 2), name, fill=INK, font=font(name), anchor="lm")
     return np.asarray(page)
 
 
@@ -159,8 +160,8 @@ def confusion_figure(confusion: Tensor | NDArray, classes: ClassSet) -> Figure:
     figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel="prediction", ylabel="truth")
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(ticks, classes.names, rotation=90, fontsize=size)
-    axes.set_yticks(ticks, classes.names, fontsize=size)
+    axes.set_xticks(ticks, rotation=90, fontsize=size, **axis_labels(classes.names))
+    axes.set_yticks(ticks, fontsize=size, **axis_labels(classes.names))
     figure.colorbar(picture, label="% of the true pixels", shrink=0.8)
     if len(classes) <= 20:
         for (row, column), value in np.ndenumerate(share.round().astype(int)):
@@ -182,7 +183,7 @@ def per_class_picture(scores: Mapping, classes: ClassSet, path: str | Path) -> N
     axes.barh(range(len(classes)), np.nan_to_num(ious), color=colours, edgecolor="black", linewidth=0.4)
     for row, iou in enumerate(ious):
         axes.text(np.nan_to_num(iou) + 1, row, _percent(iou), va="center", fontsize=7)
-    axes.set_yticks(range(len(classes)), classes.names, fontsize=7)
+    axes.set_yticks(range(len(classes)), fontsize=7, **axis_labels(classes.names))
     if not math.isnan(scores["miou"]):
         axes.axvline(scores["miou"], color="black", linewidth=0.8, linestyle=":")
         axes.set_title(f"mIoU {_percent(scores['miou'])} ({scores['classes_used']} classes)", fontsize=9)
@@ -202,7 +203,7 @@ def per_class_table(scores: Mapping, classes: ClassSet) -> Table:
         table.add_row(swatch, _percent(iou), _percent(acc))
     table.add_section()
     for group in classes.groups:
-        table.add_row(group, _percent(scores[f"iou_{group}"]), "")
+        table.add_row(Text(group), _percent(scores[f"iou_{group}"]), "")
     table.add_section()
     table.add_row(
         f"mean of {scores['classes_used']}", _percent(scores["miou"]), _percent(scores["mean_acc"]), style="bold"

@@ -11,6 +11,7 @@ from torch import Tensor
 from contextseg import viz
 from contextseg.classes import ClassSet
 from contextseg.contract import Shown
+from contextseg.lettering import axis_labels
 from contextseg.viz import Picture
 
 MAX_MAPS = 16  # of one kind
@@ -69,7 +70,7 @@ def bars(name: str, values: NDArray, classes: ClassSet | None = None, truth: NDA
     colours = "tab:blue" if classes is None else np.array(classes.palette) / 255
     axes.bar(places, values, color=colours, edgecolor="none" if classes is None else "lightgrey")
     if classes is not None:
-        axes.set_xticks(places, classes.names, rotation=60 if len(classes) <= 40 else 90)
+        axes.set_xticks(places, rotation=60 if len(classes) <= 40 else 90, **axis_labels(classes.names))
     if truth is not None:
         axes.bar(places, truth, color="none", edgecolor="black")
     return viz.rendered(figure)

@@ -10,6 +10,7 @@ from contextseg import viz
 from contextseg.commands.check_data.report import Report
 from contextseg.datamodules.datamodule import SPLITS, SegDataModule
 from contextseg.errors import ConfigError
+from contextseg.lettering import axis_labels
 
 MAX_SIDE = 320  # pixels, the longer side of a drawn sample
 
@@ -61,7 +62,7 @@ def draw_frequencies(report: Report, path: Path) -> None:
         left.barh(place, counts.shares(), height, label=split)
         right.barh(place, 100 * np.array(counts.shown_in) / max(counts.images, 1), height, label=split)
     left.set(xlabel="% of the pixels", xscale="log", xlim=(1e-3, 100))
-    left.set_yticks(range(len(names)), names)
+    left.set_yticks(range(len(names)), **axis_labels(names))
     left.invert_yaxis()
     right.set(xlabel="% of the images", xlim=(0, 100))
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(SPLITS))

@@ -25,13 +25,13 @@ def show(report: Report, out: Console) -> None:
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     out.print(table)
     for split, counts in report.splits.items():
         out.print(f"{split}: {counts.in_words()}", highlight=False)
     for (level, kind), faults in report.groups().items():
         style = "bold red" if level == "error" else "yellow"
-        out.print(f"[{style}]{level}[/], {kind}: {len(faults)}", highlight=False)
+        out.print(f"[{style}]{level}[/], {escape(kind)}: {len(faults)}", highlight=False)
         for fault in faults[:MAX_SHOWN]:
             out.print(f"  {escape(fault.text)}", soft_wrap=True, highlight=False)
         if len(faults) > MAX_SHOWN:
