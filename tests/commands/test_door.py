@@ -103,3 +103,20 @@ def test_every_setting_that_configuration_names_has_a_type():
         for name, setting in parts.declared(target).settings.items():
             known = "Any" not in str(setting.annotation)
             assert known or name in built_by_code, f"{target}.{name}: {setting.annotation}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("+loss.class_weights=[1,2]", r"loss\.class_weights=\[1, 2\]: nothing reads it; give class_weights="),
+        ("+loss.foo=1", r"loss\.foo=1: nothing reads it; give loss\.term\.NAME\.foo="),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(given, said):
+    with pytest.raises(ConfigError, match=said):
+        checked(compose([*GENERATED, given]))
+
+
+@pytest.mark.parametrize("words", [("head=fcn", "loss=ccl"), ("head=ctnet", "loss=cp+aux")])
+def test_what_a_loss_tells_the_head_is_none(words):
+    checked(compose(words))

@@ -104,16 +104,12 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
 def module(options: TrainOptions, data: SegDataModule) -> SegModule:
     """Build the LightningModule that trains the network of a configuration."""
     built, found = network(options, data.classes)
-    evaluated = predictor(options.eval, built)
-    trained = crop_size(options) or data.source("train").read(0)[0].shape[:2]
-    image = data.source("val").read(0)[0]
-    for size in dict.fromkeys([tuple(trained), *sizes_shown(evaluated, image.shape[:2], len(data.classes))]):
-        try_out(built, size)
+    try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
     set_memory_format(built, options)
     return SegModule(
         built,
         loss(options),
-        evaluated,
+        predictor(options.eval, built),
         metrics(options.eval, data),
         optimizer=lambda model: instantiate(options.optim, "optim", model=model),
         schedule=lambda optimizer, max_steps: instantiate(
@@ -153,6 +149,13 @@ def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
     return network.adapted(chosen)
 
 
+def try_out_evaluation(module: SegModule, data: SegDataModule) -> None:
+    """Run forward passes on the shapes of what is evaluated of a validation image; raises as `try_out` does."""
+    image, _, _ = data.source("val").read(0)
+    for size in sizes_shown(module.predictor, image.shape[:2], len(data.classes)):
+        try_out(module.segmenter, size)
+
+
 def sizes_shown(predictor: Predictor, size: Sequence[int], classes: int = 1) -> list[tuple[int, int]]:
     """List the sizes (height, width) of what a network of so many classes is shown of an image of `size`, in pixels."""
     seen: list[tuple[int, int]] = []
@@ -175,7 +178,7 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             image = torch.empty(1, 3, *size, dtype=torch.uint8)
             refuse_other_sizes(network.backbone, image)
-            network(image, torch.empty(1, *size, dtype=torch.uint8))
+            network.forward(image, torch.empty(1, *size, dtype=torch.uint8))  # not what `compile` has made of it
     except (ValueError, IndexError, TypeError, AssertionError, RuntimeError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -1,12 +1,14 @@
 """The door of `train`: from a composed configuration to checked options. Nothing is built and no folder is made."""
 
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from contextseg import parts
-from contextseg.conf import options_of
+from contextseg.conf import CONF, options_of
 from contextseg.door import parse
 from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError, how_to_run
@@ -61,7 +63,17 @@ def loss_terms(options: TrainOptions) -> dict[str, Any]:
         raise ConfigError(f"loss={choice}: this is one term; choose {term if term in known else ', '.join(known)}")
     if not (options.loss or {}).get("term"):
         raise ConfigError(f"loss={choice}: it has no terms; choose one of {', '.join(known)}")
+    for name in options.loss.keys() - {"term"} - read_by_heads():
+        way_out = f"{name}=..." if hasattr(options, name) else f"loss.term.NAME.{name}=... for one of its terms"
+        raise ConfigError(f"loss.{name}={options.loss[name]}: nothing reads it; give {way_out}")
     return options.loss["term"]
+
+
+@cache
+def read_by_heads() -> frozenset[str]:
+    """Return the settings of a loss, beside its terms, that options of heads refer to."""
+    files = (CONF / "head").glob("*.yaml")
+    return frozenset(name for file in files for name in re.findall(r"\bloss\.(\w+)", file.read_text()))
 
 
 def settled(cfg: DictConfig, folder: Path, run_id: str) -> tuple[TrainOptions, dict[str, Any]]:
