@@ -171,7 +171,7 @@ class Remove(L.Callback):
 def test_a_finished_run_goes_on_with_more_steps(tmp_path, schedule):
     choice = f"schedule={schedule}"
     short = train(tmp_path, choice, "trainer.max_steps=5").folder
-    longer = train(tmp_path, choice, f"resume={short}", "trainer.max_steps=10")
+    longer = train(tmp_path, choice, f"resume={short}", "trainer.max_steps=10", "name=other")
     assert longer.folder == short
     assert longer.metrics["steps"] == 10
     assert [row["step"] for row in curve(short)] == [str(step) for step in range(1, 11)]

@@ -7,7 +7,7 @@ from typing import Any
 # user's: those may, and whoever passes them answers for it.
 FREE_SETTINGS = (
     *("trainer.max_steps", "trainer.val_every_steps", "trainer.save_every_steps", "trainer.log_every_steps"),
-    *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root"),
+    *("trainer.lightning", "logger", "callbacks", "paths", "run", "resume", "choices", "data.root", "name"),
     "data.num_workers",
     "data.max_megapixels",
     "features.cache",

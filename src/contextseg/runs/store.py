@@ -12,7 +12,7 @@ from contextseg.runs.configuration import FREE_SETTINGS, differences, flatten
 from contextseg.runs.folder import RunFolder, Unreadable
 
 # Settings that may differ within a group; unlike in a restart, the number of steps may not.
-IGNORED = ("seed", "name", "row", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
+IGNORED = ("seed", "row", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
 
 log = logging.getLogger(__name__)
 
