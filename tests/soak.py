@@ -48,13 +48,16 @@ class Soak:
         self.whole = out / variant / "whole"
         self.count = out / variant / "events"
 
-    def start(self, runs: Path, *more: str, event: int = 0) -> subprocess.Popen:
-        """Start a training whose runs lie in `runs`, to be killed before a file event if `event` is one."""
+    def start(self, runs: Path, *more: str, event: int = 0, count: str = os.devnull) -> subprocess.Popen:
+        """Start a training whose runs lie in `runs`, to be killed before a file event if `event` is one.
+
+        `count`: the file for the number of its events.
+        """
         words = [*SMALL, *SHORT, *VARIANTS[self.variant], f"paths.runs={runs}", *more]
         env = subprocess_environment() | {
             "SOAK_RUNS": str(runs),
             "SOAK_KILL": str(event),
-            "SOAK_COUNT": str(self.count),
+            "SOAK_COUNT": count,
         }
         env |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
         runs.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,7 @@ class Soak:
         began = time.monotonic()
         if not self.count.is_file() or not finished(self.whole):
             shutil.rmtree(self.whole, ignore_errors=True)
-            ended(self.start(self.whole))
+            ended(self.start(self.whole, count=str(self.count)))
             (self.out / self.variant / "seconds").write_text(str(time.monotonic() - began))
         return int(self.count.read_text()), float((self.out / self.variant / "seconds").read_text())
 

@@ -60,4 +60,7 @@ def test_whatever_else_differs_is_seen(two, what):
 @pytest.mark.parametrize("variant", soak.VARIANTS)
 def test_a_few_kills(tmp_path, capfd, variant):
     assert soak.main(kills=2, events=40, variants=variant, out=str(tmp_path)) == 0
-    assert soak.main(kills=2, events=40, variants=variant, out=str(tmp_path)) == 0, "nothing is left to do"
+    done = (tmp_path / "kills.jsonl").read_text()
+    assert 2 < done.count("event_") + 2 == len(done.splitlines())
+    assert soak.main(kills=2, events=40, variants=variant, out=str(tmp_path)) == 0
+    assert (tmp_path / "kills.jsonl").read_text() == done, "nothing was left to do"
