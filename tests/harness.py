@@ -7,8 +7,10 @@ import os
 import runpy
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -117,6 +119,31 @@ def subprocess_environment() -> dict[str, str]:
 
 def last_checkpoint(folder: Path) -> dict:
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+def checkpoint_differences(one: Path, other: Path) -> Iterator[str]:
+    """Name what differs between the `last.ckpt` of two runs: weights, optimizer, schedule, counters, bit for bit."""
+    checkpoints = [last_checkpoint(folder) for folder in (one, other)]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step"):
+        first, second = (dict(leaves(checkpoint[part])) for checkpoint in checkpoints)
+        yield from (part + key for key in first.keys() | second.keys() if not same(first.get(key), second.get(key)))
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested containers as pairs of path and leaf."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else None
+    if items is None:
+        yield path, node
+        return
+    for name, child in items:
+        yield from leaves(child, f"{path}/{name}")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether leaves are equal, tensors bit for bit."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    return type(one) is type(other) and one == other
 
 
 def curve(folder: Path) -> list[dict[str, str]]:

@@ -7,7 +7,6 @@ line per kill goes to <out>/kills.jsonl; the same command continues where it was
 that has imported everything (tests/warm_python.py). Exit code 1 if a run differs.
 """
 
-import csv
 import json
 import os
 import random
@@ -22,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from harness import SMALL, TIMES, subprocess_environment
+from harness import SMALL, checkpoint_differences, curve, same, subprocess_environment
 from warm_python import WarmPopen, keep_copy
 
 SCRIPT = Path(__file__).with_name("soak_train.py")
@@ -131,10 +129,7 @@ def differences(one: Path, other: Path) -> Iterator[str]:
     (one,), (other,) = runs
     for part in other.rglob(".part_*"):
         yield f"{part.name} is left"
-    checkpoints = [torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (one, other)]
-    for name in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step"):
-        first, second = (dict(leaves(checkpoint[name])) for checkpoint in checkpoints)
-        yield from (f"{name}{key}" for key in first.keys() | second.keys() if not same(first.get(key), second.get(key)))
+    yield from checkpoint_differences(one, other)
     if names(one, "checkpoints/*") != names(other, "checkpoints/*"):
         yield f"checkpoints {names(other, 'checkpoints/*')}"
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
@@ -144,7 +139,7 @@ def differences(one: Path, other: Path) -> Iterator[str]:
         if key not in OF_TIME
         if not same(metrics[0].get(key), metrics[1].get(key))
     )
-    if rows(one) != rows(other):
+    if curve(one) != curve(other):
         yield "metrics.csv"
     for pattern in COMPARED:
         if names(one, pattern) != names(other, pattern):
@@ -167,23 +162,6 @@ def doubled(run: Path) -> Iterator[str]:
             yield f"tensorboard {tag} {steps}"
 
 
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested containers as pairs of path and leaf."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else None
-    if items is None:
-        yield path, node
-        return
-    for name, child in items:
-        yield from leaves(child, f"{path}/{name}")
-
-
-def same(one: Any, other: Any) -> bool:
-    """Compare leaves: tensors bit for bit."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return torch.equal(one, other)
-    return type(one) is type(other) and one == other
-
-
 def same_file(one: Path, other: Path) -> bool:
     """Compare files by their bytes, archives by their arrays."""
     if one.suffix != ".npz":
@@ -195,12 +173,6 @@ def same_file(one: Path, other: Path) -> bool:
 def names(run: Path, pattern: str) -> list[str]:
     """List the files of a run by their names in it."""
     return sorted(str(path.relative_to(run)) for path in run.glob(pattern))
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    """Return the curves without what is a matter of time."""
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{name: text for name, text in row.items() if name not in TIMES} for row in csv.DictReader(file)]
 
 
 def plan(soak: Soak, kills: int, every: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -16,6 +16,7 @@ from harness import (
     SMALL,
     PowerCut,
     call,
+    checkpoint_differences,
     curve,
     disturb,
     folders,
@@ -51,27 +52,9 @@ def whole(tmp_path_factory):
     return train(tmp_path_factory.mktemp("whole")).folder
 
 
-def leaves(node, path=""):
-    """Nested containers as pairs of path and leaf."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else None
-    if items is None:
-        yield path, node
-    else:
-        for name, child in items:
-            yield from leaves(child, f"{path}/{name}")
-
-
 def assert_same_run(one, other):
     """Weights and batch statistics, optimizer, schedule, the loops' counters and the curve are equal, bit for bit."""
-    checkpoints = [last_checkpoint(folder) for folder in (one, other)]
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step"):
-        first, second = (dict(leaves(checkpoint[part])) for checkpoint in checkpoints)
-        assert first.keys() == second.keys()
-        for name, value in first.items():
-            if isinstance(value, torch.Tensor):
-                assert torch.equal(value, second[name]), f"{part}{name}"
-            else:
-                assert value == second[name], f"{part}{name}"
+    assert not list(checkpoint_differences(one, other))
     assert curve(one) == curve(other)
 
 

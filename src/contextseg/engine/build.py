@@ -12,9 +12,8 @@ from torchmetrics import Metric
 
 from contextseg import parts
 from contextseg import recipe as recipes
-from contextseg.backbones.base import Backbone
 from contextseg.classes import ClassSet
-from contextseg.contract import LossTerm
+from contextseg.contract import LossTerm, Maps
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvalOptions, TrainOptions
@@ -149,11 +148,12 @@ def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
     return network.adapted(chosen)
 
 
-def try_out_evaluation(module: SegModule, data: SegDataModule) -> None:
+def try_out_evaluation(module: SegModule, data: SegDataModule, options: TrainOptions) -> None:
     """Run forward passes on the shapes of what is evaluated of a validation image; raises as `try_out` does."""
     image, _, _ = data.source("val").read(0)
     for size in sizes_shown(module.predictor, image.shape[:2], len(data.classes)):
-        try_out(module.segmenter, size)
+        if list(size) != crop_size(options):  # `module` has tried that
+            try_out(module.segmenter, size)
 
 
 def sizes_shown(predictor: Predictor, size: Sequence[int], classes: int = 1) -> list[tuple[int, int]]:
@@ -176,12 +176,12 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
     network.eval()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            image = torch.empty(1, 3, *size, dtype=torch.uint8)
-            refuse_other_sizes(network.backbone, image)
-            network.forward(image, torch.empty(1, *size, dtype=torch.uint8))  # not what `compile` has made of it
+            maps = Maps(network.backbone(torch.empty(1, 3, *size, dtype=torch.uint8)))
+            refuse_other_sizes(maps, network.backbone.strides, size)
+            network.forward(maps, torch.empty(1, *size, dtype=torch.uint8))  # not what `compile` has made of it
+    except ConfigError:
+        raise
     except (ValueError, IndexError, TypeError, AssertionError, RuntimeError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(
             f"{type(network.head).__name__} cannot follow {type(network.neck).__name__} and the backbone's maps of "
             f"{list(network.backbone.channels)} channels at strides {list(network.backbone.strides)} on images of "
@@ -191,13 +191,13 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
     network.train()
 
 
-def refuse_other_sizes(backbone: Backbone, image: Tensor) -> None:
-    """Raise `ConfigError` for a backbone whose maps have not the sizes of their strides: it resizes images itself."""
-    for x, stride in zip(backbone(image), backbone.strides, strict=True):
-        if any(abs(place - side / stride) > 1.5 for place, side in zip(x.shape[-2:], image.shape[-2:], strict=True)):
+def refuse_other_sizes(maps: Maps, strides: Sequence[int], size: Sequence[int]) -> None:
+    """Raise `ConfigError` for maps of an image of `size` that are not as their strides say: it was resized inside."""
+    for x, stride in zip(maps, strides, strict=True):
+        if any(abs(place - side / stride) > 1.5 for place, side in zip(x.shape[-2:], size, strict=True)):
             raise ConfigError(
                 f"backbone: a map of stride {stride} has {x.shape[-2]}x{x.shape[-1]} places on images of "
-                f"{image.shape[-2]}x{image.shape[-1]}, so it resizes images itself; choose another backbone.model"
+                f"{size[0]}x{size[1]}, so it resizes images itself; choose another backbone.model"
             )
 
 

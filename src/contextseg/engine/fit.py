@@ -70,7 +70,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             data.trainer = lightning  # knows the number of processes
             data.check()
             module = build.module(options, data)
-            build.try_out_evaluation(module, data)
+            build.try_out_evaluation(module, data, options)
             module.config = config
             module.train_images = images = fingerprints(data.source("train"))
             if options.init_from:
