@@ -1,6 +1,7 @@
 """Checkpoints that carry their own recipe: one file rebuilds the model, with no network and no other file."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor
 
 from contextseg import recipe as recipes
-from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
 from contextseg.parts import refuse_strangers
 from contextseg.segmenter import Segmenter
@@ -59,46 +59,11 @@ def way_back(path: Path) -> str:
     return f"; use {others[-1]}{go_on}"
 
 
-def read_start(path: str | Path) -> dict[str, Any]:
-    """Read the checkpoint that `init_from` names: a .ckpt, or the last one of a run folder. Raises `ConfigError`."""
-    path = Path(path)
-    if not path.exists():
-        raise ConfigError(f"init_from={path}: no such run; give the folder of the run to start from, or a .ckpt")
-    return read_checkpoint(path / "checkpoints" / "last.ckpt" if path.is_dir() else path, "init_from")
-
-
-def start_from(network: Segmenter, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Give a network all weights of a checkpoint.
-
-    Raises `ConfigError`, with `path` in the message, if classes, or names or shapes of weights, are not the same.
-    """
-    there, here = ClassSet.from_dict(checkpoint["recipe"]["classes"]), network.named_classes
-    if there.names != here.names:
-        raise ConfigError(
-            f"init_from={path}: it was trained for the {len(there)} classes of {there.name}, not for the {len(here)} "
-            f"of {here.name}; give a run on the same classes"
-        )
-    weights, ours = network_weights(checkpoint), network.state_dict()
-    unlike = [name for name in sorted(weights.keys() | ours.keys()) if shape(weights, name) != shape(ours, name)]
-    if unlike:
-        raise ConfigError(
-            f"init_from={path}: its network differs in {len(unlike)} weights, first {unlike[0]} "
-            f"({shape(weights, unlike[0])} there, {shape(ours, unlike[0])} here); choose head, backbone, neck, loss "
-            "and width as there"
-        )
-    network.load_state_dict(weights)
-
-
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """Return the weights of a checkpoint by the names that they have in the network."""
     prefix = "segmenter."
     named = checkpoint["state_dict"].items()
     return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
-
-
-def shape(weights: dict[str, Tensor], name: str) -> str:
-    """Return the shape of a weight in words, "none" if there is none of that name."""
-    return "x".join(map(str, weights[name].shape)) or "number" if name in weights else "none"
 
 
 def load_checkpoint(path: str | Path) -> Segmenter:
@@ -108,11 +73,7 @@ def load_checkpoint(path: str | Path) -> Segmenter:
 
 def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
     """Build the trained network from the contents of a checkpoint; `path` is for the message of a `ConfigError`."""
-    recipe = checkpoint["recipe"]
-    for part in recipes.PARTS:
-        refuse_strangers(recipe[part], part, f"ckpt={path}")
-    recipe = recipe | {"backbone": recipe["backbone"] | {"weights": "none"}}
-    network = recipes.network(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
+    network = rebuild(checkpoint["recipe"], f"ckpt={path}")
     try:
         # assigned, they keep their memory format, on which the last bit depends
         network.load_state_dict(network_weights(checkpoint), assign=True)
@@ -121,3 +82,11 @@ def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
             f"ckpt={path}: weights and recipe do not fit ({str(error).splitlines()[-1].strip()})"
         ) from error
     return network.eval()
+
+
+def rebuild(recipe: Mapping[str, Any], file: str) -> Segmenter:
+    """Build the network of a saved recipe, with no weights. Raises `ConfigError`, which begins with `file`."""
+    for part in recipes.PARTS:
+        refuse_strangers(recipe[part], part, file)
+    recipe = {**recipe, "backbone": {**recipe["backbone"], "weights": "none"}}
+    return recipes.network(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})

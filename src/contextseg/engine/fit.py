@@ -12,7 +12,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from contextseg import parts
-from contextseg.checkpoint import read_start, start_from
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build, ranks
 from contextseg.engine.callbacks.stopping import Stopping, leave
@@ -26,6 +25,7 @@ from contextseg.engine.results import image_counts, scores, training_summary, wr
 from contextseg.engine.trainer import trainer
 from contextseg.runs.folder import RunFolder, plain, supervised
 from contextseg.runs.provenance import git_commit, versions
+from contextseg.warm_start import read_start, start_from
 
 log = logging.getLogger(__name__)
 
@@ -116,14 +116,14 @@ def continue_from(path: str, module: SegModule, images: Tensor, restart: Restart
     """Start from the weights of another run, unless this one has its own.
 
     `images`: fingerprints of this run's training images, uint8 (N, 8). Returns those of both runs. Raises `ConfigError`
-    if `path` is no run, or a run of another network or other classes.
+    if `path` is no run, or a run of another network.
     """
     if restart:
         seen = restart.train_images
     else:
         start = read_start(path)
-        start_from(module.segmenter, start, path)
-        log.info("init_from: the weights of %s after %d steps", path, start["global_step"])
+        taken = start_from(module.segmenter, start, path)
+        log.info("init_from: of %s after %d steps, %s", path, start["global_step"], taken)
         seen = start.get("train_images")
     return images if seen is None else torch.cat([seen, images]).unique(dim=0)
 
