@@ -72,6 +72,28 @@ def upgrade_config(config: Any) -> Any:
     return [upgrade_config(value) for value in config] if isinstance(config, list) else config
 
 
+def completed(config: Any) -> Any:
+    """Fill in what the nodes of a configuration leave to the constructors of contextseg's parts.
+
+    Two configurations mean the same if they are equal then: one may be older than a setting that the other names.
+    """
+    if isinstance(config, Mapping):
+        known = {key: completed(value) for key, value in config.items()}
+        left = defaults(short(known["_target_"])) if isinstance(known.get("_target_"), str) else {}
+        return known | {key: value for key, value in left.items() if known.get(key) is None}
+    return [completed(value) for value in config] if isinstance(config, list) else config
+
+
+@cache
+def defaults(name: str) -> dict[str, Any]:
+    """Return the defaults of a part of contextseg that are plain values; of none, and of a stranger, {}."""
+    if name not in index():
+        return {}
+    parameters = inspect.signature(find(name, "_target_")).parameters.values()
+    found = {one.name: list(one.default) if isinstance(one.default, tuple) else one.default for one in parameters}
+    return {key: value for key, value in found.items() if isinstance(value, bool | int | float | str | list)}
+
+
 def find(target: Any, option: str, base: type | None = None) -> Callable:
     """Import the class or function that `_target_` names.
 

@@ -203,5 +203,7 @@ def test_a_start_on_other_classes_gives_all_but_what_depends_on_them(run, caplog
     first = run("ocr/lip_r101")
     caplog.set_level("INFO")
     run("ocr/pcontext_r101", f"init_from={first.folder}")
-    said = "all weights but the 4 that depend on the classes, which are others (20 of lip there, 59 of pascal_context_59"
+    said = (
+        "all weights but the 4 that depend on the classes, which are others (20 of lip there, 59 of pascal_context_59"
+    )
     assert said in caplog.text

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from contextseg.commands.report.command import report
 from contextseg.commands.sweep.plan import DONE, Plan
 from contextseg.errors import ConfigError
 from contextseg.files import refuse_unwritable
+from contextseg.parts import completed
+from contextseg.runs.configuration import differences
 from contextseg.runs.folder import ENVIRONMENT, RunFolder, supervised
 from contextseg.runs.lock import at_work
 from contextseg.runs.opening import newest_unfinished, open_folder
-from contextseg.runs.store import Run, find
+from contextseg.runs.store import Run, find, settings
 
 WORDS = ("head=fcn", "seed=3")
 BROKEN = [
@@ -196,3 +199,27 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere but on a read-only disk
     with pytest.raises(ConfigError, match="cannot be written"):
         refuse_unwritable(tmp_path / "new", "paths.runs")
+
+
+def config(**head):
+    return {"seed": 0, "head": {"_target_": "PSPHead", "bins": [1, 2, 3, 6], **head}, "choices": {"head": "psp"}}
+
+
+def test_a_run_older_than_a_setting_had_the_setting_s_default():
+    """Else the seeds of one configuration would count as two, and the older run could not go on."""
+    old, null, new, other = (
+        config(),
+        config(align_corners=None),
+        config(align_corners=False),
+        config(align_corners=True),
+    )
+    assert settings(old) == settings(null) == settings(new) != settings(other)
+    assert differences(old, new) == []
+    assert differences(old, other) == ["head.align_corners: False -> True"]
+
+
+def test_the_defaults_of_a_stranger_s_part_are_not_looked_up():
+    """A saved configuration may name anything; comparing it must not import that."""
+    node = {"head": {"_target_": "antigravity.Head", "depth": 1}, "choices": {}}
+    assert completed(node) == node
+    assert "antigravity" not in sys.modules

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from contextseg.parts import completed
+
 # Settings that may differ when a run continues. They change no score, but for `trainer.lightning` and callbacks of the
 # user's: those may, and whoever passes them answers for it.
 FREE_SETTINGS = (
@@ -17,9 +19,10 @@ FREE_SETTINGS = (
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the settings that differ between two configurations: "optim.lr: 0.1 -> 0.2".
 
-    Those in `FREE_SETTINGS` do not count. A setting that only one of them has counts as null there.
+    Those in `FREE_SETTINGS` do not count. A setting that only one of them has counts as null there, or as the default
+    of the part that takes it.
     """
-    before, now = flatten(before), flatten(now)
+    before, now = flatten(completed(before)), flatten(completed(now))
     return [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())

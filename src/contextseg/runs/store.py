@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contextseg.parts import completed
 from contextseg.runs.configuration import FREE_SETTINGS, differences, flatten
 from contextseg.runs.folder import RunFolder, Unreadable
 
@@ -161,7 +162,15 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def settings(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """List the settings of a configuration that change its scores, without the seed; null counts as omitted."""
+    """List the settings of a configuration that change its scores, without the seed.
+
+    Null counts as omitted, and what is omitted as the default of the part that takes it.
+    """
+    return named_settings(completed(config))
+
+
+def named_settings(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """List the settings that a configuration names itself, of those that change its scores, without the seed."""
     kept = (
         (key, str(value))
         for key, value in flatten(config).items()

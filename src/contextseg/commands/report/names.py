@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from contextseg.runs.store import settings
+from contextseg.runs.store import named_settings, settings
 
 HEAD = "head"
 PLAIN = (HEAD, "backbone", "data")  # groups whose options need no name before them
@@ -29,7 +29,7 @@ def configuration_names(configs: Iterable[Mapping[str, Any]]) -> dict[tuple, str
 
 def facts(config: Mapping[str, Any]) -> Flat:
     """Return what may name a configuration: its chosen options, then the settings that change its scores."""
-    return config.get("choices", {}) | dict(settings(config))
+    return config.get("choices", {}) | dict(named_settings(config))
 
 
 def fewest_words(configs: Sequence[Flat], always: Sequence[str] = ()) -> list[str]:
