@@ -1,6 +1,9 @@
 """Fixtures for all tests: very small runs in a folder of their own, on the CPU."""
 
+import os
 import subprocess
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it: `make test` runs two processes
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 
 
 def pytest_collection_modifyitems():
-    """Prepare the process in which tests run: one thread, because there are two, and nothing imported twice."""
+    """Prepare the process in which tests run: one thread, and nothing imported twice."""
     import quick_hydra
     import torch
     import warm_python
