@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from selected import quick
 from torch import nn
 
 from contextseg.backbones import weights
@@ -19,13 +20,15 @@ from contextseg.heads.fcn import FCNHead
 
 OPTIONS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 
+QUICK = ("tiny", "test_resnet", "resnet50s", "resnet101d", "mobilenetv2", "efficientnet_lite0", "hrnet_w18")
+
 
 def backbone(*overrides):
     """As configured, beside the plainest head."""
     return build.instantiate(compose(["head=fcn", *overrides]).backbone, "backbone")
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option != "timm"])
+@pytest.mark.parametrize("option", quick([option for option in OPTIONS if option != "timm"], QUICK))
 def test_maps_have_the_channels_and_strides_they_claim(option):
     with torch.device("meta"):
         model = backbone(f"backbone={option}").eval()

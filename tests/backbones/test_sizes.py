@@ -33,7 +33,7 @@ def tied(model):
     return build.network(cfg, class_set("camvid"), pretrained=False)[0]
 
 
-@pytest.mark.parametrize("model", quick(TIED, ["vit_tiny_patch16_224", "dla34"]))
+@pytest.mark.parametrize("model", quick(TIED, ["vit_tiny_patch16_224"]))
 def test_another_size_is_refused_by_its_name(model):
     network, side = tied(model), TIED[model]
     build.try_out(network, (side, side))
@@ -42,6 +42,7 @@ def test_another_size_is_refused_by_its_name(model):
             refused(network, (side + 40, side))
 
 
+@pytest.mark.slow
 def test_one_that_resizes_images_itself_is_refused():
     with pytest.raises(ConfigError, match="so it resizes images itself"):
         build.try_out(tied("crossvit_9_240"), (360, 480))

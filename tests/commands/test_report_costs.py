@@ -119,6 +119,7 @@ def test_neither_data_nor_weights_are_needed(untimed, tmp_path):
     assert "![" not in page, "one configuration is no picture"
 
 
+@pytest.mark.slow
 def test_rows_without_costs_say_why(old, untimed, tmp_path):
     tied = {"_target_": "CPNetHead", "crop_size": [64, 64], "channels": 16}
     mine = {"_target_": "my_package.Head"}

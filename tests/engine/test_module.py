@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from selected import quick
 from torch import nn
 
 from contextseg.commands.compose import compose
@@ -88,12 +89,7 @@ def check_run_folder(result, data, head):
     assert names[1] == "last.ckpt"
 
 
-PAPERS = ("agln", "ccnet", "cpnet", "ctnet", "ocr")
-
-
-@pytest.mark.parametrize(
-    "head", [head if head in PAPERS else pytest.param(head, marks=pytest.mark.slow) for head in head_classes()]
-)
+@pytest.mark.parametrize("head", quick(head_classes(), ["cpnet", "ctnet"]))
 def test_every_head_trains_and_leaves_a_whole_folder(head, tmp_run):
     """By the option that has the name of its file."""
     result = tmp_run(f"head={head}")

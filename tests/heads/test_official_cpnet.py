@@ -4,6 +4,7 @@ import pytest
 import torch
 from released import released
 from released_names import Named, count, randomised
+from selected import slow
 from torch.nn import functional as F
 
 from contextseg.commands.compose import compose
@@ -20,10 +21,10 @@ BLOCKS = (3, 4, 6, 3)
     ("depth", "crop", "classes", "whole", "without_aux"),
     [
         (50, 480, 150, 51_999_916, 49_601_558),
-        (50, 512, 59, 52_184_790, 49_809_819),
-        (50, 768, 19, 54_785_670, 52_420_979),
-        (101, 480, 150, 70_992_044, 68_593_686),
-        (101, 512, 59, 71_176_918, 68_801_947),
+        slow((50, 512, 59, 52_184_790, 49_809_819)),
+        slow((50, 768, 19, 54_785_670, 52_420_979)),
+        slow((101, 480, 150, 70_992_044, 68_593_686)),
+        slow((101, 512, 59, 71_176_918, 68_801_947)),
         (101, 768, 19, 73_777_798, 71_413_107),
     ],
 )
