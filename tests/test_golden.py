@@ -65,7 +65,7 @@ def test_logits_are_those_of_the_code_that_wrote_the_file(name, expected):
 def test_scores_are_those_of_the_code_that_wrote_the_file(name, expected, tmp_path):
     """On the embedded scenes of its own configuration."""
     given = (f"ckpt={GOLDEN / name}.ckpt", f"paths.runs={tmp_path}", "callbacks.pictures.count=0")
-    folder = evaluate(compose(given, "evaluate")).folder
+    folder = evaluate(compose(given, "evaluate"))[0].folder
     wanted = expected[f"{name}_confusion"]
     with np.load(folder / "confusion.npz") as arrays:
         moved = np.abs(arrays["confusion"] - wanted).sum() / 2  # a pixel of another class leaves one cell for another

@@ -50,14 +50,14 @@ def test_logits_and_gradients_are_those_of_the_cpu(head):
 def test_training_and_evaluation(head, precision, tmp_path):
     result = run(tmp_path, f"head={head}", f"trainer.precision={precision}")
     assert metrics(result)["status"] == "finished"
-    again = evaluate(compose([f"ckpt={result.folder}/checkpoints/last.ckpt", f"paths.runs={tmp_path}"], "evaluate"))
+    (again,) = evaluate(compose([f"ckpt={result.folder}/checkpoints/last.ckpt", f"paths.runs={tmp_path}"], "evaluate"))
     assert abs(metrics(again)["miou"] - metrics(result)["miou"]) < 1e-6
 
 
 def test_a_network_trained_on_a_gpu_scores_alike_on_the_cpu(tmp_path):
     result = run(tmp_path, "head=ocr", "trainer.precision=32")
     words = [f"ckpt={result.folder}/checkpoints/last.ckpt", f"paths.runs={tmp_path}", "trainer=cpu"]
-    again = evaluate(compose(words, "evaluate"))
+    (again,) = evaluate(compose(words, "evaluate"))
     assert abs(metrics(again)["pix_acc"] - metrics(result)["pix_acc"]) < 0.2  # pixels of two equal scores
 
 

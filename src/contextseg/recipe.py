@@ -69,6 +69,11 @@ def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -
     )
 
 
+def backbone_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the backbone's maps depend on: all but where its first weights came from."""
+    return {name: value for name, value in recipe["backbone"].items() if name != "weights"}
+
+
 def maps_known(kind: Callable[..., Head], neck: Neck) -> dict[str, Sequence[int]]:
     """Return what a head needs to know of its neck's maps: channels, and strides if its constructor takes them."""
     facts = {"in_channels": neck.channels}

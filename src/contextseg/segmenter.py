@@ -66,7 +66,11 @@ class Segmenter(nn.Module):
 
     def logits(self, image: Tensor | Maps, mask: Tensor | None = None) -> Tensor:
         """Return the same logits (B, K, h, w) without the auxiliary head, for prediction and evaluation."""
-        return self._head(self._maps(image), mask).logits
+        return self.logits_of(self._maps(image), mask)
+
+    def logits_of(self, maps: list[Tensor], mask: Tensor | None = None) -> Tensor:
+        """Return the same logits (B, K, h, w) from the maps as the backbone has just made them."""
+        return self._head(maps, mask).logits
 
     def _maps(self, image: Tensor | Maps) -> list[Tensor]:
         if isinstance(image, Maps):

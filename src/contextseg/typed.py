@@ -50,6 +50,8 @@ def check(annotation: Any, value: Any, option: str) -> Any:
 
 def _expanded(value: Any) -> Any:
     """Replace a leading `~/` of a path by the user's home folder; `~name` is a name like any other."""
+    if isinstance(value, list):
+        return [_expanded(one) for one in value]
     return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
 
 

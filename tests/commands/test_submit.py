@@ -121,7 +121,7 @@ def test_val_goes_by_its_own_names_and_size(trained, tmp_path, name):
 def test_what_is_submitted_is_what_evaluate_scores(trained, tmp_path):
     checkpoint, _ = trained("cityscapes")
     given = ("split=val", "eval=ms_flip")
-    scored = evaluate(compose([f"ckpt={checkpoint}", f"paths.runs={tmp_path}/runs", *given], "evaluate"))
+    (scored,) = evaluate(compose([f"ckpt={checkpoint}", f"paths.runs={tmp_path}/runs", *given], "evaluate"))
     members = contents(submit(checkpoint, tmp_path / "out", *given).archive)
     source, confusion = scored.datamodule.source("val"), torch.zeros(19, 19, dtype=torch.int64)
     form = formats.FORMATS["cityscapes"]

@@ -353,7 +353,7 @@ def test_training_and_scoring_own_data(tree):
         evaluate(compose(again, "evaluate"))
     with pytest.raises(ConfigError, match="force=no: give true or false"):
         evaluate(compose([*again, "force='no'"], "evaluate"))
-    scored = evaluate(compose([*again, "force=true", "data.block=2"], "evaluate"))
+    (scored,) = evaluate(compose([*again, "force=true", "data.block=2"], "evaluate"))
     assert scored.metrics["force"]
     assert (scored.metrics["interval"]["block"], scored.metrics["interval"]["few_blocks"]) == (2, True)
     assert ImageCounts.load(scored.folder / "per_image/val_ss.npz").names == ("train0", "train1", "train2", "train3")

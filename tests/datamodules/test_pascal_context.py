@@ -65,7 +65,7 @@ def test_a_run_says_which_protocol_its_miou_is_of(tmp_path, protocol):
     given = (*SMALL, f"data.root={root}", f"paths.runs={tmp_path}/runs", f"data.protocol={protocol}")
     trained = fit(compose(given))
     checkpoint = trained.folder / "checkpoints/last.ckpt"
-    again = evaluate(compose([f"ckpt={checkpoint}", "eval=flip", f"paths.runs={tmp_path}/runs"], "evaluate"))
+    (again,) = evaluate(compose([f"ckpt={checkpoint}", "eval=flip", f"paths.runs={tmp_path}/runs"], "evaluate"))
     other_name, absent = OTHER[protocol], OTHER[119 - protocol]
     for run in (trained, again):
         written = json.loads((run.folder / "metrics.json").read_text())

@@ -1,7 +1,9 @@
-"""Evaluation: score a checkpoint on a split, and leave a run folder."""
+"""Evaluation: score checkpoints on a split, and leave a run folder for each."""
 
 import logging
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from contextseg.checkpoint import restore
@@ -9,59 +11,72 @@ from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.engine.callbacks.pictures import Pictures
 from contextseg.engine.callbacks.progress import ProgressBar
+from contextseg.engine.candidates import Candidate
 from contextseg.engine.fingerprints import seen_before
 from contextseg.engine.fit import Result, write_config
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvaluateOptions
 from contextseg.engine.results import image_counts, intervals, scores, tell, write_image_counts, write_tables
+from contextseg.engine.together import Together
 from contextseg.engine.trainer import trainer
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.losses.total import LossSum
 from contextseg.runs.folder import RunFolder, supervised
-from contextseg.runs.provenance import versions
 from contextseg.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(options: EvaluateOptions, config: dict[str, Any], checkpoint: dict[str, Any], folder: RunFolder) -> Result:
-    """Score the network of a checkpoint as the options say, and fill the run folder.
+def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> list[Result]:
+    """Score the networks of checkpoints in one pass over the data, and fill the run folder of each.
 
-    `config`: the configuration as plain containers, for config.yaml. Raises `ConfigError` for a data set of other
-    classes, for a split without labels, and, unless `force`, for images that the network was trained on.
+    Raises `ConfigError` for a data set of other classes, for a split without labels, and, unless `force`, for images
+    that a network was trained on.
     """
-    metrics = {"status": "running", "ckpt": str(options.ckpt), "trained_steps": checkpoint["global_step"]}
-    metrics |= {"force": options.force, "split": options.split}
-    metrics |= {"protocol": options.choices.get("eval"), "versions": versions()}
-    with supervised(folder, metrics):
-        write_config(folder, config)
-        network = restore(checkpoint, options.ckpt)
-        pictures = options.callbacks.pictures
-        callbacks = [ProgressBar(), Pictures(str(pictures.folder or folder.path / "predictions"), pictures.count or 0)]
+    records = [candidate.facts(len(candidates)) for candidate in candidates]
+    options = candidates[0].options  # `refuse_unlike`: what the pass depends on is the same in all
+    with ExitStack() as ends:
+        for candidate, folder, metrics in zip(candidates, folders, records, strict=True):
+            ends.enter_context(supervised(folder, metrics))
+            write_config(folder, candidate.config)
+        networks = [restore(candidate.checkpoint, candidate.file) for candidate in candidates]
+        pictures = [drawn(one.options, folder) for one, folder in zip(candidates, folders, strict=True)]
         data = build.datamodule(options)
-        lightning = trainer(options.trainer, data.batch_size, callbacks, [])
-        refuse_other_classes(data, network, str(options.ckpt))
+        lightning = trainer(options.trainer, data.batch_size, [ProgressBar(), *pictures], [])
+        for candidate, network in zip(candidates, networks, strict=True):
+            refuse_other_classes(data, network, candidate.file)
         data.set_stream(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
         data.trainer = lightning
         data.check(splits=(options.split,))
         refuse_unlabelled(data, options.split)
         if not options.force:
-            refuse_trained_on(checkpoint, data, options)
-        module = scoring_module(options, data, network)
+            for candidate in candidates:
+                refuse_trained_on(candidate.checkpoint, data, candidate.options)
+        modules = [scoring_module(options, data, network) for network in networks]
+        for one, module in zip(pictures, modules, strict=True):
+            one.module = module
         start = time.perf_counter()
         run = lightning.validate if options.split == "val" else lightning.test
-        run(module, datamodule=data, verbose=False)
+        run(Together(modules), datamodule=data, verbose=False)
         seconds = time.perf_counter() - start
         images = len(data.source(options.split))
-        metrics |= {"seconds": round(seconds, 1), "images_per_second": round(images / seconds, 1)}
-        metrics |= scores(module)
-        write_tables(folder, module)
-        counts = image_counts(module, data, options.split)
-        write_image_counts(folder, counts, metrics)
-        if lightning.is_global_zero:
-            metrics["interval"] = intervals(counts)
-            tell(metrics)
-    return Result(folder.path, metrics, module, data)
+        for folder, metrics, module in zip(folders, records, modules, strict=True):
+            metrics |= {"seconds": round(seconds, 1), "images_per_second": round(images / seconds, 1)}
+            metrics |= scores(module)
+            write_tables(folder, module)
+            counts = image_counts(module, data, options.split)
+            write_image_counts(folder, counts, metrics)
+            if lightning.is_global_zero:
+                metrics["interval"] = intervals(counts)
+                tell(metrics)
+    found = zip(folders, records, modules, strict=True)
+    return [Result(folder.path, metrics, module, data) for folder, metrics, module in found]
+
+
+def drawn(options: EvaluateOptions, folder: RunFolder) -> Pictures:
+    """Build the callback that draws predictions."""
+    wanted = options.callbacks.pictures
+    return Pictures(str(wanted.folder or folder.path / "predictions"), wanted.count or 0)
 
 
 def scoring_module(options: EvaluateOptions, data: SegDataModule, network: Segmenter) -> SegModule:

@@ -17,6 +17,7 @@ from contextseg.engine.restart import Restart
 from contextseg.errors import ConfigError
 from contextseg.files import PART, lock
 from contextseg.inference import WholeImage
+from contextseg.recipe import backbone_settings
 
 log = logging.getLogger(__name__)
 MAKES_OTHER_IMAGES = ("value_range", "upright")  # settings of data sets: of the same files
@@ -47,7 +48,7 @@ def whole_image_features(
             raise ConfigError(f"features.dtype={wanted.dtype}: it is that of the cache; give features.cache=FOLDER")
         data.features, data.num_workers = Features(backbone), 0  # workers would each hold a backbone
         return
-    settings = {name: value for name, value in module.recipe["backbone"].items() if name != "weights"}
+    settings = backbone_settings(module.recipe)
     settings |= {name: options.data[name] for name in MAKES_OTHER_IMAGES if options.data.get(name)}
     data.features = cached = CachedFeatures(wanted.cache.expanduser(), backbone, settings, wanted.dtype or "float32")
     fill(cached, data, ("train", "val") if data.evaluate_maps else ("train",))

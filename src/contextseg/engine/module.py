@@ -88,7 +88,8 @@ class SegModule(L.LightningModule):
     def _metrics(self) -> Iterable[Metric]:
         return self.metrics.values()
 
-    def on_validation_epoch_start(self) -> None:
+    def forget(self) -> None:
+        """Forget what was counted."""
         for metric in self._metrics():
             metric.reset()
 
@@ -102,13 +103,23 @@ class SegModule(L.LightningModule):
                 return self.predictor(lambda _: self.segmenter.logits(image, mask), mask, mask.shape[-2:])
             return self.predictor(lambda view: self.segmenter.logits(view, mask), image, mask.shape[-2:])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        prediction = self.predict_labels(batch.image, batch.mask)
+    def count(self, prediction: Tensor, mask: Tensor) -> None:
+        """Count labels uint8 (B, H, W) against a mask uint8 (B, H, W), in all metrics."""
         for metric in self._metrics():
-            metric.update(prediction, batch.mask)
+            metric.update(prediction, mask)
+
+    def score(self) -> None:
+        """Compute the scores of what was counted, over all processes."""
+        self.scores = {name: value for metric in self._metrics() for name, value in metric.compute().items()}
+
+    def on_validation_epoch_start(self) -> None:
+        self.forget()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.count(self.predict_labels(batch.image, batch.mask), batch.mask)
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = {name: value for metric in self._metrics() for name, value in metric.compute().items()}
+        self.score()
         self.scored_step = self.global_step
         self.log("miou", self.scores["miou"], logger=False)  # chooses the best checkpoint
 

@@ -178,9 +178,12 @@ class EvaluateOptions:
 
     contextseg evaluate ckpt=runs/NAME/DATE/checkpoints/last.ckpt split=test
     contextseg evaluate ckpt=FILE eval=ms_flip
+    contextseg evaluate ckpt=[FILE,FILE] eval=ms_flip    heads on one backbone, in one pass (docs/evaluation.md)
     """
 
-    ckpt: Path = option(REQUIRED, "a .ckpt file")
+    ckpt: Path | Annotated[list[Path], MinLen(1)] = option(
+        REQUIRED, "a .ckpt file, or several whose backbones are equal"
+    )
     split: Literal["val", "test"] = option("val", "which images are scored")
     force: bool = option(False, "true: score images that were trained on, too")
     name: str | None = option(

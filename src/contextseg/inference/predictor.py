@@ -11,6 +11,7 @@ from contextseg.layers.resize import refuse_more_than_labels_hold
 from contextseg.typed import Colour
 
 Network = Callable[[Tensor], Tensor]
+Networks = Callable[[Tensor], Sequence[Tensor]]  # several on one backbone: a view -> the logits of each
 STRIP_SCORES = {"cpu": 2**19, "cuda": 2**26}  # in one strip: few enough for a cache, enough for a GPU
 
 
@@ -26,7 +27,7 @@ class Predictor:
     align_corners: bool = False  # how scores are resized; that of the network (`Segmenter.align_corners`)
 
     def views(self, network: Network, image: Tensor) -> Sequence[WholeView | WindowView]:
-        """Run the network on each view of an image uint8 (1, 3, H, W)."""
+        """Run the network on each view of an image uint8 (1, 3, H, W); the views and their order depend on it alone."""
         raise NotImplementedError
 
     def score(self, logits: Tensor) -> Tensor:
@@ -61,6 +62,30 @@ class Predictor:
         """Predict labels: image uint8 (B, 3, H, W) -> uint8 (B, *size); the full (B, K, *size) map never exists."""
         maps = ([labels_of(strip) for strip in self._strips(network, one, size)] for one in image.split(1))
         return torch.cat([torch.cat(strips, 1) for strips in maps])
+
+    @torch.no_grad()
+    def together(self, networks: Networks, image: Tensor, size: Sequence[int] | None = None) -> list[Tensor]:
+        """Predict labels by several networks: image uint8 (B, 3, H, W) -> of each, uint8 (B, *size), as if alone.
+
+        `networks` gets each view once. The logits of all views of one image are kept, at their own size.
+        """
+        found = [self._by_each(networks, one, size) for one in image.split(1)]
+        return [torch.cat(labels) for labels in zip(*found, strict=True)]
+
+    def _by_each(self, networks: Networks, image: Tensor, size: Sequence[int] | None) -> list[Tensor]:
+        """Label one image (1, 3, H, W) by several networks: all are asked for the first one, then replayed."""
+        said: list[Sequence[Tensor]] = []  # of each view, by each network
+
+        def ask(view: Tensor) -> Tensor:
+            said.append(networks(view))
+            return said[-1][0]
+
+        def replay(number: int) -> Network:
+            views = iter(said)
+            return lambda _: next(views)[number]
+
+        first = self(ask, image, size)
+        return [first, *(self(replay(number), image, size) for number in range(1, len(said[0])))]
 
     def _strips(self, network: Network, image: Tensor, size: Sequence[int] | None) -> Iterator[Tensor]:
         """Yield the mean of the scores of all views, a few rows at a time: (1, K, rows, W)."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from contextseg.inference.predictor import Network, Predictor
+from contextseg.inference.predictor import Network, Networks, Predictor
 from contextseg.inference.sliding import SlidingWindow
 from contextseg.inference.views import WholeView
 from contextseg.layers.resize import argmax_resized, resize
@@ -30,3 +30,8 @@ class WholeImage(Predictor):
     @torch.no_grad()
     def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
         return argmax_resized(network(image).float(), size or image.shape[-2:], self.align_corners)
+
+    @torch.no_grad()
+    def together(self, networks: Networks, image: Tensor, size: Sequence[int] | None = None) -> list[Tensor]:
+        size = size or image.shape[-2:]
+        return [argmax_resized(logits.float(), size, self.align_corners) for logits in networks(image)]

@@ -30,7 +30,15 @@ def first_look(cfg: DictConfig, kind: type[Any] = EvaluateOptions) -> None:
     for part in ("data", "eval"):
         if part in cfg.choices:
             parts.check(options.data if part == "data" else options.eval.predictor, part)
-    existing_checkpoint(options.ckpt)
+    for file in options.ckpt if isinstance(options.ckpt, list) else [options.ckpt]:
+        existing_checkpoint(file)
+
+
+def each_checkpoint(cfg: DictConfig) -> list[DictConfig]:
+    """Return the composed configuration for each checkpoint that `ckpt` names."""
+    named = OmegaConf.to_container(cfg)["ckpt"]
+    files = named if isinstance(named, list) else [named]
+    return [OmegaConf.merge(cfg, {"ckpt": file}) for file in files]
 
 
 def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:

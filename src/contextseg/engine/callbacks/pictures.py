@@ -23,6 +23,7 @@ class Pictures(L.Callback):
 
     def __init__(self, folder: str, count: Natural = 6):
         self.folder, self.count = Path(folder), count
+        self.module: L.LightningModule | None = None  # of several that are evaluated together, the one to draw
 
     def on_validation_end(self, trainer, module):
         self._draw(trainer, module, "val")
@@ -35,6 +36,7 @@ class Pictures(L.Callback):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         source = trainer.datamodule.source(split)
+        module = self.module or module
         classes = module.segmenter.classes
         names, panels, images, masks = [], [], [], []
         for index in np.linspace(0, len(source) - 1, min(self.count, len(source))).astype(int):
