@@ -79,7 +79,7 @@ class CachedFeatures(Features):
         fingerprint = images.fingerprint(index)
         if fingerprint not in self._open and not self.read(fingerprint):
             raise ConfigError(
-                f"{self.file(fingerprint)}: gone or damaged since the start; start again with resume=auto"
+                f"{self.file(fingerprint)}: gone or damaged since the start; start again, a training with resume=auto"
             )
         shapes, values = self._open[fingerprint]
         sizes = [int(np.prod(shape)) for shape in shapes]

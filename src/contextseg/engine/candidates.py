@@ -61,7 +61,7 @@ def refuse_unlike(candidates: Sequence[Candidate]) -> None:
         if classes(first) != classes(other):
             raise ConfigError("{} was trained for other classes than {}; score them one by one".format(*pair))
         here, there = pass_settings(first.config), pass_settings(other.config)
-        for key in sorted(here.keys() | there.keys()):
+        for key in sorted(here.keys() | there.keys(), key=lambda key: (not key.endswith("_target_"), key)):
             if (mine := here.get(key)) != (its := there.get(key)):
                 option = key.partition(".")[0] if key.endswith("_target_") else key
                 raise ConfigError(

@@ -12,6 +12,7 @@ from contextseg.engine import build
 from contextseg.engine.callbacks.pictures import Pictures
 from contextseg.engine.callbacks.progress import ProgressBar
 from contextseg.engine.candidates import Candidate
+from contextseg.engine.features import maps_to_evaluate
 from contextseg.engine.fingerprints import seen_before
 from contextseg.engine.fit import Result, write_config
 from contextseg.engine.module import SegModule
@@ -55,6 +56,9 @@ def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> l
         modules = [scoring_module(options, data, network) for network in networks]
         for one, module in zip(pictures, modules, strict=True):
             one.module = module
+        if cached := maps_to_evaluate(candidates[0], modules, data):
+            for metrics in records:
+                metrics["features"] = str(cached.folder)
         start = time.perf_counter()
         run = lightning.validate if options.split == "val" else lightning.test
         run(Together(modules), datamodule=data, verbose=False)

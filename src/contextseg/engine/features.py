@@ -1,16 +1,19 @@
-"""Training on maps of whole images: checks, and the cache, made or completed before the first step."""
+"""Training and evaluation on maps of whole images: checks, and the cache, completed before the first step."""
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from contextseg.backbones.base import Backbone
-from contextseg.backbones.feature_cache import CachedFeatures, Features
+from contextseg.backbones.feature_cache import CachedFeatures, DataType, Features
 from contextseg.console import progress
 from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.engine.candidates import Candidate
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import TrainOptions
 from contextseg.engine.restart import Restart
@@ -48,10 +51,48 @@ def whole_image_features(
             raise ConfigError(f"features.dtype={wanted.dtype}: it is that of the cache; give features.cache=FOLDER")
         data.features, data.num_workers = Features(backbone), 0  # workers would each hold a backbone
         return
-    settings = backbone_settings(module.recipe)
-    settings |= {name: options.data[name] for name in MAKES_OTHER_IMAGES if options.data.get(name)}
-    data.features = cached = CachedFeatures(wanted.cache.expanduser(), backbone, settings, wanted.dtype or "float32")
+    data.features = cached = cache(wanted.cache, backbone, module.recipe, options.data, wanted.dtype)
     fill(cached, data, ("train", "val") if data.evaluate_maps else ("train",))
+
+
+def maps_to_evaluate(candidate: Candidate, modules: Sequence[SegModule], data: SegDataModule) -> CachedFeatures | None:
+    """Let the data module load maps of the evaluated split instead of images; return the cache, None if there is none.
+
+    The folder that the user names is completed. That of the training is read where it changes no number: it has all
+    maps, in float32, and the networks compute so on the CPU; a GPU rounds convolutions to TF32. `modules` have the
+    backbone of `candidate`. Raises `ConfigError` if the user names a folder, and a predictor shows parts of images.
+    """
+    asked, trained = candidate.options.features, candidate.checkpoint["config"].get("features") or {}
+    folder, dtype = asked.cache or trained.get("cache"), asked.dtype or trained.get("dtype") or "float32"
+    others = [module for module in modules if not isinstance(module.predictor, WholeImage)]
+    plain = data.trainer.precision == "32-true" and data.trainer.strategy.root_device.type == "cpu"
+    exact = trained.get("whole") and dtype == "float32" and plain
+    if asked.cache and others:
+        shown = (
+            f"{type(others[0].segmenter.head).__name__} is shown other views by {type(others[0].predictor).__name__}"
+        )
+        raise ConfigError(
+            f"features.cache={asked.cache}: maps are of whole images, but {shown}; give eval=ss, or leave it out"
+        )
+    if not folder or not (asked.cache or (exact and not others)):
+        return None
+    options, recipe = candidate.options, candidate.checkpoint["recipe"]
+    cached = cache(Path(folder), modules[0].segmenter.backbone, recipe, options.data, dtype)
+    if asked.cache:
+        fill(cached, data, (options.split,))
+    elif cached.missing(data.source(options.split)):
+        return None
+    log.info("features: maps of %s instead of images", cached.folder)
+    data.features, data.evaluate_maps = cached, True
+    return cached
+
+
+def cache(
+    folder: Path, backbone: Backbone, recipe: Mapping[str, Any], data: Mapping[str, Any], dtype: DataType | None
+) -> CachedFeatures:
+    """Return the cache in a folder for a backbone, by the recipe of its network and the options of the data set."""
+    settings = backbone_settings(recipe) | {name: data[name] for name in MAKES_OTHER_IMAGES if data.get(name)}
+    return CachedFeatures(folder.expanduser(), backbone, settings, dtype or "float32")
 
 
 def fill(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]) -> None:

@@ -173,6 +173,21 @@ class EvaluateCallbacks:
 
 
 @dataclass
+class EvaluateFeatures:
+    """Maps of whole images in their place (docs/features.md)."""
+
+    cache: Path | None = option(
+        None, "with eval=ss, a folder that keeps the maps; null: that of the training, if it has all in float32"
+    )
+    dtype: Literal["float32", "float16"] | None = option(None, "of the cache; null: that of the training")
+
+    def __post_init__(self) -> None:
+        """Refuse a type without a cache."""
+        if self.dtype and self.cache is None:
+            raise ConfigError(f"features.dtype={self.dtype}: it is that of the cache; give features.cache=FOLDER")
+
+
+@dataclass
 class EvaluateOptions:
     """Score a checkpoint by any protocol.
 
@@ -190,6 +205,7 @@ class EvaluateOptions:
         None, "folder of the run, below paths.runs; null: the name of the training run; the folder ends in _evaluate"
     )
     callbacks: EvaluateCallbacks = option(EvaluateCallbacks, "")
+    features: EvaluateFeatures = option(EvaluateFeatures, "")
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")
     data: Node = group(

@@ -14,10 +14,10 @@ from contextseg.files import existing_checkpoint
 def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfig:
     """Merge the settings of `cfg` over the configuration in a checkpoint; a group that was chosen replaces it.
 
-    Arguments that its training passed to Lightning are dropped. Raises `ConfigError` if the checkpoint names a part
-    that is neither ours nor trusted.
+    Arguments that its training passed to Lightning are dropped, and `features`. Raises `ConfigError` if the checkpoint
+    names a part that is neither ours nor trusted.
     """
-    trained = {group: node for group, node in trained.items() if group not in cfg.choices}
+    trained = {group: node for group, node in trained.items() if group not in (*cfg.choices, "features")}
     for group in ("data", "eval"):
         parts.refuse_strangers(trained.get(group), group, file)
     trained["trainer"] = {**trained.get("trainer", {}), "lightning": {}}
