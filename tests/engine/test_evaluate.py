@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from harness import SMALL, last_checkpoint
+from harness import SMALL, call, last_checkpoint
 from torch import nn
 
 from contextseg.backbones.base import Backbone
@@ -208,14 +208,35 @@ def test_the_cache_of_a_training_is_read_where_it_changes_no_number(of_maps, sco
     assert score(file)[1] == 0, "made again"
 
 
-@pytest.mark.parametrize("words", [["eval=flip"], ["eval=slide", "eval.predictor.crop=[80,80]"]], ids=str)
-def test_a_cache_is_refused_where_parts_of_images_are_shown(checkpoint, score, tmp_path, words):
-    with pytest.raises(
-        ConfigError, match=r"maps: maps are of whole images, but OCRHead is shown other views by .*eval=ss"
-    ):
-        score(checkpoint("head=ocr"), words=[*words, f"features.cache={tmp_path}/maps"])
+@pytest.mark.parametrize(
+    ("head", "word", "way"),
+    [
+        ("ocr", "eval=flip", "OCRHead is shown parts or resized ones; give eval=ss, or leave it out"),
+        ("ocr", "eval=slide", "OCRHead is shown parts or resized ones; give eval=ss, or leave it out"),
+        ("cpnet", "eval=ss", "CPNetHead is shown parts or resized ones; leave it out"),
+    ],
+)
+def test_a_cache_is_refused_where_parts_of_images_are_shown(checkpoint, score, tmp_path, head, word, way):
+    with pytest.raises(ConfigError, match=f"maps: maps are of whole images, but {way}"):
+        score(checkpoint(f"head={head}"), words=[word, f"features.cache={tmp_path}/maps"])
+    assert not list(tmp_path.rglob("config.yaml"))
 
 
 def test_a_type_is_that_of_a_cache(checkpoint, score):
     with pytest.raises(ConfigError, match=r"features\.dtype=float16: it is that of the cache; give features\.cache="):
         score(checkpoint("head=ocr"), words=["features.dtype=float16"])
+
+
+def test_files_in_the_home_folder(checkpoint, score, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, head in (("a.ckpt", "ocr"), ("b.ckpt", "fcn")):
+        (tmp_path / name).symlink_to(checkpoint(f"head={head}"))
+    done, _ = score('"~/a.ckpt"', '"~/b.ckpt"')  # as Hydra takes a ~ in a list
+    assert [one.metrics["ckpt"] for one in done] == [f"{tmp_path}/a.ckpt", f"{tmp_path}/b.ckpt"]
+
+
+def test_the_command_names_a_file_that_is_missing(checkpoint, tmp_path):
+    code, said = call("evaluate", f"ckpt=[{checkpoint('head=ocr')},none.ckpt]", f"paths.runs={tmp_path}")
+    assert (code, said.startswith("error: ckpt=none.ckpt: no such file")) == (2, True), said
+    code, said = call("evaluate", "ckpt=[]", f"paths.runs={tmp_path}")
+    assert (code, "ckpt=[]: give a path or a list" in said) == (2, True), said

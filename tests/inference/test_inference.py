@@ -449,3 +449,22 @@ def test_more_classes_than_labels_hold_are_refused_by_all(predictor):
     with pytest.raises(ValueError, match="256 classes do not fit into uint8 labels"):
         predictor(lambda images: torch.zeros(len(images), 256, 4, 4), image)
     assert predictor.probabilities(lambda images: torch.zeros(len(images), 256, 4, 4), image).shape == (1, 256, 20, 20)
+
+
+@pytest.mark.parametrize(
+    "predictor",
+    [*predictors(), MultiScale(flip=True), MultiScale(SlidingWindow(16), flip=True, scores="exp"), RandomScales()],
+)
+def test_several_networks_get_each_view_once(predictor):
+    """Their labels are those of each alone, whose views the first one asks for."""
+    image, networks, seen = images(), [contextual(), pointwise(), contextual()], []
+    alone = [predictor(network, image, (50, 31)) for network in networks]
+    shown = []
+    predictor(lambda view: shown.append(view) or networks[0](view), image, (50, 31))
+    found = predictor.together(
+        lambda view: seen.append(view) or [network(view) for network in networks], image, (50, 31)
+    )
+    assert len(seen) == len(shown)
+    assert all(torch.equal(one, other) for one, other in zip(seen, shown, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
+    assert not torch.equal(found[0], found[2])

@@ -41,6 +41,8 @@ def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> l
             ends.enter_context(supervised(folder, metrics))
             write_config(folder, candidate.config)
         networks = [restore(candidate.checkpoint, candidate.file) for candidate in candidates]
+        for candidate in candidates:
+            del candidate.checkpoint["state_dict"]  # the networks hold it, soon with one backbone for all
         pictures = [drawn(one.options, folder) for one, folder in zip(candidates, folders, strict=True)]
         data = build.datamodule(options)
         lightning = trainer(options.trainer, data.batch_size, [ProgressBar(), *pictures], [])

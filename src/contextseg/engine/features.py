@@ -68,11 +68,10 @@ def maps_to_evaluate(candidate: Candidate, modules: Sequence[SegModule], data: S
     plain = data.trainer.precision == "32-true" and data.trainer.strategy.root_device.type == "cpu"
     exact = trained.get("whole") and dtype == "float32" and plain
     if asked.cache and others:
-        shown = (
-            f"{type(others[0].segmenter.head).__name__} is shown other views by {type(others[0].predictor).__name__}"
-        )
+        head = others[0].segmenter.head
         raise ConfigError(
-            f"features.cache={asked.cache}: maps are of whole images, but {shown}; give eval=ss, or leave it out"
+            f"features.cache={asked.cache}: maps are of whole images, but {type(head).__name__} is shown parts or "
+            f"resized ones; {'' if head.window else 'give eval=ss, or '}leave it out"
         )
     if not folder or not (asked.cache or (exact and not others)):
         return None

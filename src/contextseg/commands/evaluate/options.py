@@ -1,6 +1,7 @@
 """The door of `evaluate`: the options of the command line, over those that the checkpoint was trained with."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,7 @@ from contextseg import parts
 from contextseg.door import parse
 from contextseg.engine.options import EvaluateOptions
 from contextseg.files import existing_checkpoint
+from contextseg.typed import check
 
 
 def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfig:
@@ -35,10 +37,10 @@ def first_look(cfg: DictConfig, kind: type[Any] = EvaluateOptions) -> None:
 
 
 def each_checkpoint(cfg: DictConfig) -> list[DictConfig]:
-    """Return the composed configuration for each checkpoint that `ckpt` names."""
+    """Return the composed configuration for each checkpoint that `ckpt` names, its path without `~/`."""
     named = OmegaConf.to_container(cfg)["ckpt"]
     files = named if isinstance(named, list) else [named]
-    return [OmegaConf.merge(cfg, {"ckpt": file}) for file in files]
+    return [OmegaConf.merge(cfg, {"ckpt": str(check(Path, file, "ckpt"))}) for file in files]
 
 
 def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:

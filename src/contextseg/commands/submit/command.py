@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from contextseg.checkpoint import read_checkpoint, restore
 from contextseg.commands.archives import sha256
-from contextseg.commands.evaluate.options import checked
+from contextseg.commands.evaluate.options import checked, each_checkpoint
 from contextseg.commands.submit.archive import pack, verify
 from contextseg.commands.submit.formats import Format, format_of
 from contextseg.commands.submit.options import SubmitOptions
@@ -59,6 +59,7 @@ def submit(composed: DictConfig) -> Submission:
     that the checkpoint was not trained for, for a folder of something else, and for an archive that is wrong when it is
     read back.
     """
+    (composed,) = each_checkpoint(composed)
     checkpoint = read_checkpoint(composed.ckpt)
     cfg, _ = checked(SubmitOptions, checkpoint["config"], composed)
     output = cfg.output
