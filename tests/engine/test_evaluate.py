@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from harness import SMALL, call, last_checkpoint
+from selected import slow
 from torch import nn
 
 from contextseg.backbones.base import Backbone
@@ -61,7 +62,7 @@ def score(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("words", [("eval=ss",), ("eval=ss", "trainer.precision=bf16"), SLIDE], ids=str)
+@pytest.mark.parametrize("words", [("eval=ss",), slow((("eval=ss", "trainer.precision=bf16"),)), SLIDE], ids=str)
 def test_counts_are_those_of_a_checkpoint_alone(checkpoint, score, words):
     """The third sees other views, mirror images of which it has resized with aligned corners."""
     files = checkpoint("head=psp"), checkpoint("head=ocr"), checkpoint("head=fcn", "align_corners=true")
@@ -150,6 +151,7 @@ def test_what_several_checkpoints_cannot_have(checkpoint, score, word, said):
         score(checkpoint("head=ocr"), checkpoint("head=fcn"), words=[word])
 
 
+@pytest.mark.slow
 def test_each_draws_its_own_pictures(checkpoint, score):
     done, _ = score(checkpoint("head=ocr"), checkpoint("head=fcn"), words=["callbacks.pictures.count=1"])
     first, second = ([file.read_bytes() for file in one.folder.glob("predictions/*.png")] for one in done)
@@ -183,6 +185,7 @@ def test_maps_of_a_cache_give_the_counts_of_images(of_maps, checkpoint, score, t
         assert other.metrics["features"].startswith(f"{tmp_path}/maps/")
 
 
+@pytest.mark.slow
 def test_the_cache_of_a_training_is_read_where_it_changes_no_number(of_maps, score, tmp_path):
     of_float16, file = of_maps("float16"), of_maps()
     asked = [f"features.cache={tmp_path}/maps"]
