@@ -286,7 +286,7 @@ def test_what_reading_makes_of_unusual_images(tmp_path):
     for name in ("grey.png", "print.jpg", "few.png"):
         assert read_image(tmp_path / name).shape == (8, 8, 3)
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "real.tif")
-    with pytest.raises(ConfigError, match=r"real\.tif .* fractions, 0 to 0 .*give value_range="):
+    with pytest.raises(ConfigError, match=r"real\.tif .* fractions, 0 to 0 .*data=folder data\.value_range="):
         read_image(tmp_path / "real.tif")
 
 

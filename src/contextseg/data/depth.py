@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contextseg.data.limits import ValueRange
+from contextseg.data.limits import ValueRange, way_out
 from contextseg.errors import ConfigError
 
 WHOLE: ValueRange = (0, 65535)
@@ -38,7 +38,7 @@ def found(values: np.ndarray) -> Found:
     return Found(float(values.min()), float(low), float(high), float(values.max()))
 
 
-def to_bytes(values: np.ndarray, value_range: ValueRange | None, name: object, option: str = "") -> np.ndarray:
+def to_bytes(values: np.ndarray, value_range: ValueRange | None, name: object, option: str | None = "") -> np.ndarray:
     """Scale values (H, W) or (H, W, 3) so that `value_range` becomes 0 to 255, and cut off what lies beyond.
 
     Returns uint8 (H, W, 3). Without a range 16 bits are divided by 257. Raises `ConfigError`, naming the range found,
@@ -58,9 +58,9 @@ def to_bytes(values: np.ndarray, value_range: ValueRange | None, name: object, o
     return image
 
 
-def refuse_unscaled(seen: Found, dtype: np.dtype, name: object, option: str) -> None:
+def refuse_unscaled(seen: Found, dtype: np.dtype, name: object, option: str | None) -> None:
     """Raise `ConfigError` for values that need a range: no 16 bits, or few grey levels left."""
-    give = f"give {option}value_range=[black,white], such as [{seen.lowest:.6g},{seen.highest:.6g}]"
+    give = way_out(option, f"value_range=[black,white], such as [{seen.lowest:.6g},{seen.highest:.6g}]")
     if dtype.kind == "f" or seen.lowest < 0 or seen.highest > WHOLE[1]:
         raise ConfigError(f"{name} has values beyond 16 bits or with fractions, {seen.in_words()}; {give}")
     levels = seen.levels(WHOLE)

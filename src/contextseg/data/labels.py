@@ -7,8 +7,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.data.limits import MAX_MEGAPIXELS
-from contextseg.data.pixels import File, read_mask
+from contextseg.data.pixels import AS_STORED, File, Reading, read_mask
 from contextseg.data.source import counted
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
@@ -18,8 +17,8 @@ class Indices:
     """Read masks of one index per pixel (mode 1, L or P; the colours of a palette do not matter).
 
     `relabel` maps raw labels to train ids (11 -> 255 for CamVid). A label that it does not name stays as it is; with
-    `strict` it is an error, unless it is 255. `wanted` describes the right masks in error messages. A mask of more than
-    `max_megapixels` is refused.
+    `strict` it is an error, unless it is 255. `wanted` describes the right masks in error messages. `reading` has the
+    limit of size.
     """
 
     def __init__(
@@ -28,17 +27,17 @@ class Indices:
         *,
         strict: bool = False,
         wanted: str | None = None,
-        max_megapixels: float = MAX_MEGAPIXELS,
+        reading: Reading = AS_STORED,
     ):
         relabel = dict(relabel or {})
-        self.wanted, self.max_megapixels = wanted, max_megapixels
+        self.wanted, self.reading = wanted, reading
         self.table = np.arange(256, dtype=np.uint8)
         self.table[list(relabel)] = list(relabel.values())
         self.known = np.isin(np.arange(256), [*relabel, IGNORE_INDEX]) if strict else np.ones(256, bool)
 
     def __call__(self, path: File) -> np.ndarray:
         """Read train ids, uint8 (H, W). Raises `ConfigError` for a damaged file, for colours and unknown labels."""
-        mask = read_mask(path, self.max_megapixels)
+        mask = read_mask(path, self.reading)
         if mask.mode not in ("1", "L", "P"):
             way_out = "convert it, or use data=folder data.labels=colours for masks in the colours of the classes"
             raise ConfigError(
@@ -102,7 +101,7 @@ class BySuffix:
 class Colours:
     """Read masks that show every class in its colour; `table` maps RGB to train ids, 255 for void.
 
-    Other colours are errors; if `strict` is false, they are void. `max_megapixels` as in `Indices`.
+    Other colours are errors; if `strict` is false, they are void. `reading` as in `Indices`.
     """
 
     def __init__(
@@ -110,9 +109,9 @@ class Colours:
         table: Mapping[tuple[int, int, int], int],
         *,
         strict: bool = True,
-        max_megapixels: float = MAX_MEGAPIXELS,
+        reading: Reading = AS_STORED,
     ):
-        self.strict, self.max_megapixels = strict, max_megapixels
+        self.strict, self.reading = strict, reading
         codes = _codes(np.array(list(table)))
         order = np.argsort(codes)
         self.codes, self.ids = codes[order], np.array(list(table.values()), np.uint8)[order]
@@ -122,7 +121,7 @@ class Colours:
 
         Raises `ConfigError` if the file is damaged, has pixels that are transparent, or a colour of no class.
         """
-        mask = read_mask(path, self.max_megapixels)
+        mask = read_mask(path, self.reading)
         if mask.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             raise ConfigError(f"{path} has mode {mask.mode}, but a mask in colours is RGB of 8 bits; convert it")
         if mask.has_transparency_data and np.array(mask.convert("RGBA"))[..., 3].min() < 255:

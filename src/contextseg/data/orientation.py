@@ -30,7 +30,7 @@ def stored_size(picture: ImageFile.ImageFile) -> tuple[int, int]:
 
 
 def is_turned(
-    picture: ImageFile.ImageFile, upright: bool | None, like: Sequence[int] | None, name: object, option: str
+    picture: ImageFile.ImageFile, upright: bool | None, like: Sequence[int] | None, name: object, option: str | None
 ) -> bool:
     """Tell whether a picture is to be turned as its orientation says: if `upright`, or with None, if `like` is so.
 

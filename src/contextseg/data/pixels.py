@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from contextseg.data import depth, orientation
-from contextseg.data.limits import MAX_MEGAPIXELS, ValueRange
+from contextseg.data.limits import MAX_MEGAPIXELS, ValueRange, way_out
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
 
@@ -49,16 +49,17 @@ class Reading:
                     and a file that uses little of that is refused
     max_megapixels  a larger picture is refused, unread
     upright         pixels are turned as the camera's EXIF orientation says; None: if the mask is
-    option          prefix of these names in messages: "data." where they are options of a data set
+    option          prefix of these names in messages: "data." where they are options of a data set; None where they
+                    are no options, as with published data
     """
 
     value_range: ValueRange | None = None
     max_megapixels: float = MAX_MEGAPIXELS
     upright: bool | None = False
-    option: str = ""
+    option: str | None = ""
 
 
-AS_STORED = Reading()
+AS_STORED = Reading(option=None)
 
 
 class Unusable(ConfigError):
@@ -125,13 +126,13 @@ def size(path: File) -> tuple[int, int]:
         return orientation.stored_size(picture)
 
 
-def read_mask(path: File, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+def read_mask(path: File, reading: Reading = AS_STORED) -> Image.Image:
     """Read the picture of a mask, its numbers as stored, whatever their palette and bits.
 
-    Raises `ConfigError` as `read_image` does, and for a file that does not keep numbers: compressed with losses, of 16
-    bits per channel in colour, or with white stored as 0.
+    Of `reading`, the limit of size counts. Raises `ConfigError` as `read_image` does, and for a file that does not keep
+    numbers: compressed with losses, of 16 bits per channel in colour, or with white stored as 0.
     """
-    with opened(path, max_megapixels) as picture:
+    with opened(path, reading.max_megapixels, reading.option) as picture:
         if kind := _lossy(picture, path):
             raise Unusable(
                 f"{path} is {kind}, which changes labels, and a mask holds exact ones; write it anew from its source, "
@@ -154,16 +155,17 @@ def one_colour(image: np.ndarray) -> bool:
 
 
 @contextmanager
-def opened(path: File, max_megapixels: float, option: str = "") -> Iterator[ImageFile.ImageFile]:
+def opened(path: File, max_megapixels: float, option: str | None = None) -> Iterator[ImageFile.ImageFile]:
     """Open a picture file, its pixels unread. What goes wrong inside is a `ConfigError`, as `read_image` says."""
     try:
         # from an open file: of a name PIL maps the bytes, and scrambles a TIFF that is turned by a quarter
         with _bytes_of(path) as file, _open(file) as picture:
             megapixels = picture.width * picture.height / 1e6
             if megapixels > max_megapixels:
+                way = way_out(option, f"max_megapixels={np.ceil(megapixels):g}")
                 raise Unusable(
-                    f"{path} has {megapixels:.0f} megapixels, more than {option}max_megapixels={max_megapixels:g}: "
-                    "raise that if the file can be trusted; the memory needed is about 10 bytes per pixel"
+                    f"{path} has {megapixels:.0f} megapixels, more than {max_megapixels:g}; if the file can be "
+                    f"trusted, {way}; the memory needed is about 10 bytes per pixel"
                 )
             _refuse_pages(picture, path)
             yield picture

@@ -71,11 +71,11 @@ class Folder(SegDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, transform=transform)
         if labels not in ("ids", "colours"):
             raise ConfigError(f"data.labels={labels}: choose ids or colours")
-        self.labels = (_indices if labels == "ids" else _colours)(facts, max_megapixels)
+        self.reading = Reading(check_range(value_range, "data."), max_megapixels, upright, option="data.")
+        self.labels = (_indices if labels == "ids" else _colours)(facts, self.reading)
         raw = {label: label for label in range(len(facts.classes))} if facts.ids is None else facts.ids
         if labels == "ids" and IGNORE_INDEX not in (*raw, *facts.ignore):
             self.undeclared_void = Undeclared(facts.path, raw)
-        self.reading = Reading(check_range(value_range, "data."), max_megapixels, upright, option="data.")
         self.images, self.masks, self.lists = images, masks, lists
         self.ratio, self.split_seed, self.block = ratio, split_seed, block
         ways = {"{split} in data.images": _by_split(images), "data.lists": lists, "data.ratio": ratio}
@@ -163,21 +163,21 @@ class Folder(SegDataModule):
         return chosen
 
 
-def _indices(facts: ClassFile, max_megapixels: float) -> Indices:
+def _indices(facts: ClassFile, reading: Reading) -> Indices:
     if wrong := [value for value in facts.ignore if not isinstance(value, int)]:
         raise ConfigError(f"{facts.path}: ignore: {wrong[0]} is a colour, but data.labels=ids; give a label 0 to 255")
     relabel = (facts.ids or {}) | {value: IGNORE_INDEX for value in facts.ignore if isinstance(value, int)}
-    return Indices(relabel, strict=facts.ids is not None, max_megapixels=max_megapixels)
+    return Indices(relabel, strict=facts.ids is not None, reading=reading)
 
 
-def _colours(facts: ClassFile, max_megapixels: float) -> Colours:
+def _colours(facts: ClassFile, reading: Reading) -> Colours:
     if not facts.has_palette:
         raise ConfigError(f"{facts.path}: data.labels=colours needs a palette; give a colour for every name")
     if facts.ids is not None or any(isinstance(value, int) for value in facts.ignore):
         raise ConfigError(f"{facts.path}: with data.labels=colours, omit ids and give ignore as colours")
     table = {colour: train_id for train_id, colour in enumerate(facts.classes.palette)}
     ignored = {colour: IGNORE_INDEX for colour in facts.ignore if not isinstance(colour, int)}
-    return Colours(table | ignored, max_megapixels=max_megapixels)
+    return Colours(table | ignored, reading=reading)
 
 
 def _by_split(pattern: str | Mapping[str, str]) -> bool:

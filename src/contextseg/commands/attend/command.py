@@ -41,7 +41,7 @@ def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
     network = load_checkpoint(cfg.ckpt)
     classes = network.named_classes
     image = read_image(file, Reading(cfg.value_range or network.value_range, cfg.max_megapixels, upright=True))
-    mask = None if cfg.mask is None else Indices(max_megapixels=cfg.max_megapixels)(cfg.mask)
+    mask = None if cfg.mask is None else Indices(reading=Reading(max_megapixels=cfg.max_megapixels))(cfg.mask)
     if mask is not None:
         check_size(image.shape[:2], mask, f"mask={cfg.mask}")
         check_labels(mask, len(classes), f"mask={cfg.mask}")
