@@ -240,3 +240,24 @@ def test_tensorboard_hides_steps_that_are_done_again(tmp_path):
         logger.experiment.close()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
+
+
+def test_an_evaluation_that_is_done_again_adds_no_second_point(tmp_path):
+    """Of the last step, after which a run was killed: what the kill lost is added, what is there is not."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for tag in ("known", "lost"):
+        logger = TensorBoard(str(tmp_path))
+        if tag == "lost":
+            logger.resume(4)
+        for name in {"known", tag}:
+            logger.log_metrics({name: 1.0}, 4)
+            logger.experiment.add_image(f"{name}_picture", np.zeros((2, 2, 3), np.uint8), 4, dataformats="HWC")
+            logger.experiment.add_text(f"{name}_words", "words", 4)
+        logger.log_metrics({"known": 2.0}, 5)
+        logger.experiment.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("known")] == [4, 5]
+    assert [event.step for event in events.Scalars("lost")] == [4]
+    for name in ("known", "lost"):
+        assert len(events.Images(f"{name}_picture")) == 1
+        assert len(events.Tensors(f"{name}_words/text_summary")) == 1
