@@ -17,3 +17,8 @@ def options_of(group: str) -> list[str]:
         for path in folder.rglob("*.yaml")
         if path.parent == folder or path.parent not in inner
     )
+
+
+def groups_known() -> set[str]:
+    """Return the names of the config groups."""
+    return {path.name for path in CONF.iterdir() if path.is_dir()}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound="DataclassInstance")
 
 REQUIRED = "???"  # Hydra's word for a value that must be given
+LEFT_OUT = object()  # no group, and no default that is declared
 
 
 def option(default: Any, meaning: str, name: str | None = None) -> Any:
@@ -64,11 +65,13 @@ def parse(kind: type[Options], values: Mapping[str, Any], above: str = "") -> Op
             raise ConfigError(f"unknown option {above}{name}={typed.shown(value)}: {hint}")
     found = {}
     for name, declared in known.items():
-        if name not in values or (declared.metadata.get("group") and values[name] is None):
+        value = values.get(name, _default(declared))
+        if value is LEFT_OUT or (declared.metadata.get("group") and value is None):
             continue
-        value, hint, field_name = values[name], hints[declared.name], declared.name
+        hint, field_name = hints[declared.name], declared.name
         if value == REQUIRED:
-            raise ConfigError(f"{above}{name} is missing: give {above}{name}=..., {declared.metadata['meaning']}")
+            meaning = declared.metadata.get("meaning", "as the chosen option does")
+            raise ConfigError(f"{above}{name} is missing: give {above}{name}=..., {meaning}")
         if isinstance(hint, type) and is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise ConfigError(
@@ -78,6 +81,23 @@ def parse(kind: type[Options], values: Mapping[str, Any], above: str = "") -> Op
         else:
             found[field_name] = typed.check(hint, value, f"{above}{name}")
     return kind(**found)
+
+
+def refuse_missing_groups(kind: "type[DataclassInstance]", values: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a group was left out that has an option by default and takes no null."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name, declared in groups(kind).items():
+        optional = type(None) in (hints[name], *typing.get_args(hints[name]))
+        if values.get(name) is None and declared.metadata["choice"] and not optional:
+            raise ConfigError(f"{name} is left out, but needed: give {name}=OPTION, {declared.metadata['meaning']}")
+
+
+def _default(declared: dataclasses.Field) -> Any:
+    """Return the plain value of an option that was left out; one that refers to another option is needed then."""
+    value = declared.metadata.get("default", LEFT_OUT)
+    if isinstance(value, type):
+        return {} if is_dataclass(value) else value()
+    return REQUIRED if isinstance(value, str) and "${" in value else value
 
 
 def defaults(kind: "type[DataclassInstance]") -> dict[str, Any]:

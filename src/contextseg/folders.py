@@ -20,11 +20,15 @@ KINDS = {
 }
 
 
-def refuse_irregular(path: Path) -> None:
-    """Raise `ConfigError` for a folder, a pipe or a device, reading which may never end, and `OSError` for nothing."""
+def refuse_irregular(path: Path, option: str = "") -> None:
+    """Raise `ConfigError` for a folder, a pipe or a device, reading which may never end, and `OSError` for nothing.
+
+    The message names the `option`, if the path is its value.
+    """
     kind = stat.S_IFMT(path.stat().st_mode)
     if kind != stat.S_IFREG:
-        raise ConfigError(f"cannot read {path}: it is {KINDS.get(kind, 'no file')}; give a regular file, or remove it")
+        name = f"{option}={path}" if option else path
+        raise ConfigError(f"cannot read {name}: it is {KINDS.get(kind, 'no file')}; give a regular file, or remove it")
 
 
 def walk(*starts: Path, omitted: Path | None = None) -> Iterator[Path]:

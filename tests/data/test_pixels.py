@@ -347,6 +347,7 @@ REFUSED_MASKS = {
     "turned.tif": (array(LABELS, exif=turned(3)), "has EXIF orientation 3"),
     "pipe.png": (os.mkfifo, "it is a pipe"),
     "empty.png": (lambda path: path.write_bytes(b""), "cannot identify"),
+    "renumbered.gif": (array(LABELS * 2), "is a GIF, and who writes one numbers the colours anew"),
 }
 
 
@@ -356,6 +357,36 @@ def test_masks_that_do_not_keep_numbers_are_refused(tmp_path, name):
     write(tmp_path / name)
     with pytest.raises(ConfigError, match=says):
         Indices()(tmp_path / name)
+
+
+def test_a_changed_byte_of_a_png_is_seen(tmp_path):
+    """Each byte behind the signature is under a checksum; PIL looks at few of them."""
+    path = tmp_path / "one.png"
+    Image.fromarray(LABELS).save(path)
+    data = path.read_bytes()
+    for place in range(8, len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        for read in (Indices(), read_image, Colours({(0, 0, 0): 0}, strict=False)):
+            with pytest.raises(ConfigError, match=r"one\.png"):
+                read(path)
+
+
+def test_a_decoder_that_fails_in_its_own_words_is_one_line(tmp_path, monkeypatch):
+    """The decoders of AVIF and WebP raise RuntimeError."""
+    Image.fromarray(RGB).save(tmp_path / "one.png")
+    monkeypatch.setattr(Image.Image, "convert", mock.Mock(side_effect=RuntimeError("Failed to decode frame 0")))
+    with pytest.raises(ConfigError, match=r"cannot read .*one.png \(Failed to decode frame 0\)"):
+        read_image(tmp_path / "one.png")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_has_the_colours_that_viewers_show(tmp_path, bits):
+    stored(bits)(tmp_path / "grey.png")
+    white = 2**bits - 1
+    table = {(level, level, level): label for label in range(4) for level in [255 * label // white]}
+    assert np.array_equal(Colours(table)(tmp_path / "grey.png"), LABELS)
 
 
 def test_masks_in_colours(tmp_path):

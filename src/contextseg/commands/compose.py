@@ -13,8 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from contextseg.commands.table import COMMANDS
+from contextseg.commands.words import refuse_wrong_words
 from contextseg.conf import CONF
-from contextseg.door import defaults, groups, parse, settings
+from contextseg.door import defaults, groups, parse, refuse_missing_groups, settings
 from contextseg.engine.options import TrainerOptions
 
 RECORDED = ("data", "backbone", "head", "loss", "eval")  # groups whose choice is recorded
@@ -47,8 +48,12 @@ def register(name: str) -> type:
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
-    """Compose the configuration of the command `config_name` with these overrides; within a command, too."""
+    """Compose the configuration of the command `config_name` with these overrides; within a command, too.
+
+    Raises `ConfigError` for words that name nothing, and what Hydra and OmegaConf raise.
+    """
     register(config_name)
+    refuse_wrong_words(overrides)
     running = GlobalHydra.instance()
     command, running.hydra = running.hydra, None  # Hydra refuses a second composition while a command runs
     try:
@@ -80,6 +85,7 @@ def without_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
 
 def parsed(kind: type, cfg: DictConfig) -> Any:
     """Check a composed configuration against a dataclass of options and return its instance."""
+    refuse_missing_groups(kind, OmegaConf.to_container(cfg))  # first: references to a group that is not there fail
     return parse(kind, OmegaConf.to_container(cfg, resolve=True))
 
 

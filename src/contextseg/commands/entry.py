@@ -25,6 +25,7 @@ from contextseg.commands.explain_error import explain
 from contextseg.commands.sweep import pool
 from contextseg.commands.sweep.job import Job, config_places, follow_parent
 from contextseg.commands.table import COMMANDS
+from contextseg.commands.words import refuse_wrong_words
 from contextseg.conf import CONF
 from contextseg.console import console, print_error
 from contextseg.errors import ConfigError, how_to_run
@@ -56,8 +57,11 @@ def run_command(name: str, words: Sequence[str]) -> int:
     register(name)
     typed_line = sys.argv
     outcome: list[Any] = []  # exit code or error, kept from Hydra, which would print errors its own way
+    started = False  # the words are composed
 
     def job(cfg: DictConfig) -> float | None:
+        nonlocal started
+        started = True
         sys.argv = typed_line  # Lightning starts the other processes of a run with it
         hydra_cfg = HydraConfig.get()
         composed = without_hydra(cfg, hydra_cfg.runtime.choices)
@@ -73,6 +77,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
     try:
         if {"-m", "--multirun"} & set(words):
             refuse_sweep(name)  # here, because Hydra prints errors of its own once it has started the job
+        refuse_wrong_words(words)
         sys.argv = [typed_line[0], *overrides_first(words)]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
         if outcome and isinstance(outcome[0], Exception):
@@ -81,7 +86,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         return 128 + STOP_SIGNALS[0]
     except Exception as error:
         os.environ.pop(SWEEP, None)  # refused as a whole: no table
-        message, code = explain(error, name, words)
+        message, code = explain(error, name, () if started else words)
         if not message:
             raise
         process = f"process {run_folder.rank()}: " if run_folder.rank() else ""  # of several, the one that failed

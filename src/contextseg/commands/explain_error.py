@@ -11,18 +11,23 @@ from omegaconf.errors import OmegaConfBaseException
 
 from contextseg import parts
 from contextseg.commands.compose import compose
-from contextseg.conf import CONF, options_of
+from contextseg.conf import groups_known, options_of
 from contextseg.errors import ConfigError
 from contextseg.runs import folder as run_folder
 from contextseg.runs.configuration import flatten
 
 
 def explain(error: BaseException, config_name: str, words: Sequence[str] = ()) -> tuple[str, int]:
-    """Return one line on an error and the exit code, 2 if the user can correct it; "" if only the traceback helps."""
+    """Return one line on an error and the exit code, 2 if the user can correct it; "" if only the traceback helps.
+
+    `words`: those of the command line, if they were being composed.
+    """
     if own := own_error(error):
         return worker_error(str(own)), 2
-    if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
-        return explain_hydra(error, config_name, words), 2
+    if isinstance(error, HydraException | OmegaConfBaseException) and str(error):
+        return one_line(explain_hydra(error, config_name)), 2
+    if said := of_a_word(error, config_name, words):
+        return said, 2
     logged = [note for note in getattr(error, "__notes__", []) if note.startswith(run_folder.LOGGED)]
     said = of_the_disk(error) if isinstance(error, OSError) else ""
     if said and not logged:
@@ -48,8 +53,20 @@ def of_the_disk(error: OSError) -> str:
     return f"{error.filename or 'the disk'}: {error.strerror}; {way_out}"
 
 
+def of_a_word(error: BaseException, config_name: str, words: Sequence[str]) -> str:
+    """Return one line on the word at which Hydra breaks, instead of refusing it; "" if there is none."""
+    for count, word in enumerate(words, 1):
+        try:
+            compose(words[:count], config_name)
+        except type(error) as again:
+            return one_line(f"cannot read {word}: it sets nothing that there is ({again}); --help lists every option")
+        except Exception:
+            continue
+    return ""
+
+
 def one_line(text: str) -> str:
-    return " ".join(text.split())
+    return re.sub(r"\s*[\n\r\t\v\f\x85\u2028\u2029]\s*", " ", text).strip()
 
 
 def worker_error(text: str) -> str:
@@ -57,12 +74,8 @@ def worker_error(text: str) -> str:
     return one_line(text.rsplit("ConfigError: ", 1)[-1])
 
 
-def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) -> str:
+def explain_hydra(error: BaseException, config_name: str) -> str:
     """Return Hydra's message as one line, with the way out."""
-    if str(error).startswith("Config group override must be"):
-        chosen = [word.removesuffix("=null") for word in words if word.endswith("=null")]
-        group = next((name for name in chosen if name in groups_known()), "GROUP")
-        return f"{group}=null: an option of the group is needed; to omit the group, write  '~{group}'"
     text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
         return quoting(error.override)
@@ -72,7 +85,8 @@ def explain_hydra(error: BaseException, config_name: str, words: Sequence[str]) 
         return no_such_option(error.missing_cfg_file)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(unknown[1], config_name)
-    return text
+    option = getattr(error, "full_key", None)
+    return f"{option}: {text}; give a value, or quote a text with ${{...}} as \\${{...}}" if option else text
 
 
 def quoting(override: str) -> str:
@@ -85,7 +99,9 @@ def quoting(override: str) -> str:
 
 def no_such_option(file: str) -> str:
     """List the options of a group, for one that does not exist."""
-    group, _, option = file.rpartition("/")
+    depth = 2 if file.startswith(("hydra/", "loss/term/")) else 1  # of the group's name; options may lie in folders
+    words = file.split("/")
+    group, option = "/".join(words[:depth]), "/".join(words[depth:])
     known = options_of(group)
     return f"{group}={option}: no such option; choose one of {', '.join(known) or 'none'}"
 
@@ -98,9 +114,9 @@ def unknown_key(key: str, config_name: str) -> str:
         hint = "; give device=cpu, gpu or auto" if key == "trainer" and "device" in cfg else ""
         return f"unknown option {key}: {config_name} has no such group{hint}"
     above, _, last = key.rpartition(".")
-    if isinstance(OmegaConf.select(cfg, key), DictConfig):
-        return f"cannot replace {key} as a whole: set what is in it, {key}.NAME=value, or add to it, +{key}.NAME=value"
     known = known_options(cfg)
+    if any(option.startswith(f"{key}.") for option in known):
+        return f"cannot replace {key} as a whole: set what is in it, {key}.NAME=value, or add to it, +{key}.NAME=value"
     same_group = [option for option in known if option.split(".")[0] == key.split(".")[0]]
     near = [option for option in same_group if last in option.rpartition(".")[2]]
     near += get_close_matches(key, [*known, *sorted(groups)], n=1, cutoff=0.75)
@@ -112,11 +128,6 @@ def unknown_key(key: str, config_name: str) -> str:
         there = ", ".join(option for option in known if option.rpartition(".")[0] == above)
         hint = f"there are {there}" if there else "--help lists every option"
     return f"unknown option {key}: {hint} (+{key}=... adds a setting that the configuration does not list)"
-
-
-def groups_known() -> set[str]:
-    """Return the names of the config groups."""
-    return {path.name for path in CONF.iterdir() if path.is_dir()}
 
 
 def known_options(cfg: DictConfig) -> list[str]:

@@ -44,6 +44,10 @@ class Indices:
                 f"{path} has mode {mask.mode}, but a mask holds one 8-bit index per pixel (mode L or P); "
                 f"{self.wanted or way_out}"
             )
+        if mask.format == "GIF" and mask.mode == "P":
+            raise ConfigError(
+                f"{path} is a GIF, and who writes one numbers the colours anew; write the mask as PNG from its source"
+            )
         raw = np.array(mask).astype(np.uint8)
         if not self.known[raw].all():
             way_out = "name them under ids in the file of data.classes, or under ignore"
@@ -121,7 +125,7 @@ class Colours:
 
         Raises `ConfigError` if the file is damaged, has pixels that are transparent, or a colour of no class.
         """
-        mask = read_mask(path, self.reading)
+        mask = read_mask(path, self.reading, shown=True)
         if mask.mode not in ("1", "L", "P", "RGB", "LA", "PA", "RGBA"):
             raise ConfigError(f"{path} has mode {mask.mode}, but a mask in colours is RGB of 8 bits; convert it")
         if mask.has_transparency_data and np.array(mask.convert("RGBA"))[..., 3].min() < 255:

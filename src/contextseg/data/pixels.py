@@ -34,7 +34,7 @@ BAND = 256  # rows at a time
 # the errors of PIL for a file that it cannot decode; a broken PNG is a SyntaxError
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError),
-    *(TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError),
+    *(TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError),
 )
 
 File = Path | BytesIO  # messages show it as text
@@ -82,6 +82,7 @@ def read_image(path: File, reading: Reading = AS_STORED, like: Sequence[int] | N
     is not certain which way up it is.
     """
     with opened(path, reading.max_megapixels, reading.option) as picture:
+        _check_sums(picture, path)
         deep, turn = is_deep(picture), orientation.orientation(picture)
         upright = orientation.is_turned(picture, reading.upright, like, path, reading.option)
         by_itself = picture.format == "TIFF"  # PIL and OpenCV turn it
@@ -110,6 +111,7 @@ def as_rgb(picture: Image.Image, name: object, reading: Reading) -> np.ndarray:
 def raw_values(path: File, reading: Reading = AS_STORED) -> np.ndarray | None:
     """Return the values (H, W) or (H, W, 3) of a file with more than 8 bits per channel; None for any other."""
     with opened(path, reading.max_megapixels, reading.option) as picture:
+        _check_sums(picture, path)
         return _deep(picture, path) if is_deep(picture) else None
 
 
@@ -126,13 +128,14 @@ def size(path: File) -> tuple[int, int]:
         return orientation.stored_size(picture)
 
 
-def read_mask(path: File, reading: Reading = AS_STORED) -> Image.Image:
-    """Read the picture of a mask, its numbers as stored, whatever their palette and bits.
+def read_mask(path: File, reading: Reading = AS_STORED, shown: bool = False) -> Image.Image:
+    """Read the picture of a mask, its numbers as stored, whatever their palette and bits; or the colours `shown`.
 
     Of `reading`, the limit of size counts. Raises `ConfigError` as `read_image` does, and for a file that does not keep
     numbers: compressed with losses, of 16 bits per channel in colour, or with white stored as 0.
     """
     with opened(path, reading.max_megapixels, reading.option) as picture:
+        _check_sums(picture, path)
         if kind := _lossy(picture, path):
             raise Unusable(
                 f"{path} is {kind}, which changes labels, and a mask holds exact ones; write it anew from its source, "
@@ -146,7 +149,8 @@ def read_mask(path: File, reading: Reading = AS_STORED) -> Image.Image:
         if (turn := orientation.orientation(picture)) != 1:
             raise Unusable(f"{path} has EXIF orientation {turn}, and a mask is read as stored; save it without")
         picture.load()
-        return picture.point(lambda value: value // PACKED[raw]) if picture.mode == "L" and raw in PACKED else picture
+        packed = picture.mode == "L" and raw in PACKED and not shown
+        return picture.point(lambda value: value // PACKED[raw]) if packed else picture
 
 
 def one_colour(image: np.ndarray) -> bool:
@@ -202,6 +206,23 @@ def _open(file: IO[bytes]) -> ImageFile.ImageFile:
             return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_sums(picture: ImageFile.ImageFile, path: File) -> None:
+    """Raise `OSError` for a PNG of which a byte has changed: PIL does not look at the checksums of its pixels."""
+    if picture.format != "PNG":
+        return
+    with _bytes_of(path) as file:
+        data = memoryview(file.read())
+    place, kind = 8, b""  # behind the signature: chunks of a length, a kind, so many bytes, and their checksum
+    while kind != b"IEND" and place < len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8].tobytes().ljust(8))
+        end = place + 8 + length
+        if end + 4 > len(data):
+            raise OSError("image file is truncated")
+        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise OSError(f"its part {kind.decode('latin-1')} at byte {place} is not as it was written")
+        place = end + 4
 
 
 def _refuse_pages(picture: ImageFile.ImageFile, path: File) -> None:

@@ -56,7 +56,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
         data = build.datamodule(options)
         data.holdout = options.holdout
         callbacks = [parts.make(node, f"callbacks.{name}") for name, node in options.callbacks.items()]
-        with loggers(options.logger, config, first_step) as started:
+        with loggers(options.logger or {}, config, first_step) as started:
             stopping = Stopping()
             lightning = trainer(options.trainer, data.batch_size, [*callbacks, stopping], started)
             accumulate = lightning.accumulate_grad_batches

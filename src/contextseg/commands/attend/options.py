@@ -65,4 +65,4 @@ class AttendOptions:
             if path is not None and not path.exists():
                 raise ConfigError(f"{name}={path}: no such file")
             if path is not None:
-                refuse_irregular(path)
+                refuse_irregular(path, name)

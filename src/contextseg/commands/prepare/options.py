@@ -40,7 +40,7 @@ class PrepareOptions:
             if not path.exists():
                 raise ConfigError(f"source={path}: no such file or folder")
             if not path.is_dir():
-                refuse_irregular(path)
+                refuse_irregular(path, "source")
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"root={self.root}: this is a file; give the folder for the ready tree")
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from contextseg import parts
 from contextseg.conf import CONF, options_of
-from contextseg.door import parse
+from contextseg.door import parse, refuse_missing_groups
 from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.runs.folder import plain_name
@@ -30,9 +30,10 @@ def checked(cfg: DictConfig) -> tuple[TrainOptions, dict[str, Any]]:
 
     Raises `ConfigError` for an option that is unknown, of another type, or outside its range, at any depth.
     """
-    if cfg.get("ablation") or cfg.get("rows") is not None:
-        raise ConfigError(f"a table is a sweep over its rows, add -m:  {how_to_run('train')} -m ablation=...")
+    refuse_missing_groups(TrainOptions, OmegaConf.to_container(cfg))
     config = OmegaConf.to_container(cfg, resolve=True)
+    if config.get("ablation") or config.get("rows") is not None:
+        raise ConfigError(f"a table is a sweep over its rows, add -m:  {how_to_run('train')} -m ablation=...")
     options = parse(TrainOptions, config)
     if options.name is not None:
         plain_name(options.name)
@@ -41,7 +42,7 @@ def checked(cfg: DictConfig) -> tuple[TrainOptions, dict[str, Any]]:
         settled(cfg, Path("folder"), "id")
         return options, config
     for group in ("callbacks", "logger"):
-        for name, node in getattr(options, group).items():
+        for name, node in (getattr(options, group) or {}).items():
             parts.check(node, f"{group}.{name}")
     return options, config
 
