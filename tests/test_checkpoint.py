@@ -167,3 +167,61 @@ def test_weights_and_recipe_of_different_models_are_refused(saved, tmp_path):
         torch.save(checkpoint, tmp_path / f"{name}.ckpt")
         with pytest.raises(ConfigError, match=r"weights and recipe do not fit|no_such_option"):
             load_checkpoint(tmp_path / f"{name}.ckpt")
+
+
+def without(node, key):
+    return {name: value for name, value in node.items() if name != key}
+
+
+def test_whatever_is_wrong_in_a_recipe_is_one_line_that_names_the_file(saved, tmp_path):
+    contents = torch.load(saved[1], weights_only=True)
+    recipe, classes = contents["recipe"], contents["recipe"]["classes"]
+    wrong = {
+        "its recipe has no head": without(recipe, "head"),
+        "its recipe has no aux_head": without(recipe, "aux_head"),
+        "its recipe has no classes": without(recipe, "classes"),
+        "recipe.backbone={}: names no part": recipe | {"backbone": {}},
+        "recipe.head=7: give a mapping": recipe | {"head": 7},
+        "head.channels=1.5: give a whole number": recipe | {"head": recipe["head"] | {"channels": 1.5}},
+        "recipe.align_corners=a\\nb: give true or false": recipe | {"align_corners": "a\nb"},
+        "recipe.attention=some: give one of learned, uniform, local": recipe | {"attention": "some"},
+        "recipe.format=null: give one of 1, 2": recipe | {"format": None},
+        "recipe.fill=[0,0,256]": recipe | {"fill": [0, 0, 256]},
+        "recipe.classes.names=[]": recipe | {"classes": classes | {"names": []}},
+        "recipe.classes.palette=[]: does not fit 12": recipe | {"classes": classes | {"palette": []}},
+        "recipe.classes.flip_pairs=[[0,99]]: does not": recipe | {"classes": classes | {"flip_pairs": [[0, 99]]}},
+        "its recipe is 'null'": None,
+    }
+    path = tmp_path / "one.ckpt"
+    for says, other in wrong.items():
+        torch.save(contents | {"recipe": other}, path)
+        with pytest.raises(ConfigError) as refusal:
+            load_checkpoint(path)
+        said = str(refusal.value)
+        assert said.startswith(f"ckpt={path}: ")
+        assert says in said
+        assert len(said.splitlines()) == 1
+
+
+def test_weights_that_are_no_plain_finite_tensors_are_refused(saved, tmp_path):
+    contents = torch.load(saved[1], weights_only=True)
+    name = next(name for name, value in contents["state_dict"].items() if value.ndim == 4)
+    count = next(name for name in contents["state_dict"] if name.endswith("num_batches_tracked"))
+    weight = contents["state_dict"][name]
+    wrong = {
+        "holds NaN or infinity": {name: weight.index_fill(0, torch.tensor([0]), torch.nan)},
+        f"{name} holds NaN": {name: weight / 0},
+        f"{name}' is no plain tensor": {name: weight.to("meta")},
+        "is no plain tensor": {name: weight.tolist()},
+        f"({name.removeprefix('segmenter.')} is torch.float64 [": {name: weight.double()},
+        f"({count.removeprefix('segmenter.')} is torch.int64 [1], not torch.int64 []": {
+            count: torch.ones(1, dtype=torch.int64)
+        },
+    }
+    path = tmp_path / "one.ckpt"
+    for says, weights in wrong.items():
+        torch.save(contents | {"state_dict": contents["state_dict"] | weights}, path)
+        with pytest.raises(ConfigError) as refusal:
+            load_checkpoint(path)
+        assert says in str(refusal.value)
+        assert str(refusal.value).startswith(f"ckpt={path}: ")

@@ -12,6 +12,9 @@ from contextseg import recipe as recipes
 from contextseg.errors import ConfigError
 from contextseg.parts import refuse_strangers
 from contextseg.segmenter import Segmenter
+from contextseg.typed import shown
+
+CONTENTS = {"recipe": dict, "state_dict": dict, "config": dict, "global_step": int}  # of a checkpoint, that we use
 
 
 def read_checkpoint(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
@@ -38,7 +41,21 @@ def read_as_saved(path: str | Path, option: str = "ckpt") -> dict[str, Any]:
         raise ConfigError(f"{option}={path}: is damaged, its part {damaged} is not as it was written{way_back(path)}")
     if not isinstance(checkpoint, dict) or "recipe" not in checkpoint or "state_dict" not in checkpoint:
         raise ConfigError(f"{option}={path}: holds no recipe, so it is not a contextseg checkpoint")
+    refuse_wrong_contents(checkpoint, f"{option}={path}")
     return checkpoint
+
+
+def refuse_wrong_contents(checkpoint: dict[str, Any], file: str) -> None:
+    """Raise `ConfigError` if weights are no plain finite tensors, or if a part of the contents is of another kind."""
+    for part, kind in CONTENTS.items():
+        if part in checkpoint and not isinstance(checkpoint[part], kind):
+            raise ConfigError(f"{file}: its {part} is {shown(checkpoint[part])!r}, which none of ours is")
+    for name, weight in checkpoint["state_dict"].items():
+        plain = isinstance(weight, Tensor) and weight.layout == torch.strided and weight.device.type == "cpu"
+        if not plain or not isinstance(name, str):
+            raise ConfigError(f"{file}: its weight {shown(name)!r} is no plain tensor")
+        if not weight.isfinite().all():
+            raise ConfigError(f"{file}: its weight {name} holds NaN or infinity; nothing can be predicted with it")
 
 
 def first_damaged(path: Path) -> str | None:
@@ -74,9 +91,14 @@ def load_checkpoint(path: str | Path) -> Segmenter:
 def restore(checkpoint: dict[str, Any], path: str | Path) -> Segmenter:
     """Build the trained network from the contents of a checkpoint; `path` is for the message of a `ConfigError`."""
     network = rebuild(checkpoint["recipe"], f"ckpt={path}")
+    weights, here = network_weights(checkpoint), network.state_dict()
+    for name in weights.keys() & here.keys():  # torch assigns any type, and a list of one number for a number
+        there, ours = (f"{one.dtype} {list(one.shape)}" for one in (weights[name], here[name]))
+        if there != ours:
+            raise ConfigError(f"ckpt={path}: weights and recipe do not fit ({name} is {there}, not {ours})")
     try:
         # assigned, they keep their memory format, on which the last bit depends
-        network.load_state_dict(network_weights(checkpoint), assign=True)
+        network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise ConfigError(
             f"ckpt={path}: weights and recipe do not fit ({str(error).splitlines()[-1].strip()})"
@@ -89,4 +111,7 @@ def rebuild(recipe: Mapping[str, Any], file: str) -> Segmenter:
     for part in recipes.PARTS:
         refuse_strangers(recipe[part], part, file)
     recipe = {**recipe, "backbone": {**recipe["backbone"], "weights": "none"}}
-    return recipes.network(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
+    try:
+        return recipes.network(recipe, reads={"aux": "aux_logits"} if recipe["aux_head"] else {})
+    except ConfigError as error:
+        raise ConfigError(f"{file}: its recipe builds no network: {error}") from error

@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import MaxLen, MinLen
+
+from contextseg import typed
 from contextseg.errors import ConfigError
 from contextseg.plain_yaml import read_yaml
 
 MAX_CLASSES = 255  # labels are uint8, and 255 is void
+KINDS = {
+    "name": str,
+    "names": Annotated[list[str], MinLen(1), MaxLen(MAX_CLASSES)],
+    "palette": list[typed.Colour],
+    "groups": dict[str, Annotated[list[str], MinLen(1)]],
+    "flip_pairs": list[tuple[typed.Natural, typed.Natural]],
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,22 @@ class ClassSet:
             "groups": {group: list(names) for group, names in self.groups.items()},
             "flip_pairs": [list(pair) for pair in self.flip_pairs],
         }
+
+    @staticmethod
+    def check(facts: dict, option: str) -> None:
+        """Raise `ConfigError` unless `from_dict` makes a class set of this; `option` stands before what is wrong."""
+        for key, kind in KINDS.items():
+            if key in facts or key in ("name", "names", "palette"):
+                typed.check(kind, facts.get(key), f"{option}.{key}")
+        names, count = facts["names"], len(facts["names"])
+        wrong = {
+            "names": len(set(names)) < count,
+            "palette": len(facts["palette"]) != count,
+            "groups": not {name for group in facts.get("groups", {}).values() for name in group} <= set(names),
+            "flip_pairs": max((one for pair in facts.get("flip_pairs", []) for one in pair), default=0) >= count,
+        }
+        for key in (key for key, is_wrong in wrong.items() if is_wrong):
+            raise ConfigError(f"{option}.{key}={typed.shown(facts[key])}: does not fit {count} different names")
 
     @classmethod
     def from_dict(cls, facts: dict) -> "ClassSet":

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from contextseg import typed
+from contextseg.conf import options_of
 from contextseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def refuse_missing_groups(kind: "type[DataclassInstance]", values: Mapping[str, 
     for name, declared in groups(kind).items():
         optional = type(None) in (hints[name], *typing.get_args(hints[name]))
         if values.get(name) is None and declared.metadata["choice"] and not optional:
-            raise ConfigError(f"{name} is left out, but needed: give {name}=OPTION, {declared.metadata['meaning']}")
+            known = ", ".join(options_of(name))
+            raise ConfigError(f"{name}=null: {declared.metadata['meaning']} needed; choose one of {known}")
 
 
 def _default(declared: dataclasses.Field) -> Any:

@@ -168,7 +168,8 @@ def make(node: Mapping[str, Any], option: str, base: type | None = None, **facts
     except ConfigError:
         raise
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"{option}: {kind.__name__} refuses its settings ({error})") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(f"{option}: {kind.__name__} refuses its settings ({reason})") from error
 
 
 def check(node: Mapping[str, Any], option: str, facts: Iterable[str] = ()) -> None:

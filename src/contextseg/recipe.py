@@ -12,12 +12,12 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from contextseg import heads, parts
-from contextseg.attention_control import control
+from contextseg import heads, parts, typed
+from contextseg.attention_control import ATTENTIONS, control
 from contextseg.backbones.base import Backbone
 from contextseg.block_order import Rules, reordered, retired_rules
 from contextseg.classes import ClassSet
@@ -28,6 +28,19 @@ from contextseg.segmenter import Segmenter
 
 FORMAT = 2
 PARTS = ("backbone", "neck", "head", "aux_head")
+KINDS = {
+    "format": Literal[1, 2],
+    "backbone": dict[str, Any],
+    "neck": dict[str, Any],
+    "head": dict[str, Any],
+    "aux_head": dict[str, Any] | None,
+    "align_corners": bool,
+    "attention": Literal[ATTENTIONS],
+    "classes": dict[str, Any],
+    "value_range": tuple[float, float] | None,
+    "fill": typed.Colour,
+}
+OPTIONAL = ("format", "align_corners", "attention", "value_range", "fill")  # in some formats, or if not the default
 
 
 def network(recipe: Mapping[str, Any], reads: Mapping[str, str] | None = None) -> Segmenter:
@@ -101,18 +114,32 @@ def upgrade(checkpoint: dict[str, Any], file: str, parameters: Sequence[str] = (
     """Bring the contents of a checkpoint to the present format.
 
     `parameters`: names of the weights in the order of the optimizer, if its state is needed. Raises `ConfigError` for a
-    format newer than this code.
+    format newer than this code, and for a recipe that lacks something or holds another kind of thing there.
     """
     version = checkpoint["recipe"].get("format", 1)
-    if not isinstance(version, int) or version > FORMAT:
+    if isinstance(version, int) and version > FORMAT:
         raise ConfigError(
             f"{file}: its recipe has format {version}, newer than {FORMAT}, which this version reads; update contextseg"
         )
+    refuse_wrong(checkpoint["recipe"], file)
     if version < 2:
         checkpoint = in_present_order(checkpoint, parameters)
         recipe = {"format": FORMAT} | parts.upgrade_config(checkpoint["recipe"])
         checkpoint |= {"recipe": recipe, "config": parts.upgrade_config(checkpoint.get("config", {}))}
     return checkpoint
+
+
+def refuse_wrong(recipe: Mapping[str, Any], file: str) -> None:
+    """Raise `ConfigError` for a recipe, of any format, without one of its `KINDS` or with another kind there."""
+    for name, kind in KINDS.items():
+        if name in recipe:
+            typed.check(kind, recipe[name], f"{file}: recipe.{name}")
+        elif name not in OPTIONAL:
+            raise ConfigError(f"{file}: its recipe has no {name}, so no network can be built from it")
+    for part in PARTS:
+        if recipe[part] is not None and not isinstance(recipe[part].get("_target_"), str):
+            raise ConfigError(f"{file}: recipe.{part}={typed.shown(recipe[part])}: names no part (_target_)")
+    ClassSet.check(recipe["classes"], f"{file}: recipe.classes")
 
 
 def in_present_order(checkpoint: dict[str, Any], parameters: Sequence[str]) -> dict[str, Any]:

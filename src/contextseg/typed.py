@@ -73,7 +73,7 @@ def _refusal(annotation: Any, value: Any, option: str, error: ValidationError) -
 
 
 def shown(value: Any) -> str:
-    """Write a value as one would type it on the command line."""
+    """Write a value as one would type it on the command line, in one line, what is not printable escaped."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
@@ -81,7 +81,7 @@ def shown(value: Any) -> str:
     elif isinstance(value, list | tuple):
         text = "[" + ",".join(map(shown, value)) + "]"
     else:
-        text = str(value)
+        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(value))
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 

@@ -134,7 +134,7 @@ MISTAKES = {
     "no such option": (["head=nope"], "head=nope: no such option; choose one of"),
     "an option of another choice": (["data=camvid"], "the chosen data does not list it"),
     "a term for a sum of terms": (["loss=term/affinity"], "loss=term/affinity: this is one term; choose affinity"),
-    "no loss": (["~loss"], "loss=null: it has no terms; choose one of affinity, "),
+    "no loss": (["~loss"], "loss=null: loss terms needed; choose one of affinity, "),
     "no such term": (["loss/term=[ce,nope]"], "loss/term=nope: no such option; choose one of"),
     "a term that the head does not serve": (["loss=cp"], "FCNHead emits nothing"),
     "a negative rate": (["optim.lr=-1"], "optim.lr=-1"),

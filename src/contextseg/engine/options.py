@@ -140,7 +140,7 @@ class TrainOptions:
     paths: Paths = option(Paths, "")
     run: RunPlace = option(RunPlace, "")
     data: Node = group("context_scenes", "data set")
-    loss: Node | None = group("ce", "loss terms")
+    loss: Node = group("ce", "loss terms")
     neck: Node = group("none", "between backbone and head")
     backbone: Node = group("tiny", "backbone", freeze=FREEZE)
     aux_head: Node = group("fcn", "auxiliary head, built if a loss term reads it")

@@ -62,7 +62,7 @@ def loss_terms(options: TrainOptions) -> dict[str, Any]:
     term = choice.removeprefix("term/")
     if term != choice:
         raise ConfigError(f"loss={choice}: this is one term; choose {term if term in known else ', '.join(known)}")
-    if not (options.loss or {}).get("term"):
+    if not options.loss.get("term"):
         raise ConfigError(f"loss={choice}: it has no terms; choose one of {', '.join(known)}")
     for name in options.loss.keys() - {"term"} - read_by_heads():
         way_out = f"{name}=..." if hasattr(options, name) else f"loss.term.NAME.{name}=... for one of its terms"
