@@ -16,22 +16,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fuzzing import checkpoints, options, pictures
-from fuzzing.case import Case, Fault, verdict
+from fuzzing import archives, checkpoints, options, pictures, records, whole
+from fuzzing.case import SECONDS, Case, Fault, verdict
 from fuzzing.world import World
 
 KINDS = {  # what draws a case, and its share of the inputs
     "options": (options.draw, 30),
     "images": (pictures.draw_image, 25),
     "masks": (pictures.draw_mask, 15),
-    "checkpoints": (checkpoints.draw, 15),
+    "checkpoints": (checkpoints.draw, 12),
+    "classes": (records.draw_classes, 9),
+    "runs": (records.draw_run, 5),
+    "archives": (archives.draw, 4),
 }
+DRAW = {kind: draw for kind, (draw, _) in KINDS.items()} | {"commands": whole.draw}
 EVERY = 25  # inputs from one record of the counts to the next
 
 
 def case(kind: str, seed: int, number: int, world: World) -> Case:
     """Return an input by its number."""
-    return KINDS[kind][0](random.Random(f"{kind} {seed} {number}"), world)
+    return DRAW[kind](random.Random(f"{kind} {seed} {number}"), world)
 
 
 class Record:
@@ -66,7 +70,7 @@ def fuzz(kind: str, inputs: int, seed: int, world: World, record: Record) -> Non
         try:
             one = case(kind, seed, number, world)
             shown = one.shown
-            counts[verdict(one)] += 1
+            counts[verdict(one, SECONDS if kind != "commands" else whole.LIMIT + 30)] += 1
         except Fault as fault:
             counts["found"] += 1
             record.find({"kind": kind, "seed": seed, "number": number, "fault": str(fault), "input": shown})
@@ -90,7 +94,7 @@ def summary(counts: dict[str, dict[str, Any]]) -> int:
 
 
 def main(
-    inputs: int = 10_000, commands: int = 300, seed: int = 0, kinds: str = ",".join(KINDS), out: str = "runs/fuzz"
+    inputs: int = 10_000, commands: int = 300, seed: int = 0, kinds: str = ",".join(DRAW), out: str = "runs/fuzz"
 ) -> int:
     """Try what is left of the plan; return the number of findings."""
     from conftest import pytest_collection_modifyitems as prepare
@@ -105,7 +109,7 @@ def main(
     record, chosen = Record(folder), kinds.split(",")
     shares = sum(share for _, share in KINDS.values())
     for kind in chosen:
-        fuzz(kind, inputs * KINDS[kind][1] // shares, seed, world, record)
+        fuzz(kind, commands if kind == "commands" else inputs * KINDS[kind][1] // shares, seed, world, record)
     return summary(record.counts)
 
 

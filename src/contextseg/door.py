@@ -95,11 +95,11 @@ def refuse_missing_groups(kind: "type[DataclassInstance]", values: Mapping[str, 
 
 
 def _default(declared: dataclasses.Field) -> Any:
-    """Return the plain value of an option that was left out; one that refers to another option is needed then."""
+    """Return the plain value of an option that was left out; null where it refers to another option."""
     value = declared.metadata.get("default", LEFT_OUT)
     if isinstance(value, type):
         return {} if is_dataclass(value) else value()
-    return REQUIRED if isinstance(value, str) and "${" in value else value
+    return None if isinstance(value, str) and "${" in value else value
 
 
 def defaults(kind: "type[DataclassInstance]") -> dict[str, Any]:

@@ -8,7 +8,7 @@ does the checking, strictly: no text is taken for a number and no `true` for 1.
 import json
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -73,16 +73,39 @@ def _refusal(annotation: Any, value: Any, option: str, error: ValidationError) -
 
 
 def shown(value: Any) -> str:
-    """Write a value as one would type it on the command line, in one line, what is not printable escaped."""
+    """Write a value as one would type it on the command line, in one line, what is not printable escaped.
+
+    It is cut off behind `MAX_SHOWN` characters, and no more of it is looked at, however large or deep it is.
+    """
+    text = ""
+    for piece in _pieces(value):
+        text += piece
+        if len(text) > MAX_SHOWN:
+            return f"{text[:MAX_SHOWN]}..."
+    return text
+
+
+def _pieces(value: Any) -> Iterator[str]:
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        text = "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
+        yield {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, Mapping):
+        yield "{"
+        for count, (key, item) in enumerate(value.items()):
+            yield f"{',' if count else ''}{_printable(key)}:"
+            yield from _pieces(item)
+        yield "}"
     elif isinstance(value, list | tuple):
-        text = "[" + ",".join(map(shown, value)) + "]"
+        yield "["
+        for count, item in enumerate(value):
+            yield "," if count else ""
+            yield from _pieces(item)
+        yield "]"
     else:
-        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(value))
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+        yield _printable(value)
+
+
+def _printable(value: Any) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(value))
 
 
 def wanted(annotation: Any) -> str:

@@ -23,6 +23,7 @@ WRONG = {  # a word -> what the refusal says
     "data=..": "data=..: no such option",
     "data=../debug": "data=../debug: no such option",
     "data.size.a.b=1": "data.size.a.b",
+    "--resolve": "--resolve: goes with --cfg job",
     "splits=a\nb": "cannot read splits=a b",
 }
 
@@ -53,7 +54,7 @@ def test_a_wrong_word_is_refused_by_name(word):
         ("predict", "~ckpt", "ckpt is missing"),
         ("evaluate", "ckpt=null", "ckpt is missing"),
         ("features", "~cache", "cache=features: no such folder"),
-        ("prepare", "~root", "root is missing"),
+        ("prepare", "~root", "root=null: give the folder"),
         ("predict", "~eval", "eval=null: evaluation protocol; not that of the training needed; choose one of"),
         ("train", "~trainer", "'trainer.log_every_steps' not found"),
         ("train", "~callbacks", "callbacks=null: callbacks needed; choose one of"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from contextseg.commands.explain_error import of_the_disk
 from contextseg.errors import ConfigError
 
 SECONDS = 30  # that an input may take
@@ -47,6 +48,11 @@ def verdict(case: Case, seconds: float = SECONDS) -> str:
         return "refused"
     except Fault:
         raise
+    except OSError as error:  # which a command explains, if it names a file
+        if not of_the_disk(error):
+            raise Fault(f"traceback: {error!r} in {place(error)}") from error
+        check_refusal(case, of_the_disk(error))
+        return "refused"
     except Hang as error:
         raise Fault(f"hang: no answer within {seconds} s, in {place(error)}") from None
     except Exception as error:

@@ -65,11 +65,11 @@ class Zip(Reader):
     def __init__(self, path: Path):
         self.path = path
         with reading(path):
-            self.places = dict(_zipped(zipfile.ZipFile(path)))
-        self.members = [Member(name, info.file_size) for name, (_, info) in self.places.items()]
+            self.places = list(_zipped(zipfile.ZipFile(path)))  # a name may come twice: both count
+        self.members = [Member(name, info.file_size) for name, (_, info) in self.places]
 
     def stream(self, names):
-        for name, (file, info) in self.places.items():
+        for name, (file, info) in self.places:
             if name in names:
                 with reading(self.path, name):
                     data = file.read(info)
@@ -87,6 +87,7 @@ class Tar(Reader):
                 _check(path, member.name, member.size, regular=member.isfile() or member.isdir())
                 if member.isfile():
                     self.members.append(Member(_plain(member.name), member.size))
+            _check_end(tar)
 
     def stream(self, names):
         with reading(self.path), tarfile.open(self.path) as tar:
@@ -94,6 +95,7 @@ class Tar(Reader):
                 with reading(self.path):
                     member = tar.next()
                     if member is None:
+                        _check_end(tar)
                         return
                     file = tar.extractfile(member)  # None for a folder
                     if file is None or (name := _plain(member.name)) not in names:
@@ -188,6 +190,18 @@ def _zipped(file: zipfile.ZipFile, depth: int = 3) -> Iterator[tuple[str, tuple[
             yield _plain(info.filename), (file, info)
 
 
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise `DAMAGE` if the members broke off at a damaged header, or if a checksum at the very end is wrong."""
+    file = tar.fileobj
+    if file is None:
+        return
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
+    while file.read(CHUNK):
+        pass
+
+
 def _plain(name: str) -> str:
     return str(PurePosixPath(name.replace("\\", "/")))
 
@@ -195,7 +209,9 @@ def _plain(name: str) -> str:
 def _check(path: object, name: str, size: int, regular: bool) -> None:
     """Raise `Damaged` for a member that no published archive has."""
     fault = ""
-    if not regular:
+    if not name:
+        fault = "has no name"
+    elif not regular:
         fault = "is a link or a device"
     elif name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
         fault = "has an absolute path"

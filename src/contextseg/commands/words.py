@@ -16,6 +16,8 @@ def refuse_wrong_words(words: Sequence[str]) -> None:
 
     Words that Hydra cannot read are left to it.
     """
+    if "--resolve" in words and not any(word.startswith(("--cfg", "-c")) for word in words):
+        raise ConfigError("--resolve: goes with --cfg job, which prints the configuration")
     parser = OverridesParser.create()
     for word in words:
         try:

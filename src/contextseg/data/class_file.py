@@ -1,6 +1,7 @@
 """The yaml file of the classes of a data set, which a user writes; docs/own_data.md describes it."""
 
 import colorsys
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from contextseg.folders import refuse_irregular
 from contextseg.plain_yaml import read_yaml
 
 KEYS = ("names", "palette", "ids", "ignore", "groups", "flip_pairs")
+SHORT = reprlib.Repr()  # YAML can write down endless values
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict, SHORT.maxstring, SHORT.maxother = 4, 8, 8, 80, 80
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def read_class_file(path: Path, name: str) -> ClassFile:
 
     def require(holds: bool, key: str, value: object, wanted: str) -> None:
         if not holds:
-            raise ConfigError(f"{path}: {key}: {value!r}: give {wanted}, see docs/own_data.md")
+            raise ConfigError(f"{path}: {key}: {SHORT.repr(value)}: give {wanted}, see docs/own_data.md")
 
     require(isinstance(facts, dict), "contents", facts, "keys and values, names: [background, ...] at least")
     for key in facts:

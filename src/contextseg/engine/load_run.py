@@ -5,7 +5,9 @@ from typing import Any
 
 from contextseg.checkpoint import read_checkpoint, restore
 from contextseg.datamodules.datamodule import SegDataModule
+from contextseg.door import parse
 from contextseg.engine.build import instantiate
+from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError
 from contextseg.runs.folder import RunFolder
 from contextseg.segmenter import Segmenter
@@ -21,10 +23,14 @@ def load_run(folder: str | Path, which: str = "last") -> tuple[dict[str, Any], S
     found = sorted((place.path / "checkpoints").glob(f"{which}*.ckpt"))
     if not found:
         raise ConfigError(f"{place.path} has no checkpoints/{which}*.ckpt")
-    data = instantiate(config["data"], "data")
+    try:
+        options = parse(TrainOptions, {name: config.get(name) for name in ("seed", "trainer", "eval")})
+        data = instantiate(config.get("data"), "data", SegDataModule)
+    except ConfigError as error:
+        raise ConfigError(f"{place.path / 'config.yaml'}: {error}") from error
     data.set_stream(
-        seed=config["seed"],
-        num_batches=config["trainer"]["max_steps"],
-        eval_batch_size=config["eval"]["batch_size"],
+        seed=options.seed,
+        num_batches=options.trainer.max_steps,
+        eval_batch_size=options.eval.batch_size,
     )
     return config, restore(read_checkpoint(found[-1]), found[-1]), data

@@ -11,9 +11,13 @@ from typing import Any
 from contextseg.parts import completed
 from contextseg.runs.configuration import FREE_SETTINGS, differences, flatten
 from contextseg.runs.folder import RunFolder, Unreadable
+from contextseg.typed import shown
 
 # Settings that may differ within a group; unlike in a restart, the number of steps may not.
 IGNORED = ("seed", "row", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
+
+TEXTS = ("status", "split", "protocol", "class_set", "ckpt")  # in metrics.json, as the numbers below
+NUMBERS = re.compile(r"seed|steps|seconds|parameters|images_per_second|classes_used|[mf]\w*iou|iou_\w+|\w+_acc(_\w+)?")
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +42,17 @@ class Run:
         metrics = place.read_metrics(strict=True)
         config = place.read_config() if (folder / "config.yaml").is_file() else {}
         run = cls(folder, config, metrics)
-        if config and metrics and run.training and (run.steps is None or not {"seed", "choices"} <= config.keys()):
+        refuse_wrong_kinds(metrics, folder / "metrics.json")
+        if config and metrics and run.training and not run.is_configured:
             raise Unreadable(f"{folder / 'config.yaml'} is not the configuration of a training")
         return run
+
+    @property
+    def is_configured(self) -> bool:
+        """Tell whether its configuration has what tells trainings apart, of the right kinds."""
+        kinds = {"seed": int, "choices": dict, "trainer": dict}
+        right = all(isinstance(self.config.get(key), kind) for key, kind in kinds.items())
+        return right and isinstance(self.steps, int) and isinstance(self.config.get("row"), str | None)
 
     @property
     def row(self) -> str | None:
@@ -114,6 +126,15 @@ class Group:
         """Return a metric of the finished runs, by seed; those that lack it are omitted."""
         found = (self.finished[seed].get(metric) for seed in sorted(self.finished))
         return [value for value in found if value is not None]
+
+
+def refuse_wrong_kinds(metrics: Mapping[str, Any], file: Path) -> None:
+    """Raise `Unreadable`, which names the file, if a score in `metrics.json` is no number, or a name no text."""
+    for key, value in metrics.items():
+        if NUMBERS.fullmatch(key) and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            raise Unreadable(f"{file}: {key}: {shown(value)} is no number")
+        if key in TEXTS and not isinstance(value, str | None):
+            raise Unreadable(f"{file}: {key}: {shown(value)} is no text")
 
 
 def find(folder: Path) -> list[Run]:

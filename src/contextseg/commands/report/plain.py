@@ -33,8 +33,8 @@ def table(runs: Iterable[Run], columns: Sequence[str], learnt: Mapping[str, floa
 
 
 def spread(values: list[float | None]) -> str:
-    """Write mean ± sample standard deviation; "" if a run lacks the value."""
-    known = [value for value in values if value is not None]
+    """Write mean ± sample standard deviation; "" if a run lacks the value, or has no number there."""
+    known = [value for value in values if isinstance(value, int | float)]
     if len(known) < len(values):
         return ""
     mean = statistics.mean(known)
