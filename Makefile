@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 RUNS ?= runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint wheel notebooks soak bench clean
+.PHONY: help setup train test test-all lint wheel notebooks soak fuzz bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ notebooks: setup  ## run the notebooks, write copies with pictures to docs/noteb
 
 soak: setup  ## kill trainings and compare what a restart makes of them: ARGS="kills=500 variants=fp32,ranks out=FOLDER"
 	$(BIN)/python tests/soak.py $(ARGS)
+
+fuzz: setup  ## give wrong options, files and folders: ARGS="inputs=10000 commands=300 seed=0 out=FOLDER"
+	$(BIN)/python -W ignore tests/fuzz.py $(ARGS)
 
 bench: setup  ## measure what is claimed to be fast
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
