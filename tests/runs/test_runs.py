@@ -29,8 +29,14 @@ WORDS = ("head=fcn", "seed=3")
 BROKEN = [
     (name, content)
     for name, contents in {
-        "metrics.json": (b"[1]", b"null", b"", b'{"status": "finished"', b'{"status": "\xff"}'),
-        "config.yaml": (b"[1]", b"null", b"", b"a: [", b"name: \xff\xfe", b"seed: 1"),
+        "metrics.json": (
+            *(b"[1]", b"null", b"", b'{"status": "finished"', b'{"status": "\xff"}'),
+            *(b'{"miou": "high"}', b'{"seconds": [1]}', b'{"iou_scene": true}', b'{"protocol": [1]}', b'{"status": 1}'),
+        ),
+        "config.yaml": (
+            *(b"[1]", b"null", b"", b"a: [", b"name: \xff\xfe", b"seed: 1", b"seed: 1\nseed: 2"),
+            *(b"{seed: '1', choices: {}, trainer: {max_steps: 1}}", b"{seed: 1, choices: {}, trainer: {max_steps: a}}"),
+        ),
     }.items()
     for content in contents
 ]

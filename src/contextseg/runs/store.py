@@ -132,9 +132,9 @@ def refuse_wrong_kinds(metrics: Mapping[str, Any], file: Path) -> None:
     """Raise `Unreadable`, which names the file, if a score in `metrics.json` is no number, or a name no text."""
     for key, value in metrics.items():
         if NUMBERS.fullmatch(key) and (isinstance(value, bool) or not isinstance(value, int | float | None)):
-            raise Unreadable(f"{file}: {key}: {shown(value)} is no number")
+            raise Unreadable(f"{file} says {key}: {shown(value)}, which is no number")
         if key in TEXTS and not isinstance(value, str | None):
-            raise Unreadable(f"{file}: {key}: {shown(value)} is no text")
+            raise Unreadable(f"{file} says {key}: {shown(value)}, which is no text")
 
 
 def find(folder: Path) -> list[Run]:
