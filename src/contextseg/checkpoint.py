@@ -1,6 +1,5 @@
 """Checkpoints that carry their own recipe: one file rebuilds the model, with no network and no other file."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from contextseg import recipe as recipes
 from contextseg.errors import ConfigError
+from contextseg.files import first_damaged
 from contextseg.parts import refuse_strangers
 from contextseg.segmenter import Segmenter
 from contextseg.typed import shown
@@ -56,14 +56,6 @@ def refuse_wrong_contents(checkpoint: dict[str, Any], file: str) -> None:
             raise ConfigError(f"{file}: its weight {shown(name)!r} is no plain tensor")
         if not weight.isfinite().all():
             raise ConfigError(f"{file}: its weight {name} holds NaN or infinity; nothing can be predicted with it")
-
-
-def first_damaged(path: Path) -> str | None:
-    """Return the first part of a checkpoint whose checksum does not fit; None if all do. `torch.load` checks none."""
-    if not zipfile.is_zipfile(path):
-        return None  # `torch.load` knows more, or says what is wrong
-    with zipfile.ZipFile(path) as parts:
-        return parts.testzip()
 
 
 def way_back(path: Path) -> str:

@@ -262,3 +262,15 @@ def test_what_cannot_be_is_refused(overrides, message):
 def test_every_option_says_where_it_comes_from():
     for option in OPTIONS:
         assert Path(CONF / "backbone" / f"{option}.yaml").read_text().startswith("#"), option
+
+
+def test_a_file_of_weights_that_are_damaged_or_no_numbers_is_refused(tmp_path):
+    """torch looks at no checksum."""
+    path = tmp_path / "weights.pth"
+    torch.save({"conv1.weight": torch.full((8,), 1.25)}, path)
+    path.write_bytes(path.read_bytes().replace(torch.full((1,), 1.25).numpy().tobytes(), b"\0\0\0\0", 1))
+    with pytest.raises(ConfigError, match=r"weights\.pth: its part .* is not as it was written"):
+        TimmBackbone("test_resnet", weights=str(path))
+    torch.save({"conv1.weight": torch.full((8,), torch.nan)}, path)
+    with pytest.raises(ConfigError, match=r"weights\.pth: conv1\.weight holds NaN"):
+        TimmBackbone("test_resnet", weights=str(path))

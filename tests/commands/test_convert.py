@@ -30,6 +30,7 @@ from contextseg.commands.convert.command import (
     weights,
 )
 from contextseg.commands.convert.graph import COUNTER, Graph, bare, expand, graphs, match, multiple, tensors_of
+from contextseg.commands.convert.released import read_tensors
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 
@@ -466,3 +467,13 @@ def test_a_function_as_well_as_a_command(small):
     cfg = options(["from=agln", "input=in.pth", "output=deep/er/out.ckpt"], "convert")
     assert convert(cfg) == Path("deep/er/out.ckpt")
     assert load_checkpoint("deep/er/out.ckpt").classes.names[4] == "class_4"
+
+
+def test_a_changed_byte_of_a_released_file_is_noticed(tmp_path):
+    """torch looks at no checksum."""
+    path = tmp_path / "released.pth"
+    torch.save({"a": torch.full((8,), 1.25)}, path)
+    read_tensors(path)
+    path.write_bytes(path.read_bytes().replace(torch.full((1,), 1.25).numpy().tobytes(), b"\0\0\0\0", 1))
+    with pytest.raises(ConfigError, match=r"released\.pth: its part .* is not as it was written"):
+        read_tensors(path)

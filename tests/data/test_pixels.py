@@ -389,6 +389,16 @@ def test_grey_of_few_bits_has_the_colours_that_viewers_show(tmp_path, bits):
     assert np.array_equal(Colours(table)(tmp_path / "grey.png"), LABELS)
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_what_is_turned_can_be_a_tensor(tmp_path, turn, size):
+    """NumPy calls a mirror image of a single row contiguous; torch refuses it."""
+    row = RGB.reshape(-1, 3)[: size[0] * size[1]].reshape(*size, 3)
+    Image.fromarray(row).save(tmp_path / "row.png", exif=turned(turn))
+    found = torch.from_numpy(read_image(tmp_path / "row.png", UPRIGHT))
+    assert np.array_equal(found, turned_array(row, turn))
+
+
 def test_masks_in_colours(tmp_path):
     table = np.array([[0, 0, 0], [200, 0, 0], [0, 0, 200], [9, 9, 9]], np.uint8)
     read = Colours({tuple(colour): i for i, colour in enumerate(table.tolist())}, strict=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from contextseg.data import pixels
@@ -208,6 +209,7 @@ def draw_image(rng: random.Random, world: World) -> Case:
 def ask_image(path: Path, one: Made, reading: Reading, how: str) -> None:
     """Read an image; compare it with what it was made from, where damage leaves that visible."""
     found = pixels.read_image(path, reading)
+    torch.from_numpy(found)
     if one.pages > 1 and not how:
         raise Fault(f"silent: one of {one.pages} pages was taken")
     if how.startswith(UNSEEN) and not one.said.startswith("PNG"):

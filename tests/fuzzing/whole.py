@@ -59,7 +59,9 @@ def draw(rng: random.Random, world: World) -> Case:
         ]
         if rng.random() < 0.1:
             words.append(rng.choice(("-m", "--multirun", "--cfg", "--nope", "-h", "--resolve", "--config-dir", "job")))
-    return Case(f"{command} {words}", lambda: ask(command, words, world.scratch))
+    cold = rng.random() < 0.1
+    start = subprocess.Popen if cold else WarmPopen
+    return Case(f"{'cold ' * cold}{command} {words}", lambda: ask(command, words, world.scratch, start))
 
 
 def harmless(command: str, word: str, name: str) -> bool:
@@ -126,14 +128,14 @@ def with_weights(rng: random.Random, world: World) -> tuple[str, list[str]]:
 FILES = (with_checkpoint, with_image, with_mask, with_folder, with_runs, with_archive, with_weights)
 
 
-def ask(command: str, words: list[str], folder: Path) -> None:
-    """Run the command; look at its exit code and at what it says."""
+def ask(command: str, words: list[str], folder: Path, start: type[subprocess.Popen]) -> None:
+    """Run the command, from the beginning or as a fork; look at its exit code and at what it says."""
     below = folder / "a" / "b"
     below.mkdir(parents=True, exist_ok=True)
     env = subprocess_environment() | {"CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     line = [sys.executable, str(SCRIPTS / f"{command}.py"), *words]
-    process = WarmPopen(line, cwd=below, env=env, text=True, errors="replace", start_new_session=True, **pipes)
+    process = start(line, cwd=below, env=env, text=True, errors="replace", start_new_session=True, **pipes)
     try:
         out, said = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:

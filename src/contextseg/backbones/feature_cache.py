@@ -47,7 +47,7 @@ class Features:
     @torch.no_grad()
     def compute(self, image: np.ndarray, mirrored: bool) -> list[Tensor]:
         """Return the maps [(C_i, h_i, w_i)], float32 on the CPU, of an image uint8 (H, W, 3) or its mirror image."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image[:, ::-1] if mirrored else image).transpose(2, 0, 1))
+        pixels = torch.from_numpy(np.array(image[:, ::-1] if mirrored else image, order="C").transpose(2, 0, 1))
         mode = self.backbone.training
         self.backbone.eval()
         try:

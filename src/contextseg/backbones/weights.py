@@ -10,6 +10,7 @@ from timm.models import load_state_dict
 
 from contextseg.backbones.packaged import package, packaged
 from contextseg.errors import ConfigError
+from contextseg.files import first_damaged
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in a repository of the hub, the first that is there
 
@@ -30,9 +31,15 @@ def given(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ConfigError(f"backbone.weights={path}: no such file; give none, imagenet or an existing file")
     try:
-        load_state_dict(path)
+        damaged = first_damaged(Path(path))
+        state = {} if damaged else load_state_dict(path)
     except Exception as error:
         raise ConfigError(f"backbone.weights={path}: not a file of weights ({type(error).__name__})") from error
+    if damaged:
+        raise ConfigError(f"backbone.weights={path}: its part {damaged} is not as it was written; get it again")
+    for name, weight in state.items():
+        if not weight.isfinite().all():
+            raise ConfigError(f"backbone.weights={path}: {name} holds NaN or infinity; give another file, or none")
     return {"file": path}
 
 

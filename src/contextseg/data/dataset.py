@@ -35,8 +35,8 @@ class KeyedDataset(Dataset):
         image, mask, name = self.source.read(index)
         if self.transform is not None:
             image, mask = self.transform(image, mask, (self.seed, epoch, index))
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1))
-        return torch.from_numpy(planes), torch.from_numpy(np.ascontiguousarray(mask)), name
+        planes = np.array(image.transpose(2, 0, 1), order="C")  # torch takes no mirror image of one pixel, a mere view
+        return torch.from_numpy(planes), torch.from_numpy(np.array(mask, order="C")), name
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:

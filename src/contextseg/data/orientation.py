@@ -54,7 +54,7 @@ def turned(image: np.ndarray, turn: int) -> np.ndarray:
         image = image[:, ::-1] if turn in (2, 3) else image[::-1]
     if turn in (3, 4, 7, 8):
         image = image[::-1] if turn in (3, 4) else image[:, ::-1]
-    return np.ascontiguousarray(image.swapaxes(0, 1) if turn >= 5 else image)
+    return (image.swapaxes(0, 1) if turn >= 5 else image).copy()  # a turned row of one pixel counts as contiguous
 
 
 def as_wanted(image: np.ndarray, turn: int, is_upright: bool, wanted: bool) -> np.ndarray:

@@ -39,7 +39,7 @@ def _planes(image: object, reading: Reading) -> Tensor:
         image = as_rgb(image, "the PIL image", reading)
     if isinstance(image, np.ndarray):
         _refuse(str(image.dtype), image.shape, image.ndim == 3 and image.shape[-1] == 3, image.dtype == np.uint8)
-        return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)
     if isinstance(image, Tensor):
         name = str(image.dtype).removeprefix("torch.")
         _refuse(name, tuple(image.shape), image.ndim == 3 and image.shape[0] == 3, image.dtype == torch.uint8)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from contextseg.errors import ConfigError
+from contextseg.files import first_damaged
 
 CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net")  # in which files wrap weights
 SNIPPET = (
@@ -52,9 +53,13 @@ def _load(path: Path) -> Any:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
         if path.suffix != ".pdparams":
+            if damaged := first_damaged(path):
+                raise ConfigError(f"input={path}: its part {damaged} is not as it was written; download it again")
             return torch.load(path, map_location="cpu", weights_only=True)
+    except ConfigError:
+        raise
     except Exception as error:
-        text = str(error)
+        text = " ".join(str(error).split())
     else:
         text = "a Paddle file"
     if refused := re.search(r"GLOBAL ([\w.]+)", text):
