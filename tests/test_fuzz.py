@@ -91,7 +91,7 @@ def test_wrong_pixels_and_labels_are_seen(tmp_path, monkeypatch):
     with pytest.raises(Fault, match=r"labels .* differ by up to 1"):
         pictures.ask_mask(path, one, pictures.Indices(), one.index + 1, "")
     read = pixels.read_image
-    monkeypatch.setattr(pixels, "read_image", lambda *given: read(*given)[::-1])
+    monkeypatch.setattr(pixels, "read_image", lambda *given: read(*given)[::-1].copy())
     with pytest.raises(Fault, match=r"pixels .* differ by up to 3"):
         pictures.ask_image(path, one, pixels.AS_STORED, "")
 
@@ -120,8 +120,10 @@ def test_a_file_that_is_lost_from_a_tree_is_seen(tmp_path):
 
 
 def test_what_a_command_says_is_looked_at():
-    whole.check("predict", 2, "", "skipped: it\nerror: ckpt=a: no such file\n")
-    whole.check("check_data", 1, "", "")
+    whole.check("predict", 0, "", "")
+    for command, code, said in (("predict", 2, "skipped: it\nerror: ckpt=a: no such file\n"), ("check_data", 1, "")):
+        with pytest.raises(ConfigError):
+            whole.check(command, code, "", said)
     for code, said in ((1, ""), (2, "no line"), (0, "Traceback (most recent call last):\nKeyError"), (-9, "error: a")):
         with pytest.raises(Fault):
             whole.check("predict", code, "", said)

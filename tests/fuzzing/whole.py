@@ -10,6 +10,7 @@ from harness import subprocess_environment
 from warm_python import WarmPopen
 
 from contextseg.commands.table import COMMANDS
+from contextseg.errors import ConfigError
 from fuzzing import archives, checkpoints, options, pictures, records
 from fuzzing.case import Case, Fault, damaged
 from fuzzing.world import World
@@ -146,7 +147,7 @@ def ask(command: str, words: list[str], folder: Path, start: type[subprocess.Pop
 
 
 def check(command: str, code: int, out: str, said: str) -> None:
-    """Raise `Fault` for a traceback, a wrong exit code, or an error that is not one line."""
+    """Raise `ConfigError` for a refusal, `Fault` for a traceback, a wrong exit code or an error of several lines."""
     if "Traceback (most recent call last)" in out + said:
         raise Fault(f"traceback: exit code {code}: {(out + said).strip().splitlines()[-1][:300]}")
     lines = [line for line in said.splitlines() if line.strip()]
@@ -154,3 +155,5 @@ def check(command: str, code: int, out: str, said: str) -> None:
     found = code == 1 and (command == "check_data" or errors)  # it did its work, and found mistakes
     if code != 0 and not found and (code != 2 or not errors):
         raise Fault(f"exit code {code}: {' / '.join(lines)[-300:]}")
+    if code:
+        raise ConfigError(errors[-1] if errors else "there are errors in the data")

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from contextseg import folders
 from contextseg.errors import ConfigError
+from contextseg.typed import shown
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 MAX_MEMBER = 2**30  # bytes; no picture is that large, PASCAL-Context's json is near it
@@ -130,7 +131,7 @@ def reading(path: Path, member: str = "") -> Iterator[None]:
     except ConfigError:
         raise
     except DAMAGE as error:
-        where = f", member {member}" if member else ""
+        where = f", member {shown(member)}" if member else ""
         reason = str(error) or type(error).__name__
         raise Damaged(f"{path}{where}: damaged or incomplete ({reason}); download it again") from error
 
