@@ -102,7 +102,7 @@ def columns_last(contents):
 
 def of_other_classes(contents):
     classes = contents["recipe"]["classes"]
-    contents["recipe"] |= {"classes": classes | {"names": [*classes["names"][:-1], "other"]}}
+    contents["recipe"] |= {"classes": classes | {"names": classes["names"][::-1]}}
 
 
 @pytest.mark.parametrize(
