@@ -125,7 +125,6 @@ def of_other_classes(contents):
         (("trainer.precision=bf16",), None, "{b} has trainer.precision=bf16, but {a} has 32; give trainer.precision="),
         (("data.transform.flip=0.1", "data.batch_size=2", "seed=3", "label_stride=2"), None, None),
     ],
-    ids=str,
 )
 def test_unlike_checkpoints_are_refused(checkpoint, score, tmp_path, words, change, said):
     """In one line that names both, before there is a folder; what only a training depends on may differ."""
