@@ -1,6 +1,7 @@
 """Fixtures for all tests: very small runs in a folder of their own, on the CPU."""
 
 import os
+import signal
 import subprocess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it: `make test` runs two processes
@@ -18,6 +19,8 @@ def pytest_collection_modifyitems():
     import torch
     import warm_python
 
+    # a shell that starts us with & has us ignore Ctrl-C, and our children too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     quick_hydra.remember()
     warm_python.keep_copy()
