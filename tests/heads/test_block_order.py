@@ -6,6 +6,7 @@ from released import randomise
 from torch import nn
 
 from contextseg.block_order import RETIRED, reordered, retired_rules, reversed_blocks
+from contextseg.classes import class_set
 from contextseg.heads.agln import AGLNHead
 from contextseg.heads.ccnet import CCNetHead
 from contextseg.heads.ctnet import CTNetHead
@@ -18,6 +19,13 @@ from contextseg.recipe import upgrade
 
 K, C = 5, 4
 CHANNELS, STRIDES = (6, 7, 8, 9), (4, 8, 16, 32)
+REST = {  # of a recipe
+    "backbone": {"_target_": "Tiny"},
+    "neck": {"_target_": "NoNeck"},
+    "head": {"_target_": "FCNHead"},
+    "aux_head": None,
+    "classes": class_set("camvid").to_dict(),
+}
 HALVES = ("head.fuse", [C, C])
 PYRAMID = ("head.fusion.fuse", [C] * 4)
 NETWORKS = {  # what makes it, and of each module behind a concatenation: what came first, by its channels
@@ -70,9 +78,9 @@ def test_weights_of_the_reverse_order_give_the_same_numbers(part):
     setting = RETIRED[part]
     node = {"_target_": f"contextseg.somewhere.{part}", setting.name: not setting.kept, "channels": C}
     weights = {f"segmenter.{name}": value for name, value in old.state_dict().items()}
-    checkpoint = {"recipe": {"neck" if part == "JPU" else "head": node}, "state_dict": weights}
-    upgraded = upgrade(checkpoint, "ckpt=old.ckpt")
-    assert list(upgraded["recipe"].values())[1:] == [{"_target_": part, "channels": C}]
+    place = "neck" if part == "JPU" else "head"
+    upgraded = upgrade({"recipe": REST | {place: node}, "state_dict": weights}, "ckpt=old.ckpt")
+    assert upgraded["recipe"] == REST | {"format": 2, place: {"_target_": part, "channels": C}}
     new = network(part)
     new.load_state_dict({name.removeprefix("segmenter."): value for name, value in upgraded["state_dict"].items()})
     torch.testing.assert_close(output(new), output(old))
@@ -105,7 +113,11 @@ def test_the_momenta_of_an_optimizer_follow_their_weights():
     for parameter, kept in optimizer.state.items():
         kept["exp_avg"] = parameter.detach().clone()  # to be recognised
     node = {"_target_": "CCNetHead", "context_first": False}
-    old = {"recipe": {"head": node}, "state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()]}
+    old = {
+        "recipe": REST | {"head": node},
+        "state_dict": net.state_dict(),
+        "optimizer_states": [optimizer.state_dict()],
+    }
     names = [name for name, _ in net.named_parameters()]
     new = upgrade(old, "resume", names)
     for index, kept in new["optimizer_states"][0]["state"].items():
