@@ -17,7 +17,8 @@ from contextseg.data.pixels import Reading, read_image
 from contextseg.data.source import check_labels, check_size
 from contextseg.engine import build
 from contextseg.errors import ConfigError
-from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
+from contextseg.explain import Look, context_picture, inside_picture
+from contextseg.explain.context import maps_of
 from contextseg.segmenter import Segmenter
 
 EXAMPLES = 8  # validation images that the page offers
@@ -46,11 +47,11 @@ def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
         check_size(image.shape[:2], mask, f"mask={cfg.mask}")
         check_labels(mask, len(classes), f"mask={cfg.mask}")
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    maps = context_maps(network, pixels, point)
-    labels = network.predict(pixels[None])[0].numpy()
+    look = Look(network, pixels)
+    maps, labels = maps_of(look, point), look.probabilities[1][0].numpy()
     viz.save(context_picture(image, labels, maps, point, classes), cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
-    if inside := inside_maps(network, pixels):
+    if inside := look.inside():
         beside = cfg.output.with_stem(f"{cfg.output.stem}_inside")
         viz.save(inside_picture(inside, classes, mask), beside)
         log.info("%s: %s", ", ".join(inside), beside)

@@ -1,0 +1,145 @@
+"""One look of a network at an image: it runs once, and any pixel is answered from what its taps recorded."""
+
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from contextseg.contract import Shown
+from contextseg.errors import ConfigError
+from contextseg.explain.record import record_attention, taps
+from contextseg.inference import WholeImage, padded
+from contextseg.segmenter import Segmenter
+
+WINDOWS_KEPT = 4  # of a head that takes one size only: its recorded maps are large
+Area = tuple[slice, slice]  # rows and columns
+
+
+class Pass(NamedTuple):
+    """Hold what one pass over an image, or over a window of it, left: enough to answer for every pixel."""
+
+    features: list[Tensor]  # of the backbone [(1, C_i, h_i, w_i)]
+    recorded: dict[str, list[Tensor]]  # by tap; {} for a head that shows nothing
+    logits: Tensor  # (1, K, h, w)
+
+    def place(self, pixel: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+        """Return the place (row, column) in the logits of a pixel (row, column) of an image of `size`."""
+        height, width = self.logits.shape[-2:]
+        return pixel[0] * height // size[0], pixel[1] * width // size[1]
+
+
+class Answer(NamedTuple):
+    """Hold maps (h, w) on the CPU by name, and the area in pixels that they cover; it may reach beyond the image."""
+
+    maps: dict[str, Tensor]
+    area: Area
+
+
+class Look:
+    """Ask a network about one image uint8 (3, H, W): nothing is computed before it is asked for, nor twice.
+
+    A head that takes one image size only (`Head.window`) gets the window around the pixel, moved in steps of a quarter
+    of its side, so that few windows answer for all pixels. The network must stay as it is, and the caller allows one
+    question at a time. Raises `ConfigError` if the head needs the ground truth.
+    """
+
+    def __init__(self, network: Segmenter, image: Tensor):
+        if network.head.needs_mask:
+            raise ConfigError(f"{type(network.head).__name__} is an oracle: it needs the ground truth to predict")
+        self.network, self.size = network, (image.shape[-2], image.shape[-1])
+        self.batch = image[None].to(network.backbone.mean.device)
+        window = network.head.window
+        self.canvas = self.batch if window is None else padded(self.batch, window, network.fill)
+        self.passes: OrderedDict[tuple[int, int], Pass] = OrderedDict()  # by their first row and column
+
+    def context(self, point: tuple[int, int]) -> Answer:
+        """Return the head's own maps of the pixel (x, y), not negative (`Head.context`); {} if it shows none.
+
+        Raises `ConfigError` if the pixel lies outside the image.
+        """
+        seen, place, area = self.find(point)
+        size = (seen.logits.shape[-2], seen.logits.shape[-1])
+        maps = self.network.head.context(seen.recorded, place, size) if seen.recorded else {}
+        return Answer({name: values.float() for name, values in maps.items()}, area)
+
+    def gradient(self, point: tuple[int, int]) -> Answer:
+        """Compute how much the score of the best class at the pixel (x, y) depends on the backbone's last map: (h, w).
+
+        It is the square root of the norm over the channels; without the root, the pixel itself would hide all others.
+        Raises `ConfigError` if the pixel lies outside the image.
+        """
+        seen, (row, column), area = self.find(point)
+        *finer, last = seen.features
+        last = last.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            head = self.network.head(self.network.neck([*finer, last]))
+            (gradient,) = torch.autograd.grad(head.logits[0, :, row, column].max(), last)
+        return Answer({"gradient": gradient[0].norm(dim=0).sqrt().cpu()}, area)
+
+    def inside(self) -> dict[str, Shown]:
+        """Return what else the head computed on the image (`Head.inside`), float32 on the CPU.
+
+        {} for a head without taps, one that takes one size only, and one whose attention is local, so that each window
+        has maps of its own.
+        """
+        if self.network.head.window or not (seen := self.run((0, 0), self.canvas)).recorded:
+            return {}
+        size = (seen.logits.shape[-2], seen.logits.shape[-1])
+        shown = self.network.head.inside(seen.recorded, size)
+        return {name: one._replace(values=one.values.float()) for name, one in shown.items()}
+
+    @cached_property
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """The five most probable classes of each pixel, the best first: probabilities float32, train ids uint8.
+
+        Both (n, H, W) on the CPU, n is 5 or the number of classes; as `Segmenter.predict` finds them.
+        """
+        predictor = self.network.adapted(WholeImage())
+        every = predictor.probabilities(self.logits, self.batch)[0]  # (K, H, W)
+        values, labels = every.topk(min(5, len(every)), dim=0)
+        return values.cpu(), labels.to(torch.uint8).cpu()
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """Return logits of the whole canvas from the one pass over it, and others from a pass of their own."""
+        if batch.shape == self.canvas.shape:
+            return self.run((0, 0), self.canvas).logits
+        with torch.no_grad():
+            return self.network.logits(batch)
+
+    def find(self, point: tuple[int, int]) -> tuple[Pass, tuple[int, int], Area]:
+        """Return the pass that saw the pixel (x, y), the pixel's place in its logits, and the area that it saw."""
+        x, y = point
+        height, width = self.size
+        if not (0 <= x < width and 0 <= y < height):
+            raise ConfigError(f"point={[x, y]} lies outside the image, which is {width} x {height} (width x height)")
+        full = (self.canvas.shape[-2], self.canvas.shape[-1])
+        sides = self.network.head.window or full
+        first = start(y, sides[0], full[0]), start(x, sides[1], full[1])
+        rows, columns = (slice(begin, begin + side) for begin, side in zip(first, sides, strict=True))
+        seen = self.run(first, self.canvas[..., rows, columns])
+        return seen, seen.place((y - first[0], x - first[1]), (sides[0], sides[1])), (rows, columns)
+
+    def run(self, first: tuple[int, int], batch: Tensor) -> Pass:
+        """Run the network on a batch uint8 (1, 3, H', W') that begins at `first`, unless its pass is still kept."""
+        if first not in self.passes:
+            head = self.network.head
+            nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
+            shows = taps(head) and head.local_side is None  # windows of local attention have maps of their own
+            with torch.no_grad():
+                features = self.network.backbone(batch)
+                with record_attention(head) if shows else nothing as recorded:
+                    logits = self.network.logits_of(features)
+            self.passes[first] = Pass(features, recorded, logits)
+            if len(self.passes) > WINDOWS_KEPT:
+                self.passes.popitem(last=False)
+        self.passes.move_to_end(first)
+        return self.passes[first]
+
+
+def start(place: int, side: int, full: int) -> int:
+    """Return where a window of `side` around a place begins, within `full`: in steps of a quarter of the side."""
+    step = max(1, side // 4)
+    return min(max(round((place - side / 2) / step) * step, 0), full - side)
