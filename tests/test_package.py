@@ -12,6 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SUFFIXES = (".py", ".yaml", ".html", ".css", ".js")  # of the files that a package may hold
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
 
@@ -25,7 +26,7 @@ def run(code: str, *arguments: str, cwd: Path, **environment: str) -> str:
 
 def files(folder: Path, within: str = "") -> Mapping[str, Path]:
     """Map the files that a package may hold, by their paths in it, to those of the checkout."""
-    found = (path for path in folder.rglob("*") if path.suffix in (".py", ".yaml"))
+    found = (path for path in folder.rglob("*") if path.suffix in SUFFIXES)
     return {str(Path(within) / path.relative_to(folder)): path for path in found}
 
 

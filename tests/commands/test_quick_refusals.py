@@ -6,7 +6,18 @@ import sys
 import pytest
 from harness import subprocess_environment
 
-HEAVY = {"torch", "torchvision", "lightning", "timm", "matplotlib", "PIL", "cv2", "scipy", "albumentations", "gradio"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "matplotlib",
+    "PIL",
+    "cv2",
+    "scipy",
+    "albumentations",
+    "starlette",
+}
 MISTAKES = {
     "predict": [["ckpt=nope.ckpt", "input=nope", "output=x"], ["ckpt=x.ckpt", "input=nope", "output=x"]],
     "attend": [["ckpt=x.ckpt", "image=x.ckpt"]],

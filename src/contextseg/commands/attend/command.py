@@ -10,7 +10,8 @@ import torch
 
 from contextseg import viz
 from contextseg.checkpoint import load_checkpoint, read_checkpoint, restore
-from contextseg.commands.attend.options import AttendOptions
+from contextseg.commands.attend.gallery import Example
+from contextseg.commands.attend.options import MORE, AttendOptions
 from contextseg.commands.attend.server import serve
 from contextseg.data.labels import Indices
 from contextseg.data.pixels import Reading, read_image
@@ -59,25 +60,26 @@ def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
 
 
 def show(cfg: AttendOptions) -> None:
-    """Serve the page for `cfg.ckpt` and `cfg.ckpt2`, with validation images of the first one's data set."""
+    """Serve the page for `cfg.ckpt` and those beside it, with validation images of the first one's data set."""
     networks: dict[str, Segmenter] = {}
-    images: dict[str, np.ndarray] = {}
-    for option in ("ckpt", "ckpt2"):
+    images: list[Example] = []
+    for option in ("ckpt", *MORE):
         if getattr(cfg, option) is not None:
             contents = read_checkpoint(getattr(cfg, option))
             networks[f"{option}: {contents['config']['name']}"] = restore(contents, getattr(cfg, option))
-            images = images or (examples(contents["config"]) if option == "ckpt" else {})
+            images = images or (examples(contents["config"]) if option == "ckpt" else [])
     for network in networks.values():
         network.value_range = cfg.value_range or network.value_range
     serve(networks, images, port=cfg.port, longest_side=cfg.longest_side)
 
 
-def examples(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return some validation images of a training, uint8 (H, W, 3), by name; {} if they are not on this machine."""
+def examples(config: Mapping[str, Any]) -> list[Example]:
+    """Return some validation images of a training with their truth; [] if they are not on this machine."""
     try:
         source = build.instantiate(config["data"], "data").source("val")
         places = np.linspace(0, len(source) - 1, min(EXAMPLES, len(source))).astype(int)
-        return {name: image for image, _, name in (source.load(int(place)) for place in places)}
+        read = (source.read(int(place)) for place in places)
+        return [Example(name, image, mask if source.labelled else None) for image, mask, name in read]
     except ConfigError as error:
         log.info("no example images: %s", error)
-        return {}
+        return []

@@ -14,13 +14,15 @@ from contextseg.files import existing_checkpoint
 from contextseg.folders import refuse_irregular
 from contextseg.typed import Positive, shown
 
+MORE = ("ckpt2", "ckpt3", "ckpt4")  # beside the first
+
 
 @dataclass
 class AttendOptions:
     """Draw where the context of a pixel came from.
 
     contextseg attend ckpt=FILE image=FILE point=[64,100]
-    contextseg attend ckpt=FILE serve=true [ckpt2=FILE]      the same by clicks on a local page; Ctrl-C ends it
+    contextseg attend ckpt=FILE serve=true [ckpt2=FILE ...]    that of any pixel, on a local page; Ctrl-C ends it
     """
 
     ckpt: Path = option(REQUIRED, "a .ckpt file")
@@ -34,6 +36,8 @@ class AttendOptions:
     output: Path = option("attention.png", "the picture; one of the head's inside goes beside it, attention_inside.png")
     serve: bool = option(False, "true: a local page instead, where images and pixels are chosen")
     ckpt2: Path | None = option(None, "a second checkpoint beside the first, on the page")
+    ckpt3: Path | None = option(None, "a third")
+    ckpt4: Path | None = option(None, "a fourth")
     port: Annotated[int, Ge(1), Le(65535)] = option(7860, "on 127.0.0.1, which no other machine reaches")
     longest_side: Annotated[int, Ge(32), Le(4096)] = option(
         640, "pixels; the page scales larger images down: attention has a number for each pair of places"
@@ -47,19 +51,22 @@ class AttendOptions:
                 if getattr(self, name) is not None:
                     value = getattr(self, name)
                     raise ConfigError(f"{name}={shown(value)}: with serve=true, the page asks for it; omit it")
-            if find_spec("gradio") is None:
-                raise ConfigError("serve=true needs gradio: pip install 'contextseg[inspector]'")
+            for package in ("starlette", "uvicorn"):
+                if find_spec(package) is None:
+                    raise ConfigError(f"serve=true needs {package}: pip install 'contextseg[inspector]'")
         else:
-            if self.ckpt2 is not None:
-                raise ConfigError(f"ckpt2={self.ckpt2}: two checkpoints are compared on the page only; add serve=true")
+            for name in MORE:
+                if (path := getattr(self, name)) is not None:
+                    raise ConfigError(f"{name}={path}: checkpoints are compared on the page only; add serve=true")
             if self.image is None:
                 raise ConfigError("image=null: give an image file, or serve=true to choose one on a page")
             if self.point is None:
                 raise ConfigError("point=null: give [x,y], two whole numbers of pixels")
         check_range(self.value_range)
         existing_checkpoint(self.ckpt)
-        if self.ckpt2 is not None:
-            existing_checkpoint(self.ckpt2, "ckpt2")
+        for name in MORE:
+            if (path := getattr(self, name)) is not None:
+                existing_checkpoint(path, name)
         for name in ("image", "mask"):
             path = getattr(self, name)
             if path is not None and not path.exists():

@@ -1,23 +1,21 @@
-"""Serving the page to this machine alone, without leaving files."""
+"""Serving the page to this machine alone."""
 
 import logging
-import os
-import tempfile
+import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from contextseg.commands.attend.upload import MAX_MEGABYTES
+from contextseg.commands.attend.gallery import Example
+from contextseg.commands.attend.guard import HOST
 from contextseg.errors import ConfigError
 from contextseg.segmenter import Segmenter
-from contextseg.viz import Picture
 
-HOST = "127.0.0.1"
-NAMES = (HOST.encode(), b"localhost")
 log = logging.getLogger(__name__)
 
 
-def serve(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], *, port: int, longest_side: int) -> None:
+def serve(networks: Mapping[str, Segmenter], examples: Iterable[Example], *, port: int, longest_side: int) -> None:
     """Serve the page until Ctrl-C. Options and errors as in `served`."""
     with served(networks, examples, port=port, longest_side=longest_side) as url:
         log.info("open %s in a browser of this machine; Ctrl-C ends it", url)
@@ -26,81 +24,46 @@ def serve(networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], *,
 
 @contextmanager
 def served(
-    networks: Mapping[str, Segmenter], examples: Mapping[str, Picture], *, port: int, longest_side: int
+    networks: Mapping[str, Segmenter], examples: Iterable[Example], *, port: int, longest_side: int
 ) -> Iterator[str]:
     """Yield the address of the page while it is served.
 
-    `networks` and `examples` (images uint8 (H, W, 3)) by the names that the page shows; larger images are scaled down
-    to `longest_side`. Raises `ConfigError` if the port is in use, or if a head needs the ground truth.
+    `networks` by the names that the page shows; images larger than `longest_side` are scaled down to it; the truth of
+    `examples` is in the classes of the first network. Raises `ConfigError` if the port is in use, if a head needs the
+    ground truth, or if a network was built without the names of its classes.
     """
+    import uvicorn
+
+    from contextseg.commands.attend.app import application
+
     for name, network in networks.items():
         if network.head.needs_mask:
             raise ConfigError(f"{name}: {type(network.head).__name__} is an oracle: it needs the ground truth")
-    with private_environment():
-        from starlette.middleware import Middleware
-
-        from contextseg.commands.attend.page import page
-
-        demo = page(networks, examples, longest_side)
+        _ = network.named_classes
+    app = application(networks, examples, longest_side)
+    with opened(port) as listener:
+        options = {"ws": "none", "http": "h11", "lifespan": "off", "log_config": None, "log_level": "warning"}
+        quiet = {"access_log": False, "server_header": False, "proxy_headers": False}
+        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **options, **quiet))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
         try:
-            _, url, _ = demo.queue(max_size=8, api_open=False).launch(
-                server_name=HOST,
-                server_port=port,
-                share=False,
-                state_session_capacity=20,  # each holds an image
-                max_file_size=MAX_MEGABYTES * 2**20,
-                enable_monitoring=False,
-                run_history=False,
-                mcp_server=False,
-                ssr_mode=False,
-                footer_links=[],
-                inline=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                app_kwargs={"middleware": [Middleware(OwnPageOnly)]},
-            )
-        except OSError as error:
-            raise ConfigError(f"port={port}: cannot be opened; give another, or end what uses it") from error
-        try:
-            yield url
+            yield f"http://{HOST}:{port}/"
         finally:
-            demo.close(verbose=False)
+            server.should_exit = True
+            thread.join(10)
 
 
-class OwnPageOnly:
-    """Refuse requests of other sites, also under other host names of this machine (ASGI middleware)."""
-
-    def __init__(self, app: Callable):
-        self.app = app
-
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        if scope["type"] == "http":
-            headers = dict(scope["headers"])
-            host = headers.get(b"host", b"")
-            if host.split(b":")[0] not in NAMES or headers.get(b"origin", b"http://" + host) != b"http://" + host:
-                await send({"type": "http.response.start", "status": 403, "headers": []})
-                await send({"type": "http.response.body", "body": b"only from this machine's own page"})
-                return
-        await self.app(scope, receive, send)
-
-
-@contextmanager
-def private_environment() -> Iterator[None]:
-    """Make Gradio write into a temporary folder, report to nobody, and ignore its variables of the environment.
-
-    Such variables could open the page to other machines.
-    """
-    before = dict(os.environ), tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="contextseg_attend_", ignore_cleanup_errors=True) as folder:
-        for name in [name for name in os.environ if name.startswith("GRADIO_")]:
-            del os.environ[name]
-        local = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST]))
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        os.environ |= {"no_proxy": local, "NO_PROXY": local}
-        tempfile.tempdir = folder
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ |= before[0]
-            tempfile.tempdir = before[1]
+def opened(port: int) -> socket.socket:
+    """Listen on a port of this machine alone. Raises `ConfigError` if it is in use."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port stays closed for a minute after use
+    try:
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"port={port}: cannot be opened; give another, or end what uses it") from error
+    return listener
