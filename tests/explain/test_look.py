@@ -24,7 +24,7 @@ def test_one_pass_answers_for_every_pixel(name):
     network.backbone.register_forward_hook(lambda *_: runs.append(1))
     look = Look(network, image)
     first = look.context((50, 3)).maps | look.gradient((50, 3)).maps
-    values, labels = look.probabilities
+    values, labels = look.probabilities()
     look.inside()
     look.gradient((1, 60))
     again = look.context((50, 3)).maps | look.gradient((50, 3)).maps

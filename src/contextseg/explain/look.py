@@ -1,8 +1,7 @@
 """One look of a network at an image: it runs once, and any pixel is answered from what its taps recorded."""
 
-from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from threading import RLock
 from typing import NamedTuple
 
 import torch
@@ -42,18 +41,21 @@ class Look:
     """Ask a network about one image uint8 (3, H, W): nothing is computed before it is asked for, nor twice.
 
     A head that takes one image size only (`Head.window`) gets the window around the pixel, moved in steps of a quarter
-    of its side, so that few windows answer for all pixels. The network must stay as it is, and the caller allows one
-    question at a time. Raises `ConfigError` if the head needs the ground truth.
+    of its side, so that few windows answer for all pixels. The network must stay as it is. Threads may ask at once:
+    whoever runs the network holds `lock`, which all looks of that network share; what is kept needs no lock. Raises
+    `ConfigError` if the head needs the ground truth.
     """
 
-    def __init__(self, network: Segmenter, image: Tensor):
+    def __init__(self, network: Segmenter, image: Tensor, lock: AbstractContextManager | None = None):
         if network.head.needs_mask:
             raise ConfigError(f"{type(network.head).__name__} is an oracle: it needs the ground truth to predict")
         self.network, self.size = network, (image.shape[-2], image.shape[-1])
         self.batch = image[None].to(network.backbone.mean.device)
         window = network.head.window
         self.canvas = self.batch if window is None else padded(self.batch, window, network.fill)
-        self.passes: OrderedDict[tuple[int, int], Pass] = OrderedDict()  # by their first row and column
+        self.lock = RLock() if lock is None else lock
+        self.passes: dict[tuple[int, int], Pass] = {}  # by their first row and column, the oldest first
+        self.best: tuple[Tensor, Tensor] | None = None
 
     def context(self, point: tuple[int, int]) -> Answer:
         """Return the head's own maps of the pixel (x, y), not negative (`Head.context`); {} if it shows none.
@@ -74,7 +76,7 @@ class Look:
         seen, (row, column), area = self.find(point)
         *finer, last = seen.features
         last = last.detach().clone().requires_grad_()
-        with torch.enable_grad():
+        with self.lock, torch.enable_grad():
             head = self.network.head(self.network.neck([*finer, last]))
             (gradient,) = torch.autograd.grad(head.logits[0, :, row, column].max(), last)
         return Answer({"gradient": gradient[0].norm(dim=0).sqrt().cpu()}, area)
@@ -91,16 +93,18 @@ class Look:
         shown = self.network.head.inside(seen.recorded, size)
         return {name: one._replace(values=one.values.float()) for name, one in shown.items()}
 
-    @cached_property
     def probabilities(self) -> tuple[Tensor, Tensor]:
-        """The five most probable classes of each pixel, the best first: probabilities float32, train ids uint8.
+        """Return the five most probable classes of each pixel, the best first: probabilities float32, train ids uint8.
 
         Both (n, H, W) on the CPU, n is 5 or the number of classes; as `Segmenter.predict` finds them.
         """
-        predictor = self.network.adapted(WholeImage())
-        every = predictor.probabilities(self.logits, self.batch)[0]  # (K, H, W)
-        values, labels = every.topk(min(5, len(every)), dim=0)
-        return values.cpu(), labels.to(torch.uint8).cpu()
+        if self.best is None:
+            with self.lock:
+                predictor = self.network.adapted(WholeImage())
+                every = predictor.probabilities(self.logits, self.batch)[0]  # (K, H, W)
+                values, labels = every.topk(min(5, len(every)), dim=0)
+                self.best = values.cpu(), labels.to(torch.uint8).cpu()
+        return self.best
 
     def logits(self, batch: Tensor) -> Tensor:
         """Return logits of the whole canvas from the one pass over it, and others from a pass of their own."""
@@ -124,19 +128,25 @@ class Look:
 
     def run(self, first: tuple[int, int], batch: Tensor) -> Pass:
         """Run the network on a batch uint8 (1, 3, H', W') that begins at `first`, unless its pass is still kept."""
-        if first not in self.passes:
-            head = self.network.head
-            nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
-            shows = taps(head) and head.local_side is None  # windows of local attention have maps of their own
-            with torch.no_grad():
-                features = self.network.backbone(batch)
-                with record_attention(head) if shows else nothing as recorded:
-                    logits = self.network.logits_of(features)
-            self.passes[first] = Pass(features, recorded, logits)
+        if (kept := self.passes.get(first)) is not None:
+            return kept
+        with self.lock:
+            seen = self.passes.get(first) or passed(self.network, batch)  # somebody may have been quicker
+            self.passes[first] = seen
             if len(self.passes) > WINDOWS_KEPT:
-                self.passes.popitem(last=False)
-        self.passes.move_to_end(first)
-        return self.passes[first]
+                del self.passes[next(iter(self.passes))]
+        return seen
+
+
+def passed(network: Segmenter, batch: Tensor) -> Pass:
+    """Run a network once on a batch uint8 (1, 3, H', W')."""
+    nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
+    shows = taps(network.head) and network.head.local_side is None  # windows of local attention have maps of their own
+    with torch.no_grad():
+        features = network.backbone(batch)
+        with record_attention(network.head) if shows else nothing as recorded:
+            logits = network.logits_of(features)
+    return Pass(features, recorded, logits)
 
 
 def start(place: int, side: int, full: int) -> int:

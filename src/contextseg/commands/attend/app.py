@@ -20,7 +20,7 @@ from contextseg.commands.attend.upload import MAX_MEGABYTES, MAX_MEGAPIXELS, rea
 from contextseg.commands.attend.wire import packed
 from contextseg.contract import Head
 from contextseg.errors import ConfigError
-from contextseg.explain import inside_picture
+from contextseg.explain import Look, inside_picture
 from contextseg.explain.record import taps
 from contextseg.segmenter import Segmenter
 from contextseg.viz import Picture
@@ -118,36 +118,35 @@ class Page:
 
     def labels(self, request: Request) -> Response:
         """Run the network, unless it has seen the image, and return the predicted train ids, uint8 (H, W)."""
-        with self.looks.at(request.path_params["model"], self.exhibit(request)) as look:
-            return octets(look.probabilities[1][0].numpy().tobytes())
+        _, labels = self.look(request).probabilities()
+        return octets(labels[0].numpy().tobytes())
 
     def context(self, request: Request) -> Response:
         """Return the head's maps of a pixel, `packed`, with its most probable classes [[train id, probability]]."""
-        x, y = point = asked_pixel(request)
-        with self.looks.at(request.path_params["model"], self.exhibit(request)) as look:
-            answer = look.context(point)
-            values, labels = (each[:, y, x].tolist() for each in look.probabilities)
-        return octets(packed(answer, point=point, best=list(zip(labels, values, strict=True))))
+        look, (x, y) = self.look(request), asked_pixel(request)
+        answer = look.context((x, y))
+        values, labels = (each[:, y, x].tolist() for each in look.probabilities())
+        return octets(packed(answer, point=(x, y), best=list(zip(labels, values, strict=True))))
 
     def gradient(self, request: Request) -> Response:
         """Return the gradient map of a pixel, `packed`."""
         point = asked_pixel(request)
-        with self.looks.at(request.path_params["model"], self.exhibit(request)) as look:
-            return octets(packed(look.gradient(point), point=point))
+        return octets(packed(self.look(request).gradient(point), point=point))
 
     def inside(self, request: Request) -> Response:
         """Return the names of what else the head computed on an image."""
-        with self.looks.at(request.path_params["model"], self.exhibit(request)) as look:
-            return JSONResponse(list(look.inside()))
+        return JSONResponse(list(self.look(request).inside()))
 
     def drawn(self, request: Request) -> Response:
         """Return a picture of one part of the head's inside."""
-        model, part = request.path_params["model"], request.path_params["part"]
-        with self.looks.at(model, self.exhibit(request)) as look:
-            shown = look.inside().get(part)
-            if shown is None:
-                return JSONResponse({"error": f"this head shows no {part}"}, 404)
-            return png(inside_picture({part: shown}, look.network.named_classes))
+        look, part = self.look(request), request.path_params["part"]
+        if (shown := look.inside().get(part)) is None:
+            return JSONResponse({"error": f"this head shows no {part}"}, 404)
+        return png(inside_picture({part: shown}, look.network.named_classes))
+
+    def look(self, request: Request) -> Look:
+        """Return the look of the model at the image that a request names."""
+        return self.looks.at(request.path_params["model"], self.exhibit(request))
 
     def exhibit(self, request: Request) -> Exhibit:
         """Return the image that a request names."""

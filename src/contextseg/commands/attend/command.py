@@ -49,7 +49,7 @@ def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
         check_labels(mask, len(classes), f"mask={cfg.mask}")
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     look = Look(network, pixels)
-    maps, labels = maps_of(look, point), look.probabilities[1][0].numpy()
+    maps, labels = maps_of(look, point), look.probabilities()[1][0].numpy()
     viz.save(context_picture(image, labels, maps, point, classes), cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
     if inside := look.inside():

@@ -1,9 +1,8 @@
 """What the networks saw: the latest looks are kept, so that a network runs once per image."""
 
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from threading import Lock, RLock
 
 import torch
 
@@ -16,24 +15,23 @@ KEPT = 8  # looks of all networks together: one holds a number for each pair of 
 
 
 class Looks:
-    """Hand out looks, one question per network at a time: what is recorded belongs to one pass."""
+    """Hand out the looks of networks, and keep the latest. Threads may ask at once."""
 
     def __init__(self, networks: Sequence[Segmenter]):
-        self.networks, self.locks = networks, [threading.Lock() for _ in networks]
+        self.networks, self.locks = networks, [RLock() for _ in networks]
         self.kept: OrderedDict[tuple[int, str], Look] = OrderedDict()
-        self.keeping = threading.Lock()
+        self.keeping = Lock()
 
-    @contextmanager
-    def at(self, model: int, exhibit: Exhibit) -> Iterator[Look]:
-        """Yield the look of network number `model` at an image. Raises `ConfigError` if there is no such network."""
+    def at(self, model: int, exhibit: Exhibit) -> Look:
+        """Return the look of network number `model` at an image. Raises `ConfigError` if there is no such network."""
         if not 0 <= model < len(self.networks):
             raise ConfigError(f"there is no model {model} on this page; it has {len(self.networks)}, from 0")
         with self.keeping:
             look = self.kept.pop((model, exhibit.key), None)
             if look is None:
-                look = Look(self.networks[model], torch.from_numpy(exhibit.image).permute(2, 0, 1))
+                pixels = torch.from_numpy(exhibit.image).permute(2, 0, 1)
+                look = Look(self.networks[model], pixels, self.locks[model])
             self.kept[model, exhibit.key] = look
             if len(self.kept) > KEPT:
                 self.kept.popitem(last=False)
-        with self.locks[model]:
-            yield look
+        return look

@@ -58,7 +58,8 @@ def served(
 
 def opened(port: int) -> socket.socket:
     """Listen on a port of this machine alone. Raises `ConfigError` if it is in use."""
-    listener = socket.socket()
+    # TCP by name: else asyncio leaves out TCP_NODELAY, and every answer takes 40 ms more
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port stays closed for a minute after use
     try:
         listener.bind((HOST, port))
