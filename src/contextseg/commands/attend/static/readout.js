@@ -1,0 +1,48 @@
+// Class names and probabilities at a pixel.
+
+import { percent } from "./colour.js";
+import { make } from "./dom.js";
+import { state } from "./state.js";
+
+const ROWS = 5;
+
+export class Readout {
+  constructor(model) {
+    this.model = model;
+    this.where = make("p", { className: "where" });
+    this.rows = Array.from({ length: Math.min(ROWS, model.classes.length) }, () => {
+      const row = { colour: make("i"), name: make("span"), bar: make("b"), share: make("span") };
+      row.element = make("li", {}, row.colour, row.name, make("span", { className: "bar" }, row.bar), row.share);
+      return row;
+    });
+    this.list = make("ol", { className: "best", data: { "aria-label": "most probable classes" } });
+    this.list.append(...this.rows.map((row) => row.element));
+    this.element = make("div", { className: "readout" }, this.where, this.list);
+    this.clear();
+  }
+
+  clear() {
+    this.best = null;
+    this.list.hidden = true;
+    this.where.textContent = "Move over the image.";
+  }
+
+  show({ point: [x, y], best }, truth) {
+    const { classes, palette } = this.model;
+    this.best = best;
+    this.list.hidden = false;
+    const label = truth?.[y * state.image.width + x];
+    const known = truth ? `; truth: ${classes[label] ?? "void"}${label === best[0][0] ? " ✓" : label === 255 ? "" : " ✗"}` : "";
+    this.where.textContent = `Pixel ${x}, ${y}${known}`;
+    best.forEach(([id, share], i) => {
+      const row = this.rows[i];
+      row.colour.style.background = `rgb(${palette[id]})`;
+      row.name.textContent = classes[id];
+      row.bar.style.width = `${100 * share}%`;
+      row.share.textContent = percent(share);
+    });
+  }
+
+  // "road 83 %", for the screen reader and for pins.
+  static words(model, best) { return best ? `${model.classes[best[0][0]]} ${percent(best[0][1])}` : ""; }
+}
