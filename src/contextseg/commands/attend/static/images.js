@@ -68,8 +68,8 @@ async function open(facts) {
   state.image = { ...facts, bitmap, dimmed: dimmed(bitmap), truthLabels };
   Object.assign(state, { point: null, view: { zoom: 1, x: 0.5, y: 0.5 } });
   const [width, height] = facts.given;
-  const scaled = width === facts.width ? "" : `, scaled down to ${facts.width} × ${facts.height}`;
-  find("size").textContent = `${facts.name}: ${width} × ${height}${scaled}`;
+  const scaled = width === facts.width ? "" : `, scaled down to ${facts.width} x ${facts.height}`;
+  find("size").textContent = `${facts.name}: ${width} x ${height}${scaled}`;
   choose();
   emit("image");
 }
