@@ -23,8 +23,9 @@ export class Inside {
     const names = await telling(this.error, () => api.inside(this.model, key));
     if (!names || key !== state.image.key) return;
     const shown = names.map((name) => {
-      const picture = make("img", { src: api.part(this.model, key, name), alt: `${name} of the head`, loading: "lazy" });
-      const button = make("button", { className: "tile", data: { "aria-label": `enlarge ${name}` } }, picture, make("span", {}, name));
+      const picture = make("img", { src: api.part(this.model, key, name), alt: `${name} of the head` });
+      const settings = { className: "tile", data: { "aria-label": `enlarge ${name}` } };
+      const button = make("button", settings, picture, make("span", {}, name));
       button.onclick = () => {
         const large = find("large"), image = large.querySelector("img");
         Object.assign(image, { src: picture.src, alt: picture.alt });

@@ -97,6 +97,7 @@ export class Panel {
       const label = (name) => (name === GRADIENT ? "gradient of the last pin" : name);
       this.choice.replaceChildren(...all.map((name) => make("option", { value: name }, label(name))));
     }
+    this.choice.hidden = this.model.attends && !names.length;  // nothing to choose from yet
     this.choice.value = this.kind;
   }
 
@@ -149,10 +150,11 @@ export class Panel {
     this.canvas.setAttribute("aria-label", `${this.model.name}: image with map, ${at}. Arrow keys move the pixel.`);
   }
 
+  // Why there is no map.
   absent() {
-    if (!this.ready) return "";
-    if (this.kind === GRADIENT && state.pins.length) return "The gradient of the last pin is being computed, or failed: see below.";
-    if (!this.model.attends) return "This head has no attention of its own. Pin a pixel: the gradient shows where it looked.";
-    return this.kind === GRADIENT ? "Pin a pixel to see its gradient." : "";
+    if (!this.ready || (this.model.attends && !this.answer)) return "";
+    if (this.kind === GRADIENT && state.pins.length) return "The gradient of the last pin is not there yet: see below.";
+    if (this.model.attends) return "Pin a pixel to see its gradient.";
+    return "This head has no attention of its own. Pin a pixel: the gradient shows where it looked.";
   }
 }

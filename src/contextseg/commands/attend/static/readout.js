@@ -32,7 +32,8 @@ export class Readout {
     this.best = best;
     this.list.hidden = false;
     const label = truth?.[y * state.image.width + x];
-    const known = truth ? `; truth: ${classes[label] ?? "void"}${label === best[0][0] ? " ✓" : label === 255 ? "" : " ✗"}` : "";
+    const mark = label === 255 ? "" : label === best[0][0] ? " ✓" : " ✗";
+    const known = truth ? `; truth: ${classes[label] ?? "void"}${mark}` : "";
     this.where.textContent = `Pixel ${x}, ${y}${known}`;
     best.forEach(([id, share], i) => {
       const row = this.rows[i];
