@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = (".py", ".yaml", ".html", ".css", ".js")  # of the files that a package may hold
+SUFFIXES = (".py", ".yaml", ".html", ".css", ".js", ".svg")  # of the files that a package may hold
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
 

@@ -95,9 +95,12 @@ class Page:
                     return JSONResponse({"error": words}, 413)
         except ClientDisconnect:
             return Response(status_code=400)
+        return JSONResponse((await run_in_threadpool(self.keep, name, bytes(content))).facts())
+
+    def keep(self, name: str, content: bytes) -> Exhibit:
+        """Read an uploaded picture as the first network was trained to, and keep it."""
         value_range = next(iter(self.networks.values())).value_range
-        image = await run_in_threadpool(read_upload, name, bytes(content), value_range)
-        return JSONResponse(self.gallery.add(name, image).facts())
+        return self.gallery.add(name, read_upload(name, content, value_range))
 
     def image(self, request: Request) -> Response:
         """Return an image as the networks see it."""

@@ -10,7 +10,8 @@ import torch
 from contextseg import viz
 from contextseg.engine.callbacks.loggers import send_pictures
 from contextseg.errors import ConfigError
-from contextseg.explain import context_maps, context_picture, inside_maps, inside_picture
+from contextseg.explain import Look, context_picture, inside_picture
+from contextseg.explain.context import maps_of
 from contextseg.typed import Count, Natural
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ class ContextPictures(L.Callback):
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         try:
             with torch.inference_mode(False), torch.enable_grad():  # Lightning's evaluation takes no gradients
-                maps, inside = context_maps(network, pixels, point), inside_maps(network, pixels)
+                look = Look(network, pixels)
+                maps, inside = maps_of(look, point), look.inside()
         except ConfigError as error:  # a backbone that takes images of some sizes only
             log.warning("no context pictures at step %d: %s", module.scored_step, error)
             return

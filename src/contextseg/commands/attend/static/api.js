@@ -15,7 +15,7 @@ async function answer(path, options) {
   throw new Error(words);
 }
 
-const octets = async (path) => new Uint8Array(await (await answer(path)).arrayBuffer());
+const octets = async (path, options) => new Uint8Array(await (await answer(path, options)).arrayBuffer());
 
 // A header and maps, as wire.py packs them: each map gets its numbers.
 async function maps(path) {
@@ -37,7 +37,7 @@ export const send = async (file) =>
 export const thumbnail = (key) => `/images/${key}/thumbnail`;
 export const pixels = async (key) => createImageBitmap(await (await answer(`/images/${key}`)).blob());
 export const truth = (key) => octets(`/images/${key}/truth`);
-export const labels = (model, key) => octets(`/looks/${model}/${key}/labels`);
+export const labels = (model, key, signal) => octets(`/looks/${model}/${key}/labels`, { signal });
 export const context = (model, key, { x, y }) => maps(`/looks/${model}/${key}/context?x=${x}&y=${y}`);
 export const gradient = (model, key, { x, y }) => maps(`/looks/${model}/${key}/gradient?x=${x}&y=${y}`);
 export const inside = async (model, key) => (await answer(`/looks/${model}/${key}/inside`)).json();

@@ -44,7 +44,8 @@ export class Panel {
 
   // Let the model see the image, once; until then the picture stays without a map.
   async open() {
-    const { key } = state.image;
+    this.opening?.abort();  // a browser has few connections, and nobody waits for the image before
+    const opening = this.opening = new AbortController();
     Object.assign(this, { ready: false, answer: null, labels: null, unders: { image: state.image.bitmap } });
     tell(this.error, "");
     this.readout.clear();
@@ -53,14 +54,14 @@ export class Panel {
     this.arrange();
     const done = waiting(this.progress, "The model looks at the image, once");
     try {
-      const labels = await api.labels(this.index, key);
-      if (key !== state.image.key) return;
+      const labels = await api.labels(this.index, state.image.key, opening.signal);
+      if (opening.signal.aborted) return;
       this.see(labels);
       this.follow();
     } catch (error) {
-      if (key === state.image.key) tell(this.error, sentence(error));
+      if (!opening.signal.aborted) tell(this.error, sentence(error));
     } finally {
-      if (key === state.image.key) done();
+      if (!opening.signal.aborted) done();
     }
   }
 
