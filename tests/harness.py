@@ -6,6 +6,7 @@ import logging
 import os
 import runpy
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -115,6 +116,13 @@ def subprocess_environment() -> dict[str, str]:
     """The environment of a command: it finds this module and this checkout, takes one thread, is of no other run."""
     alone = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")}
     return alone | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{COMMANDS.resolve()}", "OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return some.getsockname()[1]
 
 
 def last_checkpoint(folder: Path) -> dict:

@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from harness import COMMANDS, call, subprocess_environment, train
+from harness import COMMANDS, call, free_port, subprocess_environment, train
 from PIL import Image
 
 from contextseg import create_model
@@ -319,12 +319,6 @@ def test_a_browser_is_told_to_ask_nobody_else(client, key):
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "access-control-allow-origin" not in answer.headers
-
-
-def free_port():
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        return some.getsockname()[1]
 
 
 def test_this_machine_alone_and_a_port_in_use(networks):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harness import free_port
 from PIL import Image
 
 from contextseg import create_model
@@ -31,8 +32,6 @@ def network(head):
 @pytest.fixture(scope="module")
 def url():
     pytest.importorskip("uvicorn", reason="the page needs starlette and uvicorn: pip install 'contextseg[inspector]'")
-    from test_inspector import free_port
-
     from contextseg.commands.attend.server import served
 
     examples = [Example("ramp", RAMP, TRUTH), Example("back", RAMP[:, ::-1].copy(), TRUTH)]
@@ -160,6 +159,35 @@ def test_an_upload_and_a_bad_one(user, tmp_path):
     user.page.locator("#thumbnails button").first.click()
     user.expect(user.page.locator("#size")).to_contain_text("ramp")
     user.expect(error).to_be_hidden()
+
+
+HAND_OVER = """async (how) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 50, height: 30 });
+  canvas.getContext("2d").fillText(how, 5, 20);
+  const data = new DataTransfer();
+  data.items.add(new File([await new Promise((done) => canvas.toBlob(done))], how + ".png", { type: "image/png" }));
+  const settings = { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data };
+  document.body.dispatchEvent(how === "paste" ? new ClipboardEvent(how, settings) : new DragEvent(how, settings));
+}"""
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_an_image_is_dropped_or_pasted(user, how):
+    user.page.evaluate(HAND_OVER, how)
+    user.expect(user.page.locator("#size")).to_have_text(f"{how}.png: 50 x 30")
+
+
+def test_a_slow_model_shows_progress_and_a_failing_one_says_so(user):
+    held = []
+    user.page.route("**/looks/0/*/labels", lambda route: held.append(route))
+    user.page.route("**/looks/1/*/labels", lambda route: route.fulfill(status=400, json={"error": "it broke: mend it"}))
+    user.page.locator("#thumbnails button").nth(1).click()
+    user.expect(user.page.locator(".panel .error:visible")).to_have_text("It broke: mend it.")
+    user.expect(user.page.locator(".progress:visible")).to_contain_text("The model looks at the image, once")
+    held[0].continue_()
+    user.expect(user.page.locator(".progress:visible")).to_have_count(0)
+    user.page.mouse.move(*user.place(30, 20))
+    user.expect(user.page.locator(".best:visible")).to_have_count(1)  # the other goes on
 
 
 def test_a_link_shows_the_same(user, browser, url):

@@ -53,3 +53,28 @@ def test_the_border_of_a_window_is_that_of_the_training():
     network.fill = (1, 2, 3)
     look = Look(network, torch.zeros(3, 40, 64, dtype=torch.uint8))
     assert look.canvas[0, :, 50, 0].tolist() == [1, 2, 3]
+
+
+def test_what_is_kept_is_answered_while_another_thread_runs_the_network():
+    lock = Busy()
+    look = Look(model("ocr"), torch.zeros(3, 40, 64, dtype=torch.uint8), lock)
+    look.probabilities()
+    lock.taken = True
+    assert look.context((3, 3)).maps
+    assert look.inside()
+    assert look.probabilities()
+    with pytest.raises(TimeoutError):
+        look.gradient((3, 3))
+
+
+class Busy:
+    """A lock for which nobody wants to wait while it is `taken`."""
+
+    taken = False
+
+    def __enter__(self):
+        if self.taken:
+            raise TimeoutError
+
+    def __exit__(self, *error):
+        pass
