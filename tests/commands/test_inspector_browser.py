@@ -66,7 +66,8 @@ class User:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(url + fragment)
         self.canvas = self.page.locator("canvas.large").first
-        expect(self.page.locator(".progress:visible")).to_have_count(0)
+        expect(self.page.locator(".tiles .tile:visible, #image-error:visible").first).to_be_visible()
+        expect(self.page.locator(".progress:visible")).to_have_count(0)  # the models have seen the first image
 
     def place(self, x, y):
         """The middle of a pixel of the image on the screen."""
