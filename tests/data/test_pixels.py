@@ -470,12 +470,17 @@ DOORS = {
     "predict": by_predict,
     "attend": by_attend,
     "model.predict": lambda path, model, root: model.predict(path),
-    "upload": lambda path, model, root: read_upload(path),
+    "upload": lambda path, model, root: read_upload(path.name, path.read_bytes()),
 }
 
 
-@pytest.mark.parametrize("name", ["pipe.png", "pages.tif", "12bit.png", "12bit_colour.tif", "empty.png"])
-@pytest.mark.parametrize("door", DOORS)
+CASES = ("pipe.png", "pages.tif", "12bit.png", "12bit_colour.tif", "empty.png")
+EACH = [  # what is uploaded is never a pipe
+    (door, name) for door in DOORS for name in CASES if (door, name) != ("upload", "pipe.png")
+]
+
+
+@pytest.mark.parametrize(("door", "name"), EACH)
 def test_every_door_refuses(tmp_path, model, door, name):
     write, says = REFUSED[name]
     write(tmp_path / name)

@@ -12,7 +12,7 @@ from contextseg.attention_control import SIDE, control
 from contextseg.contract import Head
 from contextseg.errors import ConfigError
 from contextseg.explain import record_attention
-from contextseg.explain.context import maps_of
+from contextseg.explain.context import context_maps
 from contextseg.explain.record import taps
 from contextseg.heads.agln import AGLNHead
 from contextseg.heads.ccnet import CCNetHead
@@ -204,4 +204,4 @@ def test_a_run_keeps_its_control(tmp_path):
     assert "attention" in json.dumps(checkpoint["config"])
     assert result.module.segmenter.head.local_side == SIDE
     network = result.module.segmenter.eval()
-    assert set(maps_of(network, torch.zeros(1, 3, 80, 80, dtype=torch.uint8), (3, 3))) == {"gradient"}
+    assert set(context_maps(network, torch.zeros(3, 80, 80, dtype=torch.uint8), (3, 3))) == {"gradient"}
