@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from contextseg.data import pixels
 from contextseg.errors import ConfigError
 
-FEW = {"options": 40, "images": 100, "masks": 80, "checkpoints": 25, "classes": 40, "runs": 6, "archives": 15}
+FEW = {"options": 25, "images": 60, "masks": 50, "checkpoints": 12, "classes": 25, "runs": 3, "archives": 8}
 
 
 @pytest.fixture(scope="module")
