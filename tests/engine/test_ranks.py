@@ -29,8 +29,9 @@ def test_the_process_and_the_signal_are_named(codes, said):
     assert ranks.lost(trainer(*codes)) == said
 
 
-def test_one_process_has_no_others():
-    assert ranks.lost(SimpleNamespace(strategy=SimpleNamespace(launcher=None))) is None
+def test_one_process_has_no_others_to_wait_for(monkeypatch):
+    monkeypatch.setattr(ranks.time, "sleep", lambda seconds: pytest.fail(f"it waited for {seconds} s"))
+    assert ranks.lost(SimpleNamespace(strategy=SimpleNamespace(launcher=None)), patience=3600) is None
 
 
 def test_it_is_told_while_this_process_waits(monkeypatch):

@@ -23,6 +23,8 @@ def lost(trainer: L.Trainer, patience: float = 0.0) -> str | None:
     end = time.monotonic() + patience
     while True:
         codes = [process.poll() for process in getattr(trainer.strategy.launcher, "procs", None) or []]
+        if not codes:  # a run of one process waits for nobody
+            return None
         if any(code and code > 0 for code in codes):
             return None
         for rank, code in enumerate(codes, start=1):
