@@ -12,6 +12,7 @@ from selected import quick
 
 from contextseg.engine.restart import Restart
 from contextseg.runs.folder import RunFolder
+from contextseg.runs.opening import already_finished, runs_in
 
 STOP_AT = "+callbacks.stop={_target_:harness.StopAt,step:%d}"
 
@@ -85,6 +86,9 @@ def test_early_stopping_is_honoured(tmp_path):
     stopped = train(tmp_path, EARLY % "stopping_threshold:-1", "trainer.val_every_steps=3")
     assert stopped.metrics["steps"] == last_checkpoint(stopped.folder)["global_step"] == 3
     assert stopped.metrics["stopped_by"].startswith("EarlyStopping: Stopping threshold reached: miou = ")
+    assert stopped.metrics["status"] == "finished"
+    (run,) = runs_in(stopped.folder.parent)
+    assert already_finished(stopped.folder.parent, run.config).folder == run.folder  # resume=auto leaves it alone
 
 
 def test_the_last_step_is_no_stop(tmp_path, whole):

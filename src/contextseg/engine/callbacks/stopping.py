@@ -26,10 +26,11 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
     noted   the number of the first signal that came to this process, 0 if none came
     signal  that on which all processes agreed
     asked   whether a callback asked for a stop
+    early   whether the run met the criterion of its EarlyStopping (known after `reason`): it is done, not cut short
     """
 
     def __init__(self) -> None:
-        self.noted, self.signal, self.asked = 0, 0, False
+        self.noted, self.signal, self.asked, self.early = 0, 0, False, False
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer, module):
@@ -104,6 +105,7 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
             if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None and left <= 0:
                 return "trainer.lightning.max_time"
             if isinstance(callback, EarlyStopping) and trainer.should_stop and callback.stopping_reason_message:
+                self.early = True
                 return f"EarlyStopping: {callback.stopping_reason_message}"
         return "trainer.should_stop, which a callback set" if trainer.should_stop else "a limit in trainer.lightning"
 
