@@ -3,6 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 CONSTRAINTS ?= constraints.txt
 RUNS ?= runs/notebooks
+PLUGINS := --disable-plugin-autoload -p xdist  # the others are not used here, and cost seconds in every process
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-all lint wheel notebooks soak fuzz bench clean
@@ -22,10 +23,10 @@ train: setup  ## train OCR on context_scenes (a minute or two on a CPU; no downl
 	$(BIN)/python src/train.py $(ARGS)
 
 test: setup lint  ## lint and the quick tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu' $(ARGS)
+	$(BIN)/python -m pytest $(PLUGINS) -n 2 --dist worksteal -m 'not slow and not gpu' $(ARGS)
 
 test-all: setup lint  ## all tests, the slow ones too
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest $(PLUGINS) -n 2 --dist worksteal $(ARGS)
 
 lint: setup  ## style, format and types
 	$(BIN)/ruff check .

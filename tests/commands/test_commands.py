@@ -132,7 +132,7 @@ MISTAKES = {
     "a typo": (["optim.lrr=1"], "unknown option optim.lrr: did you mean optim.lr?"),
     "no such group": (["hed=fcn"], "did you mean head?"),
     "no such option": (["head=nope"], "head=nope: no such option; choose one of"),
-    "an option of another choice": (["data=camvid"], "the chosen data does not list it"),
+    "an option of another choice": (["data=camvid"], "the chosen data does not list it; there are data.root, "),
     "a term for a sum of terms": (["loss=term/affinity"], "loss=term/affinity: this is one term; choose affinity"),
     "no loss": (["~loss"], "loss=null: loss terms needed; choose one of affinity, "),
     "no such term": (["loss/term=[ce,nope]"], "loss/term=nope: no such option; choose one of"),

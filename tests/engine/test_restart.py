@@ -137,9 +137,10 @@ def test_what_a_kill_left_around_an_evaluation_goes(tmp_path):
 
 def test_a_folder_that_is_removed_ends_the_run(tmp_path):
     """A new one of its name would look like a run, without configuration and log."""
-    with pytest.raises(RunFolderGone, match="was removed while the run was at work"):
+    with pytest.raises(RunFolderGone, match="was removed while the run was at work") as gone:
         train(tmp_path, "+callbacks.remove={_target_:test_restart.Remove}")
     assert not folders(tmp_path)
+    assert not any("train.log" in note for note in getattr(gone.value, "__notes__", []))  # it went with the folder
 
 
 class Remove(L.Callback):

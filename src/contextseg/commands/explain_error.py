@@ -25,7 +25,7 @@ def explain(error: BaseException, config_name: str, words: Sequence[str] = ()) -
     if own := own_error(error):
         return worker_error(str(own)), 2
     if isinstance(error, HydraException | OmegaConfBaseException) and str(error):
-        return one_line(explain_hydra(error, config_name)), 2
+        return one_line(explain_hydra(error, config_name, words)), 2
     if said := of_a_word(error, config_name, words):
         return said, 2
     logged = [note for note in getattr(error, "__notes__", []) if note.startswith(run_folder.LOGGED)]
@@ -74,7 +74,7 @@ def worker_error(text: str) -> str:
     return one_line(text.rsplit("ConfigError: ", 1)[-1])
 
 
-def explain_hydra(error: BaseException, config_name: str) -> str:
+def explain_hydra(error: BaseException, config_name: str, words: Sequence[str] = ()) -> str:
     """Return Hydra's message as one line, with the way out."""
     text = one_line(str(error)).split(" Config search path:")[0].split(" full_key:")[0]
     if isinstance(error, OverrideParseException):
@@ -84,7 +84,7 @@ def explain_hydra(error: BaseException, config_name: str) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return no_such_option(error.missing_cfg_file)
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        return unknown_key(unknown[1], config_name)
+        return unknown_key(unknown[1], config_name, words)
     option = getattr(error, "full_key", None)
     return f"{option}: {text}; give a value, or quote a text with ${{...}} as \\${{...}}" if option else text
 
@@ -106,10 +106,11 @@ def no_such_option(file: str) -> str:
     return f"{group}={option}: no such option; choose one of {', '.join(known) or 'none'}"
 
 
-def unknown_key(key: str, config_name: str) -> str:
-    """Name the option that was probably meant by one that does not exist, or the existing ones."""
-    cfg = compose(config_name=config_name)
+def unknown_key(key: str, config_name: str, words: Sequence[str] = ()) -> str:
+    """Name the option that was probably meant by one that does not exist, or those that the choices in `words` have."""
     groups = groups_known()
+    choices = [word for word in words if word.partition("=")[0].lstrip("+") in groups]
+    cfg = chosen([word.partition(",")[0] for word in choices], config_name)  # of a sweep the first one
     if key in groups:
         hint = "; give device=cpu, gpu or auto" if key == "trainer" and "device" in cfg else ""
         return f"unknown option {key}: {config_name} has no such group{hint}"
@@ -120,14 +121,22 @@ def unknown_key(key: str, config_name: str) -> str:
     same_group = [option for option in known if option.split(".")[0] == key.split(".")[0]]
     near = [option for option in same_group if last in option.rpartition(".")[2]]
     near += get_close_matches(key, [*known, *sorted(groups)], n=1, cutoff=0.75)
-    if key in known:
-        hint = f"the chosen {key.split('.')[0]} does not list it"
+    there = ", ".join(option for option in known if option.rpartition(".")[0] == above)
+    if key in known_options(compose(config_name=config_name)):
+        hint = f"the chosen {key.split('.')[0]} does not list it" + f"; there are {there}" * bool(there)
     elif near:
         hint = f"did you mean {near[0]}?"
     else:
-        there = ", ".join(option for option in known if option.rpartition(".")[0] == above)
         hint = f"there are {there}" if there else "--help lists every option"
     return f"unknown option {key}: {hint} (+{key}=... adds a setting that the configuration does not list)"
+
+
+def chosen(choices: Sequence[str], config_name: str) -> DictConfig:
+    """Compose the choices of parts, or the defaults if these do not compose either."""
+    try:
+        return compose(list(choices), config_name)
+    except (HydraException, OmegaConfBaseException):
+        return compose(config_name=config_name)
 
 
 def known_options(cfg: DictConfig) -> list[str]:

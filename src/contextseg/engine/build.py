@@ -1,13 +1,14 @@
 """Objects from options, and checks that the parts fit together. Above this file configurations are `DictConfig`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.func import functional_call
 from torchmetrics import Metric
 
 from contextseg import parts
@@ -176,9 +177,10 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
     network.eval()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            maps = Maps(network.backbone(torch.empty(1, 3, *size, dtype=torch.uint8)))
-            refuse_other_sizes(maps, network.backbone.strides, size)
-            network.forward(maps, torch.empty(1, *size, dtype=torch.uint8))  # not what `compile` has made of it
+            trial = Trial(network)
+            # made as fakes: to turn the real ones into fakes takes five times as long as the pass
+            state = {name: torch.empty(x.shape, dtype=x.dtype, device=x.device) for name, x in named_tensors(trial)}
+            functional_call(trial, state, (torch.empty(1, 3, *size, dtype=torch.uint8),))
     except ConfigError:
         raise
     except (ValueError, IndexError, TypeError, AssertionError, RuntimeError) as error:
@@ -189,6 +191,27 @@ def try_out(network: Segmenter, size: Sequence[int]) -> None:
             "choose another neck, backbone or data.transform.crop_size"
         ) from error
     network.train()
+
+
+class Trial(nn.Module):
+    """The pass of `try_out`, as a module whose tensors `functional_call` can replace."""
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> None:
+        """Pass (1, 3, H, W) on, with a mask of its size for a head that needs one; the logits are not wanted."""
+        network, size = self.network, image.shape[-2:]
+        maps = Maps(network.backbone(image))
+        refuse_other_sizes(maps, network.backbone.strides, size)
+        network.forward(maps, torch.empty(1, *size, dtype=torch.uint8))  # not what `compile` has made of it
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters and buffers of a module with their names."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 def refuse_other_sizes(maps: Maps, strides: Sequence[int], size: Sequence[int]) -> None:

@@ -185,7 +185,8 @@ def supervised(folder: RunFolder, metrics: dict[str, Any]) -> Iterator[None]:
         metrics |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         refused = isinstance(error, ConfigError) and folder.fresh and not metrics.get("steps")
         log.exception("the run failed (process %d)", rank(), extra={"file_only": True})
-        error.add_note(f"{LOGGED} {folder.path / 'train.log'}")
+        if (folder.path / "train.log").is_file():  # not if somebody removed the folder
+            error.add_note(f"{LOGGED} {folder.path / 'train.log'}")
         raise
     finally:
         logging.getLogger().removeHandler(handler)
