@@ -3,7 +3,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 CONSTRAINTS ?= constraints.txt
 RUNS ?= runs/notebooks
-PLUGINS := --disable-plugin-autoload -p xdist  # the others are not used here, and cost seconds in every process
+# pytest's other plugins are not used here, and cost seconds in every process
+PLUGINS := --disable-plugin-autoload -p xdist
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-all lint wheel notebooks soak fuzz bench clean
