@@ -74,10 +74,17 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
     ],
     "danet": [{"slim": True}],
     "deeplabv3": [{"refine": True}, {"image_pooling": False}],
+    "deeplabv3plus": [{"low_stride": 2, "align_corners": True}],
+    "encnet": [
+        {"class_probability": False, "aux_class_probability": False},
+        {"kernel_size": 1, "aux_class_probability": False},
+        {"project": True, "aggregate": "mean", "residual": True, "lateral": True, "align_corners": True},
+    ],
     "fcn": [{"source": -2}, {"channels": 0, "kernel_size": 1, "bias": True, "leaky": 0.01}],
     "fpn": [{"lateral_kernel": 3, "align_corners": True}],
     "gcn": [{"refine": True}],
     "nonlocal": [{"recurrence": 2, "gate": True, "concat": False}],
+    "ocnet": [{"form": "base"}],
     "ocr": [
         {"region_supervision": False},
         {"region_supervision": False, "regions": 7},
@@ -104,9 +111,15 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
 }
 
 SIZE = {"channels": 16, "kernel_sizes": (3, 9), "num_descriptors": 4, "crop_size": (20, 30), "dropout": 0.0}  # small
-SIZE_OF = {"double_attention": {"regions": 6}, "gcn": {"kernel_size": 5}, "psanet": {"grid": 6}}
+SIZE_OF = {
+    "double_attention": {"regions": 6},
+    "gcn": {"kernel_size": 5},
+    "ocnet": {"sizes": (1, 2)},
+    "psanet": {"grid": 6},
+}
 
 LOGITS_AT = {  # which of the maps the logits have the size of, where it is not the last
+    "deeplabv3plus": 0,
     "agln": 0,
     "fpn": 0,
     "fcn source=-2": 1,

@@ -7,7 +7,8 @@ Letters: B images, K classes, C channels, H W image size, h w feature size.
 Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
 
     aux_logits         (B, K, h, w)   raw scores of an auxiliary or coarse classifier (FCN head, OCR regions)
-    class_probability  (B, K)         raw scores, one per class and image (CTNet)
+    class_probability  (B, K)         raw scores, one per class and image (CTNet, EncNet)
+    aux_class_probability  (B, K)     the same from an earlier stage (EncNet)
     prior_logits       (B, hw, hw)    raw scores, row = pixel, column = partner (CPNet)
     embedding          (B, 16, h, w)  features of the category-consistent loss (CCNet)
 """
@@ -22,7 +23,7 @@ from contextseg.layers.windows import in_windows
 
 IGNORE_INDEX = 255
 
-KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "prior_logits", "embedding"})
+KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "aux_class_probability", "prior_logits", "embedding"})
 
 
 class Maps(list[Tensor]):

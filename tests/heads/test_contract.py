@@ -30,7 +30,9 @@ def shape_of(name, head, logits):
         return (batch, K, *SIZES[getattr(head, "region_source", -2)])
     if name == "embedding":
         return (batch, 16, height, width)
-    return {"class_probability": (batch, K), "prior_logits": (batch, height * width, height * width)}[name]
+    if name.endswith("class_probability"):
+        return (batch, K)
+    return {"prior_logits": (batch, height * width, height * width)}[name]
 
 
 @every_variant

@@ -13,7 +13,7 @@ from contextseg.layers.channel_context import (
     POOLINGS,
     SE,
     ChannelConv,
-    Encoding,
+    EncodingGate,
     make_block,
     pool,
 )
@@ -164,7 +164,7 @@ def test_the_weights_of_mce_are_as_printed():
 
 def test_sizes_of_the_other_blocks():
     assert SE(512).excite[0].out_features == GC(512).transform[0].out_features == 512 // 16
-    assert Encoding(512).codewords.shape == (32, 512)
+    assert EncodingGate(512).codewords.shape == (32, 512)
 
 
 def test_every_kernel_counts():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contextseg.errors import ConfigError
+from contextseg.layers.encoding import Encoding
 
 BLOCKS = ("mce", "eca", "se", "gc", "encoding")
 POOLINGS = ("avg", "max", "mix")
@@ -40,7 +41,7 @@ def make_block(
         raise ConfigError(
             f"head.pooling={pooling} with head.channel_block={name}, which does not pool: use head.pooling=avg"
         )
-    return GC(channels) if name == "gc" else Encoding(channels)
+    return GC(channels) if name == "gc" else EncodingGate(channels)
 
 
 def pool(x: Tensor, pooling: str) -> Tensor:
@@ -150,27 +151,14 @@ class GC(nn.Module):
         return self.transform((weights @ x.flatten(2).mT).squeeze(1)).sigmoid()
 
 
-class Encoding(nn.Module):
-    """Weigh channels by how the pixels differ from learnt codewords d_k, summed up to one vector (EncNet).
-
-    e_k = sum_i a_ik (x_i - d_k) with a_ik = softmax_k(-s_k ||x_i - d_k||^2); BN per codeword -> ReLU; mean over the
-    codewords (EncNet prints the sum; the factor is the FC's) -> FC -> sigmoid. Always float32: e_k sums over the image.
-    """
+class EncodingGate(Encoding):
+    """Weigh channels by an `Encoding` of the map, the mean over its codewords -> FC -> sigmoid (EncNet)."""
 
     def __init__(self, channels: int, codewords: int = 32):
-        super().__init__()
-        spread = (codewords * channels) ** -0.5
-        self.codewords = nn.Parameter(torch.empty(codewords, channels).uniform_(-spread, spread))
-        self.smoothing = nn.Parameter(torch.rand(codewords))
-        self.norm_act = nn.Sequential(nn.BatchNorm1d(codewords), nn.ReLU(inplace=True))
+        super().__init__(channels, codewords, aggregate="mean", levels=False)
         self.linear = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels of a map (B, C, h, w) -> (B, C) in (0, 1)."""
         with torch.autocast(x.device.type, enabled=False):
-            precision = torch.promote_types(x.dtype, torch.float32)
-            pixels, codewords = x.flatten(2).mT.to(precision), self.codewords  # (B, hw, C), (D, C)
-            square = pixels.square().sum(-1, keepdim=True) - 2 * pixels @ codewords.mT + codewords.square().sum(-1)
-            shares = (-self.smoothing * square).softmax(-1)  # (B, hw, D)
-            residuals = shares.mT @ pixels - shares.sum(1).unsqueeze(-1) * codewords  # (B, D, C)
-            return self.linear(self.norm_act(residuals).mean(1)).sigmoid()
+            return self.linear(super().forward(x)).sigmoid()

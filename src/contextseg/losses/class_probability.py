@@ -17,8 +17,8 @@ the share as soon as one class is absent. It is 0 for an image of void alone (wh
 with as many pixels of each class (where the released code has 0 / 0).
 
 A third target, "presence", is in neither: 1 for every class that the image holds, however small, as in the semantic
-encoding loss of EncNet (Zhang et al.: Context Encoding for Semantic Segmentation, CVPR 2018, Section 3.1). It needs
-sigmoid.
+encoding loss of EncNet (Zhang et al.: Context Encoding for Semantic Segmentation, CVPR 2018, Section 3.1), the loss
+term `se`. It needs sigmoid.
 """
 
 import torch

@@ -210,17 +210,19 @@ class CategoryConsistent(LossTerm):
 class ClassProbability(LossTerm):
     """Compute CTNet's class-probability loss (Eq. 4): the classes of an image against their shares of its pixels.
 
+    With `target` "presence" it is EncNet's semantic encoding loss (the terms `se`, `aux_se`).
+
+    reads         whose scores: "class_probability", or "aux_class_probability" of an earlier stage
     weight        factor of the term in the sum
     activation    makes probabilities of the scores, as in the head: "softmax" or "sigmoid"
     batch_weight  reading of omega_n: "none" or "valid"; see `losses.class_probability`
     target        reading of P_gt: "share", "rescaled" or "presence" (sigmoid only); see there
     """
 
-    reads = "class_probability"
-
     def __init__(
         self,
         *,
+        reads: Literal["class_probability", "aux_class_probability"] = "class_probability",
         weight: NonNegative = 1.0,
         activation: Literal["softmax", "sigmoid"] = "softmax",
         batch_weight: Literal["none", "valid"] = "none",
@@ -237,12 +239,13 @@ class ClassProbability(LossTerm):
             raise ConfigError(f"loss.term.cp.target={target}: choose {' or '.join(TARGETS)}")
         if target == "presence" and activation != "sigmoid":
             raise ConfigError(
-                f"loss.term.cp.target=presence with head.class_activation (loss.term.cp.activation)={activation}: a "
-                "softmax cannot be 1 for several classes; choose sigmoid"
+                f"loss.term.cp.target=presence (loss.term.se has no other) with head.class_activation "
+                f"(loss.term.cp.activation)={activation}: a softmax cannot be 1 for several classes; choose sigmoid"
             )
+        self.reads = reads
         self.activation, self.readings = activation, {"batch_weight": batch_weight, "target": target}
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
-        """Compute the term: output with class_probability (B, K), and mask uint8 (B, H, W) -> scalar."""
+        """Compute the term: output with scores (B, K), and mask uint8 (B, H, W) -> scalar."""
         scores = read(output, self.reads).float()
         return class_probability_loss(scores, mask, activation=self.activation, **self.readings)

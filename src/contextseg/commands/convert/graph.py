@@ -12,6 +12,7 @@ base        another graph, which gives the keys omitted here; `without`, regular
             `spelled`, [regular expression, replacement] from the base's names to those in this file
 ignore      regular expressions, matched from the start: tensors of theirs that ours does not have
 transposed  regular expressions: matrices that Paddle stores the other way round
+negated     regular expressions of weights of ours that theirs has with the other sign
 reversed    [regular expression, blocks]: weights of ours that follow a concatenation, which theirs makes in the reverse
             order; `blocks` of their input channels: how many of one size, or their sizes in the order of theirs
 mean, std   of the input on the 0-255 scale, in the order of their channels, if they are not our backbone's
@@ -35,7 +36,7 @@ from contextseg.plain_yaml import read_yaml
 
 FOLDER = Path(__file__).parent / "graphs"
 KEYS = {"source", "overrides", "classes", "names", "rename", "map", "ignore", "transposed", "mean", "std", "channels"}
-KEYS |= {"base", "without", "spelled", "reversed"}
+KEYS |= {"base", "without", "spelled", "reversed", "negated"}
 COUNTER = ".num_batches_tracked"  # of a norm: old files have none, and no network of ours uses it
 PREFIXES = ("module.", "model.", "network.")
 
@@ -54,6 +55,7 @@ class Graph:
     rules: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
+    negated: tuple[str, ...] = ()
     reversed: tuple[tuple[str, Blocks], ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -105,9 +107,11 @@ class Graph:
         return any(re.search(pattern, name) for pattern in self.transposed)
 
     def tensor(self, name: str, value: Tensor) -> Tensor:
-        """Return a tensor of theirs as ours stores it: matrices transposed, channels in our order."""
+        """Return a tensor of theirs as ours stores it: matrices transposed, channels in our order, with our sign."""
         if self.is_transposed(name):
             value = value.T
+        if any(re.search(pattern, self.ours(name)) for pattern in self.negated):
+            value = -value
         if self.channels == "bgr" and value.ndim == 4 and value.shape[1] == 3 and name == self.first_convolution():
             value = value.flip(1)
         return reordered(self.ours(name), value, self.reversed).contiguous()
@@ -222,6 +226,7 @@ def read_graph(path: Path) -> Graph:
         rules=pairs(facts["map"]),
         ignore=tuple(facts.get("ignore") or ()),
         transposed=tuple(facts.get("transposed") or ()),
+        negated=tuple(facts.get("negated") or ()),
         reversed=pairs(facts.get("reversed")),
         mean=tuple(facts["mean"]) if facts.get("mean") else None,
         std=tuple(facts["std"]) if facts.get("std") else None,

@@ -10,7 +10,7 @@ from contextseg.door import REQUIRED, group, option
 from contextseg.engine.options import Node
 from contextseg.errors import ConfigError
 
-SOURCES = Literal["openseg", "hrnet", "ccnet", "agln", "contextprior", "mmseg", "ctnet"]
+SOURCES = Literal["openseg", "hrnet", "ccnet", "agln", "contextprior", "mmseg", "ctnet", "encoding", "fastfcn"]
 
 
 @dataclass
