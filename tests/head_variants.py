@@ -42,6 +42,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
         {"lateral_kernel": 3},
         {"conv_bias": False, **AGLN_RELEASED},
     ],
+    "ce2p": [
+        {"context": "rcca", "embedding_channels": 16},
+        {"parsing": False, "edge": False, "low_stride": 2, "align_corners": True},
+    ],
     "ccnet": [
         {"recurrence": 1},
         {"recurrence": 3},
@@ -119,6 +123,7 @@ SIZE_OF = {
 }
 
 LOGITS_AT = {  # which of the maps the logits have the size of, where it is not the last
+    "ce2p": 0,
     "deeplabv3plus": 0,
     "agln": 0,
     "fpn": 0,
@@ -131,6 +136,7 @@ LOGITS_AT = {  # which of the maps the logits have the size of, where it is not 
 IDLE = {
     "agln": r"aggregations\.\d\.scores\.bias",
     "ccnet": r"attention\.key\.bias",
+    "ce2p context=rcca": r"rcca\.attention\.key\.bias",
     "danet": r"position_attention\.key\.bias",
     "double_attention": r"attention\.gather_scores\.bias",
     "nonlocal": r"attention\.key\.bias",

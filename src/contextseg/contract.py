@@ -11,6 +11,7 @@ Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
     aux_class_probability  (B, K)     the same from an earlier stage (EncNet)
     prior_logits       (B, hw, hw)    raw scores, row = pixel, column = partner (CPNet)
     embedding          (B, 16, h, w)  features of the category-consistent loss (CCNet)
+    edge_logits        (B, 2, h, w)   raw scores of no edge and edge (CE2P)
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,9 @@ from contextseg.layers.windows import in_windows
 
 IGNORE_INDEX = 255
 
-KNOWN_EXTRAS = frozenset({"aux_logits", "class_probability", "aux_class_probability", "prior_logits", "embedding"})
+KNOWN_EXTRAS = frozenset(
+    {"aux_logits", "class_probability", "aux_class_probability", "prior_logits", "embedding", "edge_logits"}
+)
 
 
 class Maps(list[Tensor]):

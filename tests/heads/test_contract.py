@@ -27,9 +27,11 @@ def shape_of(name, head, logits):
     """The shape of an extra."""
     batch, _, height, width = logits.shape
     if name == "aux_logits":
-        return (batch, K, *SIZES[getattr(head, "region_source", -2)])
+        return (batch, K, *SIZES[0 if type(head).__name__ == "CE2PHead" else getattr(head, "region_source", -2)])
     if name == "embedding":
-        return (batch, 16, height, width)
+        return (batch, 16, *SIZES[-1])
+    if name == "edge_logits":
+        return (batch, 2, height, width)
     if name.endswith("class_probability"):
         return (batch, K)
     return {"prior_logits": (batch, height * width, height * width)}[name]

@@ -40,7 +40,7 @@ class PooledConv(nn.Module):
 class PyramidPooling(nn.Module):
     """Fuse features and their averages over each grid of `bins` by a 3x3 conv -> BN -> ReLU.
 
-    Each of the n grids has in_channels / n channels, so that together they weigh as much as the features.
+    width  channels of each grid; None: in_channels / n of n grids, so that together they weigh as much as the features
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class PyramidPooling(nn.Module):
         out_channels: int,
         *,
         bins: Sequence[int] = (1, 2, 3, 6),
+        width: int | None = None,
         align_corners: bool = False,
     ):
         super().__init__()
-        width = in_channels // len(bins)
+        width = width or in_channels // len(bins)
         self.pyramid = nn.ModuleList(
             PooledConv(in_channels, width, count, align_corners=align_corners) for count in bins
         )

@@ -52,6 +52,7 @@ class Table:
     entries: tuple[Entry, ...]
     memory: str | None = None
     without: Sequence[str] = ()
+    finest: Sequence[int] | None = None
     channels: Sequence[int] = MAPS
     whole: bool = False
 
@@ -70,10 +71,11 @@ class Table:
         return {row["row"]: row for row in (*paper_rows.table(self.name)["rows"], *self.beside)}[label]
 
     def inputs(self, channels: Sequence[int] = MAPS, batch: int = 1) -> Any:
-        """Make maps [(B, C_i, h, w)], all of one size; if `whole` an image uint8 (B, 3, H, W)."""
+        """Make maps [(B, C_i, h, w)], all of one size but perhaps the first; if `whole` an image uint8 (B, 3, H, W)."""
         if self.whole:
             return torch.empty(batch, 3, *self.size, dtype=torch.uint8)
-        return [torch.empty(batch, width, *self.size) for width in channels]
+        sizes = [self.finest or self.size, *[self.size] * (len(channels) - 1)]
+        return [torch.empty(batch, width, *size) for width, size in zip(channels, sizes, strict=True)]
 
     def ours(self, label: str) -> nn.Module:
         """Build our head of a row, at the paper's width; if `whole`, our network."""
