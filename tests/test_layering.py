@@ -16,6 +16,7 @@ LIBRARY, ENGINE, COMMANDS = range(3)
 ABOVE_THE_LIBRARY = {
     "datamodules": ENGINE,
     "engine": ENGINE,
+    "instances": ENGINE,
     "papers": ENGINE,
     "runs": ENGINE,
     "commands": COMMANDS,

@@ -25,6 +25,7 @@ MISTAKES = {
     "prepare": [["data=lip"], ["data=folder", "source=."]],
     "check_data": [["splits=[nope]"]],
     "samples": [["count=0"]],
+    "instances": [["context=nope"], ["images=x.ckpt"], ["ckpt=nope.ckpt"], ["source=coco_instances", "root=nope"]],
     "report": [["runs=nope"]],
 }
 SCRIPT = """

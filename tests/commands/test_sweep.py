@@ -135,10 +135,11 @@ def test_tables_share_runs():
     assert planned.fate(planned.rows[-1]) == "the same configuration as CTNet, resnet50 in ctnet_t5, run once"
 
 
-def test_a_row_that_waits_says_why():
+def test_a_row_of_another_command_says_which():
     planned = plan("ablation=ccnet_t8")
     assert planned.jobs == []
-    assert planned.fate(planned.rows[0]) == "not run: needs Mask R-CNN"
+    fate = "not run: use contextseg instances context=none trunk=resnet50 weights=imagenet source=coco_instances"
+    assert planned.fate(planned.rows[0]) == fate
 
 
 def test_another_data_set_means_the_papers_recipe():

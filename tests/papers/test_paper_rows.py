@@ -20,7 +20,11 @@ from contextseg.engine import build
 from contextseg.engine.build import plain
 from contextseg.papers import rows as paper_rows
 
-TABLES = {table["table"]: [row for row in table["rows"] if "overrides" in row] for table in paper_rows.tables()}
+TABLES = {  # of `train`; test_instances has those of the other command
+    table["table"]: [row for row in table["rows"] if "overrides" in row]
+    for table in paper_rows.tables()
+    if "command" not in table
+}
 WHOLE = {"output_stride": 32, "stages": 4}
 STUDIES = {  # of the diagnostic data set, factor -> rows
     file.stem: paper_rows.table(f"diagnostic/{file.stem}")

@@ -67,6 +67,7 @@ COMMANDS: dict[str, Command] = {
         door="commands.submit.options:first_look",
     ),
     "samples": Command("commands.samples.options:SamplesOptions", "commands.samples.command:main"),
+    "instances": Command("commands.instances.options:InstancesOptions", "commands.instances.command:main"),
     "features": Command("commands.features.options:FeaturesOptions", "commands.features.command:main"),
     "report": Command("commands.report.options:ReportOptions", "commands.report.command:main"),
     "complexity": Command(

@@ -14,9 +14,9 @@ from contextseg.plain_yaml import read_yaml
 INTRODUCTION = """# The papers' rows
 
 Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as options
-of `contextseg train`. Numbers are the papers', accuracies in percent, with the digits printed there, of the data set
-that is named above each table; none is ours. *Not printed*: shown in a figure only. *Waiting*: needs something that
-this project does not have.
+of `contextseg train`, or of the command that is named. Numbers are the papers', accuracies in percent, with the digits
+printed there, of the data set that is named above each table; none is ours. *Not printed*: shown in a figure only.
+*Waiting*: needs something that this project does not have.
 
 The options do not set the data set. Rows of one table that differ only in how they are evaluated or trained share their
 options. By default they run the embedded recipe on `context_scenes` at width 64; `experiment=none` gives the papers'
@@ -33,7 +33,7 @@ def tables() -> list[dict]:
     """Return the papers' tables.
 
     Each has `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows`. A row has `row`, `published`,
-    perhaps a `note`, and `overrides` or `waiting` (what is missing).
+    perhaps a `note`, and `overrides` or `waiting` (what is missing). Overrides are options of `train`, or of `command`.
     """
     names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
     return [table(name) for name in names]
@@ -70,7 +70,8 @@ def page() -> str:
     """Write docs/paper_rows.md."""
     parts = [INTRODUCTION]
     for table in tables():
-        parts.append(f"## {table['source']}: {table['about']}\n\n{table['data']} · `{table['table']}`\n")
+        other = f" · options of `contextseg {table['command']}`" if "command" in table else ""
+        parts.append(f"## {table['source']}: {table['about']}\n\n{table['data']} · `{table['table']}`{other}\n")
         lines = ["| row | published | overrides |", "|---|---|---|"]
         for row in table["rows"]:
             published = ", ".join(f"{name} {value}" for name, value in row["published"].items()) or "not printed"

@@ -56,7 +56,8 @@ def rows_of(table: dict[str, Any], given: Given) -> Iterator[Row]:
         lost = [text for text in overrides if any(within(text.partition("=")[0], name) for name in chosen)]
         kept = [text for text in overrides if text not in lost]
         dropped = [text for text in lost if text.partition("=")[0] not in given]
-        yield Row(table, row["row"], kept, dropped, row.get("waiting"))
+        other = f"use contextseg {table['command']} {' '.join(overrides)}" if "command" in table else None
+        yield Row(table, row["row"], kept, dropped, other or row.get("waiting"))
 
 
 def within(name: str, group: str) -> bool:
