@@ -1,7 +1,7 @@
 """CE2P head: context of the last map, details of a finer one, and edges between parts, for human parsing.
 
 Source: Ruan, Liu, Huang, Wei, Wei, Zhao: Devil in the Details: Towards Accurate Single and Multiple Human Parsing
-(AAAI 2019), Section 3 and Figure 2. CCNet (Huang et al., TPAMI, Section 4.4 and Table 7) replaces its context module by
+(AAAI 2019), Figure 2. CCNet (Huang et al., TPAMI, Section 4.5 and Table 7) replaces its context module by
 recurrent criss-cross attention, and adds its category-consistent loss. The context is up-sampled to the high-resolution
 map; the edge branch reads that map and those between it and the last; the features of both make the labels.
 

@@ -2,8 +2,8 @@
 
 Source: Zhang, Dana, Shi, Zhang, Wang, Tyagi, Agrawal: Context Encoding for Semantic Segmentation (CVPR 2018), Section 3
 and Figure 2. X = 3x3 conv of stage 4; e = `Encoding` of X; Y = X * sigmoid(W e) -> classifier. The loss term `se` reads
-which classes a linear layer of e finds in the image; `aux_se` the same from a second encoding, of stage 3, "much
-cheaper than the auxiliary branch" of PSPNet. With neck=jpu it is FastFCN (`head=fastfcn`).
+which classes a linear layer of e finds in the image; `aux_se` the same from a second encoding, of stage 3. With
+neck=jpu it is FastFCN (`head=fastfcn`).
 
 Where the paper is silent: the width of X is 512, with BN and ReLU; no dropout; stage 3 is reduced as stage 4 is.
 

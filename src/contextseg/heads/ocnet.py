@@ -1,7 +1,7 @@
 """OCNet head: each pixel attends to the whole map, and to the parts of it that finer and finer grids cut out.
 
-Source: Yuan, Wang: OCNet: Object Context Network for Scene Parsing (2018), Section 3.3: Pyramid-OC, which CTNet counts
-(Table 3), and Base-OC. The third form, with ASPP, is not here. Where the paper is silent, the layers are those of its
+Source: Yuan, Wang: OCNet: Object Context Network for Scene Parsing (2018): Pyramid-OC, which CTNet counts (Table 3),
+and Base-OC. The third form, with ASPP, is not here. Where the paper is silent, the layers are those of its
 code (github.com/openseg-group/OCNet.pytorch), but for dropout and the start at zero of the last convolution.
 """
 

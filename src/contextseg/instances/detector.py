@@ -1,7 +1,7 @@
 """Mask R-CNN with a context block in its backbone.
 
 Source: He, Gkioxari, Dollar, Girshick: Mask R-CNN (ICCV 2017), as torchvision has it, with a feature pyramid; CCNet
-(Huang et al., TPAMI), Section 4.5 and Table 8: recurrent criss-cross attention, or a non-local block (Wang et al., CVPR
+(Huang et al., TPAMI), Section 4.6 and Table 8: recurrent criss-cross attention, or a non-local block (Wang et al., CVPR
 2018), before the last block of res4. Whether CCNet's baseline has a pyramid is not said; its AP is that of one.
 """
 

@@ -1,7 +1,7 @@
 """Edge branch: where one part ends and another begins, seen in several maps.
 
 Source: Ruan et al.: Devil in the Details: Towards Accurate Single and Multiple Human Parsing (CE2P, AAAI 2019),
-Section 3 and Figure 2; widths and kernels are those of its code.
+Figure 2; widths and kernels are those of its code.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Object context pooling: each pixel attends to the pixels of its part of the map, one grid of parts after another.
 
-Source: Yuan, Wang: OCNet: Object Context Network for Scene Parsing (2018), Section 3.2, Eq. 1-3 and Figure 3.
+Source: Yuan, Wang: OCNet: Object Context Network for Scene Parsing (2018).
 """
 
 import torch

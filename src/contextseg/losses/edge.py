@@ -1,7 +1,7 @@
 """Edge loss: whether a pixel lies where the labels change.
 
-Source: Ruan et al.: Devil in the Details: Towards Accurate Single and Multiple Human Parsing (CE2P, AAAI 2019), Section
-3; edges and balance are those of its code (github.com/liutinglt/CE2P), but for void, which counts there as no edge.
+Source: Ruan et al.: Devil in the Details: Towards Accurate Single and Multiple Human Parsing (CE2P, AAAI 2019);
+edges and balance are those of its code (github.com/liutinglt/CE2P), but for void, which counts there as no edge.
 """
 
 from typing import Annotated
