@@ -13,8 +13,8 @@ from PIL import Image
 
 import contextseg
 from contextseg.classes import class_set
+from contextseg.commands.device import device
 from contextseg.commands.predict import regions
-from contextseg.commands.predict.command import device
 from contextseg.commands.predict.inputs import find, output_names
 from contextseg.errors import ConfigError
 from contextseg.files import side_file

@@ -59,6 +59,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "predict": Command("commands.predict.options:PredictOptions", "commands.predict.command:main"),
     "attend": Command("commands.attend.options:AttendOptions", "commands.attend.command:main"),
+    "faithfulness": Command(
+        "commands.faithfulness.options:FaithfulnessOptions",
+        "commands.faithfulness.command:main",
+        door="commands.faithfulness.options:first_look",
+    ),
     "check_data": Command("commands.check_data.options:CheckDataOptions", "commands.check_data.command:main"),
     "prepare": Command("commands.prepare.options:PrepareOptions", "commands.prepare.command:main"),
     "submit": Command(

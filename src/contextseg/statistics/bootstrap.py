@@ -16,7 +16,7 @@ LEVEL = 95  # percent
 
 @dataclass(frozen=True)
 class Interval:
-    """A score in percent, and between which values lie 95 % of its resamples."""
+    """A number, such as a score in percent, and between which values lie 95 % of its resamples."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """A difference of scores in percent; `p`: how often chance gives one as large, on either side."""
+    """A difference of two such numbers; `p`: how often chance gives one as large, on either side."""
 
     p: float
 

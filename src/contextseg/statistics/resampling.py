@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,20 @@ from contextseg.statistics.sequences import apart, in_sequences
 
 CHUNK = 256  # resamples at a time: their weights and sums stay small
 FEWEST = 10  # blocks; fewer leave too little to draw from
+
+
+class Images(Protocol):
+    """Images that are resampled."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, in the order of the data set."""
+
+    @property
+    def block(self) -> int | None:
+        """How many frames in a row hang together; None: they are no frames."""
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -33,18 +48,18 @@ class Resampling:
     block: int | None = None
     seed: int = 0
 
-    def length(self, counts: ImageCounts) -> int:
+    def length(self, counts: Images) -> int:
         """Return the block length for these images. Raises `ConfigError` for blocks of images that are no frames."""
         if self.block is not None and self.block > 1 and counts.block is None:
             raise ConfigError(f"block={self.block}: the images are not declared to be frames of videos; give block=1")
         return self.block or counts.block or 1
 
-    def few_blocks(self, counts: ImageCounts) -> bool:
+    def few_blocks(self, counts: Images) -> bool:
         """Tell whether so few blocks are drawn that an interval is too short. Raises what `length` raises."""
         length = self.length(counts)
         return length > 1 and len(counts) < FEWEST * length
 
-    def weights(self, counts: ImageCounts) -> Iterator[NDArray[np.int64]]:
+    def weights(self, counts: Images) -> Iterator[NDArray[np.int64]]:
         """Yield how often each image is drawn, (up to `CHUNK`, N); every row sums to N."""
         rng, length, size = np.random.default_rng(self.seed), self.length(counts), len(counts)
         order, begin, frames = in_sequences(counts.names) if length > 1 else apart(size)

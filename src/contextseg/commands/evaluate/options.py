@@ -55,7 +55,8 @@ def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[
         config["callbacks"] = {"pictures": pictures}
     options = parse(kind, config)
     parts.check(options.data, "data")
-    parts.check(options.eval.predictor, "eval.predictor")
+    if "eval" in known:
+        parts.check(options.eval.predictor, "eval.predictor")
     return options, config
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from rich.progress import Progress
 
 from contextseg.checkpoint import load_checkpoint
+from contextseg.commands.device import device
 from contextseg.commands.predict import inputs, video
 from contextseg.commands.predict.options import PredictOptions
 from contextseg.commands.predict.outputs import ImageWriter, paint, refuse_long, save_labels
@@ -66,14 +66,6 @@ def predict(cfg: PredictOptions) -> Outcome:
     total = len(found.images) + len(found.videos)
     log.info("%d of %d inputs labelled: %s", len(outcome.labelled), total, cfg.output)
     return outcome
-
-
-def device(wanted: str) -> torch.device:
-    """Return the device of `device=`; "auto" is a GPU if there is one. Raises `ConfigError` if it is missing."""
-    there = torch.cuda.is_available()
-    if wanted in ("gpu", "cuda") and not there:
-        raise ConfigError(f"device={wanted}: torch sees no CUDA device; give auto or cpu")
-    return torch.device("cpu" if wanted == "cpu" or not there else "cuda")
 
 
 def label_images(
