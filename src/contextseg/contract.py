@@ -15,11 +15,12 @@ Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
 """
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from contextseg.errors import ConfigError
+from contextseg.layers.attention import Attention
 from contextseg.layers.windows import in_windows
 
 IGNORE_INDEX = 255
@@ -27,6 +28,8 @@ IGNORE_INDEX = 255
 KNOWN_EXTRAS = frozenset(
     {"aux_logits", "class_probability", "aux_class_probability", "prior_logits", "embedding", "edge_logits"}
 )
+
+Heard = dict[str, list[Any]]  # by tap, an entry for each call: a tensor, or a `QueryKey`
 
 
 class Maps(list[Tensor]):
@@ -105,20 +108,25 @@ class Head(nn.Module):
         """Run the context part, a block of maps (B, C_i, h, w) -> (B, C, h, w); with attention=local in windows."""
         return block(*maps) if self.local_side is None else in_windows(block, *maps, side=self.local_side)
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return where the context of one pixel came from, as the head's taps recorded it on one image.
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return which places give their context to which, of each kind by name, as the taps recorded it on one image.
 
-        `maps`: what each tap recorded (batch 1), by its name within the head. `point`: (row, column), and `size`:
-        (h, w), of the head's map. Returns named maps (h', w'), not negative; {} if the head attends to nothing.
+        `heard`: what each tap recorded (batch 1), by its name within the head. `size`: (h, w) of the head's map. {} if
+        the head attends to nothing.
         """
         return {}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
-        """Return what the head computed on one image, beyond single pixels, and how it is drawn, by name.
+    def context(self, heard: Heard, point: tuple[int, int], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return where the context of the point (row, column) of the head's map came from: named maps (h', w').
 
-        `maps` and `size` as in `context`; {} if there is nothing but the context of pixels.
+        They are the rows of `attends`, not negative; `heard` and `size` as there.
+        """
+        return {name: one.row(point, size) for name, one in self.attends(heard, size).items()}
+
+    def inside(self, heard: Heard, size: tuple[int, int]) -> dict[str, Shown]:
+        """Return what the head computed on one image, beyond pairs of places, and how it is drawn, by name.
+
+        `heard` and `size` as in `attends`; {} if there is nothing else.
         """
         return {}
 

@@ -26,6 +26,7 @@ MISTAKES = {
     "check_data": [["splits=[nope]"]],
     "samples": [["count=0"]],
     "instances": [["context=nope"], ["images=x.ckpt"], ["ckpt=nope.ckpt"], ["source=coco_instances", "root=nope"]],
+    "attention_statistics": [["ckpt=nope.ckpt", "output=x"]],
     "faithfulness": [["ckpt=nope.ckpt", "output=x"], ["ckpt=x.ckpt", "output=x.png"]],
     "report": [["runs=nope"]],
 }

@@ -29,7 +29,7 @@ class Reader:
         return torch.stack([bright * 20, 10 * torch.ones_like(bright)], 1)[..., None, None].expand(-1, -1, 4, 4)
 
     def find(self, point):
-        seen = Pass([], {}, self.logits(self.canvas))
+        seen = Pass([], {}, self.logits(self.canvas), {})
         return seen, (point[1] // 8, point[0] // 8), (slice(0, 32), slice(0, 32))
 
     def context(self, point):

@@ -68,7 +68,8 @@ def test_maps_are_shares_and_tell_where_context_is_from():
     features = [torch.randn(1, c, 2, 5) for c in (6, 7)]
     with record_attention(head) as heard:
         head(features)
-    (position,), (channel,) = heard["position_attention.position"], heard["channel_attention.channel"]
+    (pairs,), (channel,) = heard["position_attention.position"], heard["channel_attention.channel"]
+    position = pairs.weights()
     assert (position.shape, channel.shape) == ((1, 10, 10), (1, 8, 8))
     for rows in (position, channel):
         torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:-1]))

@@ -39,7 +39,7 @@ def test_block_is_the_slow_block_forward_and_backward(size, gate):
     fused = block(x)
     with record_attention(block) as maps:
         heard = block(x)
-    assert maps["non_local"][0].shape == (2, size[0] * size[1], size[0] * size[1])
+    assert maps["non_local"][0].weights().shape == (2, size[0] * size[1], size[0] * size[1])
     for found in (fused, heard):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
         for a, b in zip(torch.autograd.grad((found * direction).sum(), leaves), gradients, strict=True):

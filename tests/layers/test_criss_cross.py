@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from contextseg.layers.criss_cross import CrissCrossAttention, attention_map, compose
+from contextseg.layers.attention import Chain
+from contextseg.layers.criss_cross import CrissCross, CrissCrossAttention, attention_map
 
 PATHS = ("criss_cross", "horizontal", "vertical")
 SIZES = ((1, 1), (1, 5), (4, 1), (3, 5))
@@ -94,14 +95,15 @@ def test_map_has_the_slots_it_says(path, size):
 def test_composed_map_is_the_product_of_the_dense_ones(paths):
     size, point = (3, 5), (2, 1)
     maps = [attention_map(*torch.randn(2, 2, *size, 3, dtype=torch.float64), path) for path in paths]
-    found = compose(maps, point)
-    assert found.shape == (2, *size)
     for image in range(2):
         product = torch.eye(15, dtype=torch.float64)
         for weights in maps:
             product = dense(weights[image]) @ product
-        close(found[image].flatten(), product[point[0] * size[1] + point[1]])
-        close(compose([weights[image] for weights in maps], point), found[image])
+        whole = Chain([CrissCross(weights[image]) for weights in maps])
+        close(whole.row(point, size).flatten(), product[point[0] * size[1] + point[1]])
+        close(whole.column(point, size).flatten(), product[:, point[0] * size[1] + point[1]])
+        close(whole.rows(torch.arange(15)).double(), product)
+        close(whole.columns(torch.arange(15)).double(), product.mT)
 
 
 def test_composed_map_is_what_flows_when_convolutions_are_the_identity():
@@ -112,7 +114,8 @@ def test_composed_map_is_what_flows_when_convolutions_are_the_identity():
     for weights in maps:
         flow = (dense(weights[0]) @ flow.flatten(1, 2)[0]).view_as(x)
     (gradient,) = torch.autograd.grad(flow[0, 1, 4, 0], x)
-    close(gradient[0, :, :, 0], compose(maps, (1, 4))[0])
+    whole = Chain([CrissCross(weights[0]) for weights in maps])
+    close(gradient[0, :, :, 0], whole.row((1, 4), (3, 5)).double())
 
 
 @pytest.mark.parametrize("loops", [1, 2])

@@ -22,7 +22,7 @@ Lists do not: [a,b]"""
 def overview() -> str:
     """Describe all commands, a line each."""
     lines = (
-        f"  {name:<12}{cleandoc(command.options_class().__doc__ or '').splitlines()[0]}"
+        f"  {name:<22}{cleandoc(command.options_class().__doc__ or '').splitlines()[0]}"
         for name, command in COMMANDS.items()
     )
     return "\n".join(["contextseg COMMAND [option=value ...]      contextseg COMMAND --help", "", *lines])

@@ -64,6 +64,11 @@ COMMANDS: dict[str, Command] = {
         "commands.faithfulness.command:main",
         door="commands.faithfulness.options:first_look",
     ),
+    "attention_statistics": Command(
+        "commands.attention_statistics.options:AttentionStatisticsOptions",
+        "commands.attention_statistics.command:main",
+        door="commands.attention_statistics.options:first_look",
+    ),
     "check_data": Command("commands.check_data.options:CheckDataOptions", "commands.check_data.command:main"),
     "prepare": Command("commands.prepare.options:PrepareOptions", "commands.prepare.command:main"),
     "submit": Command(

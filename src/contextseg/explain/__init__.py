@@ -7,7 +7,7 @@
     inside_picture(inside, classes, ...)   the same as a picture
     record_attention(model)                what passes through the taps of a model
 
-A head declares what it shows, and how it is drawn, in `Head.context` and `Head.inside` (`contract`).
+A head declares what it shows, and how it is drawn, in `Head.attends` and `Head.inside` (`contract`).
 """
 
 from contextseg.explain.context import context_maps

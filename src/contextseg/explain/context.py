@@ -11,7 +11,7 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
     """Find where the context of the pixel `point` (x, y) of an image uint8 (3, H, W) came from.
 
     Returns named maps (h, w) on the CPU, not negative, large where the context came from. The head's own attention
-    comes first (`Head.context`), a map for each kind. Then comes "gradient": how much the score of the class predicted
+    comes first (`Head.attends`), a map for each kind. Then comes "gradient": how much the score of the class predicted
     at that pixel depends on each place of the backbone's last map. It exists for every head, and shows pooling and
     large kernels too. A head that takes one image size only (`Head.window`) gets a window around the pixel; its maps
     are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground

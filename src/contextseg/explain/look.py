@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from contextseg.contract import Shown
+from contextseg.contract import Heard, Shown
 from contextseg.errors import ConfigError
 from contextseg.explain.record import record_attention, taps
 from contextseg.inference import WholeImage, padded
+from contextseg.layers.attention import Attention
 from contextseg.segmenter import Segmenter
 
 WINDOWS_KEPT = 4  # of a head that takes one size only: its recorded maps are large
@@ -21,8 +22,9 @@ class Pass(NamedTuple):
     """Hold what one pass over an image, or over a window of it, left: enough to answer for every pixel."""
 
     features: list[Tensor]  # of the backbone [(1, C_i, h_i, w_i)]
-    recorded: dict[str, list[Tensor]]  # by tap; {} for a head that shows nothing
+    recorded: Heard  # by tap; {} for a head that shows nothing
     logits: Tensor  # (1, K, h, w)
+    attention: dict[str, Attention]  # of each kind (`Head.attends`); {} for a head that attends to nothing
 
     def place(self, pixel: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
         """Return the place (row, column) in the logits of a pixel (row, column) of an image of `size`."""
@@ -58,14 +60,22 @@ class Look:
         self.best: tuple[Tensor, Tensor] | None = None
 
     def context(self, point: tuple[int, int]) -> Answer:
-        """Return the head's own maps of the pixel (x, y), not negative (`Head.context`); {} if it shows none.
+        """Return the head's own maps of the pixel (x, y), not negative (`Head.attends`); {} if it shows none.
 
         Raises `ConfigError` if the pixel lies outside the image.
         """
         seen, place, area = self.find(point)
         size = (seen.logits.shape[-2], seen.logits.shape[-1])
-        maps = self.network.head.context(seen.recorded, place, size) if seen.recorded else {}
-        return Answer({name: values.float() for name, values in maps.items()}, area)
+        return Answer({name: one.row(place, size).float() for name, one in seen.attention.items()}, area)
+
+    def takers(self, point: tuple[int, int]) -> Answer:
+        """Return the maps read the other way round: how much every place takes from that of the pixel (x, y).
+
+        Raises `ConfigError` if the pixel lies outside the image.
+        """
+        seen, place, area = self.find(point)
+        size = (seen.logits.shape[-2], seen.logits.shape[-1])
+        return Answer({name: one.column(place, size).float() for name, one in seen.attention.items()}, area)
 
     def gradient(self, point: tuple[int, int]) -> Answer:
         """Compute how much the score of the best class at the pixel (x, y) depends on the backbone's last map: (h, w).
@@ -80,6 +90,15 @@ class Look:
             head = self.network.head(self.network.neck([*finer, last]))
             (gradient,) = torch.autograd.grad(head.logits[0, :, row, column].max(), last)
         return Answer({"gradient": gradient[0].norm(dim=0).sqrt().cpu()}, area)
+
+    def attention(self) -> dict[str, Attention]:
+        """Return which places of the whole image take from which (`Head.attends`).
+
+        {} for a head that attends to nothing, and for one that takes one size only, unless the image has it.
+        """
+        if self.network.head.window not in (None, self.size):
+            return {}
+        return self.run((0, 0), self.canvas).attention
 
     def inside(self) -> dict[str, Shown]:
         """Return what else the head computed on the image (`Head.inside`), float32 on the CPU.
@@ -140,13 +159,14 @@ class Look:
 
 def passed(network: Segmenter, batch: Tensor) -> Pass:
     """Run a network once on a batch uint8 (1, 3, H', W')."""
-    nothing: AbstractContextManager[dict[str, list[Tensor]]] = nullcontext({})
+    nothing: AbstractContextManager[Heard] = nullcontext({})
     shows = taps(network.head) and network.head.local_side is None  # windows of local attention have maps of their own
     with torch.no_grad():
         features = network.backbone(batch)
         with record_attention(network.head) if shows else nothing as recorded:
             logits = network.logits_of(features)
-    return Pass(features, recorded, logits)
+    size = (logits.shape[-2], logits.shape[-1])
+    return Pass(features, recorded, logits, network.head.attends(recorded, size) if recorded else {})
 
 
 def start(place: int, side: int, full: int) -> int:

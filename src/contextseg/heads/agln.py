@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput, Shown
+from contextseg.contract import Head, Heard, SegOutput, Shown
+from contextseg.layers.attention import Attention, Factored
 from contextseg.layers.context_fusion import ContextFusion
 from contextseg.layers.feature_pyramid import Fusion, Laterals
 from contextseg.layers.resize import resize
@@ -133,22 +133,21 @@ class AGLNHead(Head):
             outputs.insert(0, x)
         return SegOutput(self.classifier(self.dropout(self.fusion(outputs))), {})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return where the SAB of each CFB of the finest stage gathered what the pixel takes: sum_n a_n X_n (h', w').
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return where the SAB of each CFB of the finest stage gathered what a pixel takes: sum_n a_n X_n.
 
         The first is "context", from the coarsest decoder map; "context_2" and "context_3" are from finer ones.
         """
-        found = {}
+        found: dict[str, Attention] = {}
         for index in range(len(self.aggregations)):
-            (gather,) = maps[f"aggregations.{index}.gather"]  # (1, N, h', w')
-            (distribute,) = maps[f"{self.finest(index)}.distribution.distribute"]  # (1, N, h, w)
+            ((gather,),) = heard[f"aggregations.{index}.gather"]  # (N, h', w')
+            ((distribute,),) = heard[f"{self.finest(index)}.distribution.distribute"]  # (N, h, w)
+            asking, asked = distribute.shape[1:], gather.shape[1:]
             name = f"context_{index + 1}" if index else "context"
-            found[name] = torch.tensordot(distribute[0, :, *point], gather[0], 1)
+            found[name] = Factored(distribute.flatten(1).mT, gather.flatten(1), tuple(asking), tuple(asked))
         return found
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+    def inside(self, heard: Heard, size: tuple[int, int]) -> dict[str, Shown]:
         """Return the maps of Figures 3 and 5: of the descriptors of SAB_1, and of the finest CFB that takes them.
 
         Of the descriptors that are distributed most: where they are gathered (N, h', w') and distributed (N, h, w). Of
@@ -157,7 +156,7 @@ class AGLNHead(Head):
         """
         block = self.finest(0)
         distribute = f"{block}.distribution.distribute"
-        descriptors = partial(Shown, peaks=maps[distribute][0][0].amax((1, 2)))
+        descriptors = partial(Shown, peaks=heard[distribute][0][0].amax((1, 2)))
         features = partial(Shown, white="each", chosen="even")
         drawn: dict[str, tuple[str, Callable[..., Shown]]] = {
             "gather": ("aggregations.0.gather", descriptors),
@@ -168,7 +167,7 @@ class AGLNHead(Head):
             "encoder_before": (f"{block}.refinement.before", features),
             "encoder_after": (f"{block}.refinement.after", features),
         }
-        return {name: how(maps[tap][0][0]) for name, (tap, how) in drawn.items() if tap in maps}
+        return {name: how(heard[tap][0][0]) for name, (tap, how) in drawn.items() if tap in heard}
 
     def finest(self, index: int) -> str:
         """Return the taps' name of the CFB of the finest stage that takes the descriptors of SAB `index`."""

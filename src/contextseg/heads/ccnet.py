@@ -19,10 +19,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
 from contextseg.errors import ConfigError
+from contextseg.layers.attention import Attention, Chain, Mean
 from contextseg.layers.conv import ConvNormAct
-from contextseg.layers.criss_cross import CrissCrossAttention, compose
+from contextseg.layers.criss_cross import CrissCross, CrissCrossAttention
 from contextseg.typed import Count, Natural, Share
 
 # The chains of each variant, by the paths of their odd and even loops; the results of several chains are summed.
@@ -97,10 +98,11 @@ class CCNetHead(Head):
             h = self.within(partial(self.attention, path=chain[loop % 2]), h)
         return h
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return all loops composed into one map (h, w); for "hv_vh" the mean of its two chains."""
-        attention = [loop[0] for loop in maps["attention.criss_cross"]]  # per loop (h, w, h + w)
-        chains = [attention[start : start + self.recurrence] for start in range(0, len(attention), self.recurrence)]
-        return {"context": torch.stack([compose(loops, point) for loops in chains]).mean(0)}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return all loops composed into one; for "hv_vh" the mean of its two chains.
+
+        Section 3.3, too, takes the convolutions between the loops as the identity.
+        """
+        loops = [CrissCross(weights[0]) for weights in heard["attention.criss_cross"]]
+        starts = range(0, len(loops), self.recurrence)
+        return {"context": Mean([Chain(loops[start : start + self.recurrence]) for start in starts])}

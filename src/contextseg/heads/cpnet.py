@@ -19,10 +19,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
 from contextseg.errors import ConfigError
 from contextseg.layers.aggregation import AggregationModule
 from contextseg.layers.aspp import ASPP
+from contextseg.layers.attention import Attention, Dense, Rest
 from contextseg.layers.context_prior import ContextPrior
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.pyramid_pooling import PyramidPooling
@@ -107,9 +108,7 @@ class CPNetHead(Head):
         representation = self.fuse(torch.cat([x, *contexts], dim=1))
         return SegOutput(self.classifier(self.dropout(representation)), {"prior_logits": prior})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the pixel's row of the prior, "intra" (h, w), and one minus it, "inter", of the contexts in use."""
-        row = maps["context_prior.prior"][0][0].unflatten(0, size)[point].unflatten(0, size)  # (h, w)
-        return {name: {"intra": row, "inter": 1 - row}[name] for name in self.context_prior.contexts}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the prior, "intra", and one minus it, "inter", of the contexts in use; rows do not sum to 1."""
+        prior = Dense(heard["context_prior.prior"][0][0], size, size)
+        return {name: {"intra": prior, "inter": Rest(prior)}[name] for name in self.context_prior.contexts}

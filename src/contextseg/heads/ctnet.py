@@ -25,8 +25,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput, Shown
+from contextseg.contract import Head, Heard, SegOutput, Shown
 from contextseg.errors import ConfigError
+from contextseg.layers.attention import Attention, Factored
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.channel_context import BLOCKS, POOLINGS, make_block, pool
 from contextseg.layers.conv import ConvNormAct
@@ -184,16 +185,17 @@ class CTNetHead(Head):
             probability = scores.softmax(-1) if self.class_activation == "softmax" else scores.sigmoid()
             return scores, vector.unsqueeze(2) * self.probability(probability).unsqueeze(1)
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the correlation below Eq. 6, sum_k e_ik e_jk (h, w): pixels of the same classes; {} without SCM."""
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the correlation below Eq. 6, sum_k e_ik e_jk: pixels of the same classes; {} without SCM.
+
+        Rows do not sum to 1.
+        """
         if self.attention is None:
             return {}
-        relation = maps["attention.pixel_class"][0][0]  # (K, h, w)
-        return {"context": torch.einsum("k,khw->hw", relation[:, *point], relation)}
+        relation = heard["attention.pixel_class"][0][0].flatten(1)  # (K, hw)
+        return {"context": Factored(relation.mT, relation, size, size)}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+    def inside(self, heard: Heard, size: tuple[int, int]) -> dict[str, Shown]:
         """Return P_p (K,), C_m (C,) and E, class by class, as pixel_class (K, h, w), those that the modules have."""
         classes = partial(Shown, by_class=True)
         drawn: dict[str, tuple[str, Callable[..., Shown]]] = {
@@ -201,7 +203,7 @@ class CTNetHead(Head):
             "channel_weights": ("channel_weights", Shown),
             "pixel_class": ("attention.pixel_class", classes),
         }
-        return {name: how(maps[tap][0][0]) for name, (tap, how) in drawn.items() if maps.get(tap)}
+        return {name: how(heard[tap][0][0]) for name, (tap, how) in drawn.items() if heard.get(tap)}
 
 
 def start_small(module: nn.Module, std: float) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
+from contextseg.layers.attention import Attention, DotProduct
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.dual_attention import ChannelAttention, PositionAttention
 from contextseg.typed import Count, Share
@@ -67,9 +68,7 @@ class DANetHead(Head):
             z = self.position_out(by_position) + self.channel_out(by_channel)
         return SegOutput(self.classifier(self.dropout(z)), {})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the pixel's row of the position attention (h, w)."""
-        (position,) = maps["position_attention.position"]
-        return {"position": position.unflatten(1, size)[0, *point].unflatten(0, size)}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the position attention; that between channels joins no places."""
+        ((query, key),) = heard["position_attention.position"]
+        return {"position": DotProduct(query[0], key[0], size, size)}

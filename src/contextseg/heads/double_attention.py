@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
+from contextseg.layers.attention import Attention, Factored
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.double_attention import DoubleAttention
 from contextseg.typed import Count, Share
@@ -51,9 +52,7 @@ class DoubleAttentionHead(Head):
         z = self.fuse(torch.cat([x, self.within(self.attention, x)], dim=1))
         return SegOutput(self.classifier(self.dropout(z)), {})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the sum of the gather maps, weighted by what the pixel takes from each: sum_k v_ik b_k (h, w)."""
-        (gather,), (distribute,) = maps["attention.gather"], maps["attention.distribute"]
-        return {"context": (distribute.unflatten(1, size)[0, *point] @ gather[0]).unflatten(0, size)}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the gather maps, weighted by what a pixel takes from each: sum_k v_ik b_kj."""
+        (gather,), (distribute,) = heard["attention.gather"], heard["attention.distribute"]
+        return {"context": Factored(distribute[0], gather[0], size, size)}

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
+from contextseg.layers.attention import Attention, Chain, DotProduct
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.non_local import NonLocal
 from contextseg.typed import Count, Share
@@ -61,12 +62,7 @@ class NonLocalHead(Head):
             context = torch.cat([context, x], dim=1)  # (B, C' + C, h, w)
         return SegOutput(self.classifier(self.dropout(self.fuse(context))), {})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the pixel's row in the product of the loops' attention matrices (h, w)."""
-        *before, last = [loop[0] for loop in maps["attention.non_local"]]  # per loop (hw, hw)
-        reach = last.unflatten(0, size)[point]  # (hw,)
-        for weights in reversed(before):
-            reach = reach @ weights
-        return {"context": reach.unflatten(0, size)}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the product of the loops' attention matrices."""
+        loops = [DotProduct(query[0], key[0], size, size) for query, key in heard["attention.non_local"]]
+        return {"context": Chain(loops)}

@@ -20,9 +20,10 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput, Shown
+from contextseg.contract import Head, Heard, SegOutput, Shown
 from contextseg.errors import ConfigError
 from contextseg.layers.aspp import ASPP
+from contextseg.layers.attention import Attention, Factored
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.classifier import pixel_classifier
 from contextseg.layers.conv import ConvNormAct
@@ -164,16 +165,14 @@ class OCRHead(Head):
         vectors = gather_regions(self.regions(soft_regions(self.regions.level(maps))), x)  # (B, C, M)
         return self.attention(x, vectors, maps)
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the sum of the regions, weighted by the pixel's relation to each: sum_k w_ik m_k (h, w)."""
-        (regions,), (relation,) = maps["regions"], maps["attention.pixel_region"]
-        return {"context": (relation.unflatten(1, size)[0, *point] @ regions[0]).unflatten(0, size)}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the regions, weighted by a pixel's relation to each: sum_k w_ik m_kj."""
+        (regions,), (relation,) = heard["regions"], heard["attention.pixel_region"]
+        return {"context": Factored(relation[0], regions[0], size, size)}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+    def inside(self, heard: Heard, size: tuple[int, int]) -> dict[str, Shown]:
         """Return the soft regions m, each of sum one, and the relation w of every pixel to each, both (M, h, w)."""
-        regions, relation = maps["regions"][0][0], maps["attention.pixel_region"][0][0]  # (M, hw), (hw, M)
+        regions, relation = heard["regions"][0][0], heard["attention.pixel_region"][0][0]  # (M, hw), (hw, M)
         by_class = "aux_logits" in self.emits  # without supervision a region is of no class
         return {
             "regions": Shown(regions.unflatten(1, size), by_class, white="each"),

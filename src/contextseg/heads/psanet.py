@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
+from contextseg.layers.attention import Attention, Dense
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
@@ -66,16 +67,10 @@ class PSANetHead(Head):
         fused = self.fuse(torch.cat([context, x], dim=1))  # (B, C', h, w)
         return SegOutput(self.classifier(self.dropout(fused)), {})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the pixel's row of the attention of each branch (h', w'), sides at most `grid`."""
-        small = [min(side, self.grid) for side in size]
-        row, column = (place * fewer // side for place, fewer, side in zip(point, small, size, strict=True))
-        return {
-            name: maps[f"{name}.pointwise"][0][0].unflatten(0, small)[row, column].unflatten(0, small)
-            for name in ("collect", "distribute")
-        }
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the attention of each branch, between the places of the grid, whose sides are at most `grid`."""
+        small = min(size[0], self.grid), min(size[1], self.grid)
+        return {name: Dense(heard[f"{name}.pointwise"][0][0], small, small) for name in ("collect", "distribute")}
 
 
 class PointwiseAttention(nn.Module):

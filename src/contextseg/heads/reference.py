@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
 from contextseg.errors import ConfigError
+from contextseg.layers.attention import Attention, Dense
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.resize import resize
@@ -173,14 +174,9 @@ class ReferenceHead(Head):
             query = query.mean(2, keepdim=True).expand_as(query)
         return query.mT @ key / key.shape[1] ** 0.5
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the weights of the pixel's partners (h, w), for "relation" and a learnt affinity."""
-        if not maps["relation"]:
-            return {}
-        row = point[0] * size[1] + point[1]
-        return {"context": maps["relation"][0][0, row].view(size)}
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the weights of a pixel's partners, for "relation" and a learnt affinity."""
+        return {"context": Dense(heard["relation"][0][0], size, size)} if heard["relation"] else {}
 
 
 def ideal_affinity(mask: Tensor, x: Tensor) -> Tensor:

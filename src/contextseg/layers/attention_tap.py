@@ -1,10 +1,16 @@
 """A named place in a head where an attention map passes, is recorded (`explain.record`), or made uniform."""
 
+from typing import TypeVar
+
 from torch import Tensor, nn
+
+from contextseg.layers.attention import QueryKey
+
+Passed = TypeVar("Passed", Tensor, QueryKey)
 
 
 class AttentionTap(nn.Module):
-    """Pass a map on unchanged, under a name: no parameters, no state, no key in `state_dict`.
+    """Pass a map, or what it is made of, on unchanged, under a name: no parameters, no state, no key in `state_dict`.
 
     `levels`: the layer passes the scores of the map through `level` too, so that the map can be made uniform: it is, if
     `uniform` is set (`attention_control`).
@@ -14,8 +20,8 @@ class AttentionTap(nn.Module):
         super().__init__()
         self.levels, self.uniform = levels, False
 
-    def forward(self, attention: Tensor) -> Tensor:
-        """Return the same tensor, of any shape. The head documents the shape beside the tap."""
+    def forward(self, attention: Passed) -> Passed:
+        """Return the same, of any shape. The head documents the shape beside the tap."""
         return attention
 
     def level(self, scores: Tensor) -> Tensor:
@@ -27,5 +33,5 @@ class AttentionTap(nn.Module):
 
     @property
     def recorded(self) -> bool:
-        """Tell whether the map is recorded: if so, the layer must build it; if not, it may take a fused path."""
+        """Tell whether somebody hears what passes."""
         return bool(self._forward_hooks)

@@ -8,12 +8,12 @@ the last w those of row i. The pixel itself is counted once, in the row part (sl
 itself is counted in the column part).
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from contextseg.layers.attention import Attention, precise
 from contextseg.layers.attention_tap import AttentionTap
 
 Path = Literal["criss_cross", "horizontal", "vertical"]
@@ -73,17 +73,34 @@ def aggregate(weights: Tensor, values: Tensor) -> Tensor:
     return (row @ values).add_(vertical.transpose(1, 2))  # (B, h, w, C)
 
 
-def compose(maps: Sequence[Tensor], point: tuple[int, int]) -> Tensor:
-    """Compute where the context of one pixel came from, over all loops.
+class CrissCross(Attention):
+    """The matrix of an attention map (h, w, h + w): a place takes from its column and its row alone."""
 
-    `maps` of the loops in order, each (..., h, w, h + w), and a pixel (row, column) of theirs -> weights (..., h, w)
-    that sum to one: the pixel's row in the product A_R ... A_1 of the loops' attention matrices. Residuals and
-    convolutions stay at the pixel and are omitted (Section 3.3, too, takes the latter as the identity).
-    """
-    *batch, height, width, _ = maps[0].shape
-    reach = maps[0].new_zeros(*batch, height, width)
-    reach[..., *point] = 1
-    for weights in reversed(maps):
-        column, row = weights.split((height, width), dim=-1)
-        reach = torch.einsum("...ij,...ijk->...kj", reach, column) + torch.einsum("...ij,...ijk->...ik", reach, row)
-    return reach  # (..., h, w)
+    def __init__(self, weights: Tensor):
+        height, width, _ = weights.shape
+        super().__init__((height, width), (height, width))
+        self.down, self.along = precise(weights).split((height, width), dim=-1)  # (h, w, h), (h, w, w)
+
+    def rows(self, places: Tensor) -> Tensor:
+        found = self.down.new_zeros(len(places), *self.asked)
+        index, row, column = torch.arange(len(places)), places // self.asked[1], places % self.asked[1]
+        found[index, :, column] += self.down[row, column]
+        found[index, row] += self.along[row, column]
+        return found.flatten(1)
+
+    def columns(self, places: Tensor) -> Tensor:
+        found = self.down.new_zeros(len(places), *self.asking)
+        index, row, column = torch.arange(len(places)), places // self.asked[1], places % self.asked[1]
+        found[index, :, column] += self.down[:, column, row].mT
+        found[index, row] += self.along[row, :, column]
+        return found.flatten(1)
+
+    def pull(self, weights: Tensor) -> Tensor:
+        reach = weights.unflatten(-1, self.asking)
+        found = torch.einsum("nij,ijk->nkj", reach, self.down) + torch.einsum("nij,ijk->nik", reach, self.along)
+        return found.flatten(1)
+
+    def push(self, values: Tensor) -> Tensor:
+        given = values.unflatten(-1, self.asked)
+        found = torch.einsum("nkj,ijk->nij", given, self.down) + torch.einsum("nik,ijk->nij", given, self.along)
+        return found.flatten(1)

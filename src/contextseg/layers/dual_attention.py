@@ -5,15 +5,15 @@ Source: Fu et al.: Dual Attention Network for Scene Segmentation (CVPR 2019), Se
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from contextseg.layers.attention import QueryKey, attend
 from contextseg.layers.attention_tap import AttentionTap
 
 
 class PositionAttention(nn.Module):
     """Compute x_i + gamma * sum_j softmax_j(q_i^T k_j) v_j  (Eq. 1 and 2); gamma starts at zero.
 
-    Unless the map is recorded, torch computes the product, without the hw x hw map where the device can.
+    The hw x hw map is not made where the device can do without, nor while the tap is heard.
     """
 
     def __init__(self, channels: int, key_channels: int):
@@ -22,18 +22,14 @@ class PositionAttention(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
-        self.position = AttentionTap(levels=True)  # (B, hw, hw), rows sum to 1
+        self.position = AttentionTap(levels=True)  # `QueryKey` (B, hw, C'), row = pixel, column = where from
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # (B, hw, C' or C)
         query = self.position.level(query)
-        if self.position.recorded:
-            attention = (query @ key.mT).softmax(-1, dtype=torch.float32).to(value.dtype)
-            context = self.position(attention) @ value  # (B, hw, C)
-        else:
-            q, k, v = (x.unsqueeze(1) for x in (query, key, value))  # (B, 1, hw, C' or C): one head
-            context = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)  # (B, hw, C)
+        query, key = self.position(QueryKey(query, key))
+        context = attend(query, key, value, by_rows=self.position.recorded)  # (B, hw, C)
         return x + self.gamma * context.mT.unflatten(-1, x.shape[-2:])  # (B, C, h, w)
 
 

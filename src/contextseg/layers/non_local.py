@@ -6,8 +6,8 @@ V at C, no scaling, no projection of the sum. It is the dense counterpart of cri
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from contextseg.layers.attention import QueryKey, attend
 from contextseg.layers.attention_tap import AttentionTap
 
 
@@ -25,19 +25,14 @@ class NonLocal(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
-        self.non_local = AttentionTap(levels=True)  # (B, hw, hw), row = pixel, column = where from; rows sum to 1
+        self.non_local = AttentionTap(levels=True)  # `QueryKey` (B, hw, C'), row = pixel, column = where from
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each pixel the context of the whole map: features (B, C, h, w) -> (B, C, h, w)."""
         query = self.non_local.level(self.query(x)).flatten(2).mT  # (B, hw, C')
         key = self.key(x).flatten(2).mT  # (B, hw, C')
         values = x.flatten(2).mT.to(query.dtype)  # (B, hw, C)
-        if self.non_local.recorded:
-            precision = torch.promote_types(query.dtype, torch.float32)
-            weights = (query @ key.mT).softmax(-1, dtype=precision).to(query.dtype)
-            context = self.non_local(weights) @ values  # (B, hw, C)
-        else:
-            q, k, v = (x.unsqueeze(1) for x in (query, key, values))  # (B, 1, hw, C' or C): one head
-            context = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)  # (B, hw, C)
+        query, key = self.non_local(QueryKey(query, key))
+        context = attend(query, key, values, by_rows=self.non_local.recorded)  # (B, hw, C)
         context = self.value(context.mT.unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
         return x + (context if self.gate is None else self.gate * context)

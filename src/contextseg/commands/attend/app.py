@@ -74,7 +74,7 @@ class Page:
         models = []
         for name, network in self.networks.items():
             classes, head = network.named_classes, network.head
-            own = type(head).context is not Head.context and bool(taps(head)) and head.local_side is None
+            own = type(head).attends is not Head.attends and bool(taps(head)) and head.local_side is None
             facts = {"name": name, "classes": classes.names, "palette": classes.palette}
             models.append(facts | {"truth": classes.names == first.names, "attends": own, "window": head.window})
         scale = (255 * matplotlib.colormaps["inferno"](range(256))[:, :3]).round().astype(int).tolist()
