@@ -79,6 +79,7 @@ def test_attention_maps_count_as_stored():
     with FakeTensorMode():
         large = NonLocal(8).eval()
         assert peak_alive(large, torch.zeros(1, 8, 64, 64)) > 2 * 4 * 4096**2
+    assert not large.non_local.stored
 
 
 def test_fake_tensors_count_as_real_ones():

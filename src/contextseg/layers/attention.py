@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 Size = tuple[int, int]  # height, width
 CHUNK = 2**22  # numbers of some rows together: 16 MB
@@ -34,19 +33,6 @@ class QueryKey(NamedTuple):
     def weights(self) -> Tensor:
         """Compute the whole matrix (B, N, M), rows sum to 1: for small maps only."""
         return (self.query @ self.key.mT).softmax(-1)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, *, by_rows: bool = False) -> Tensor:
-    """Compute softmax(Q K^T) V: queries (B, N, C'), keys (B, M, C'), values (B, M, C) -> (B, N, C).
-
-    torch chooses how, without the map (B, N, M) where the device can; `by_rows`: some rows at a time, never the map.
-    """
-    if not by_rows:
-        q, k, v = (x.unsqueeze(1) for x in (query, key, value))  # one head
-        return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
-    precision = torch.promote_types(query.dtype, torch.float32)
-    parts = query.split(max(1, CHUNK // key.shape[1]), dim=1)
-    return torch.cat([(q @ key.mT).softmax(-1, dtype=precision).to(value.dtype) @ value for q in parts], dim=1)
 
 
 class Attention:

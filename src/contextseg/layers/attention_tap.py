@@ -2,9 +2,11 @@
 
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from contextseg.layers.attention import QueryKey
+from contextseg.layers.attention import CHUNK, QueryKey
 
 Passed = TypeVar("Passed", Tensor, QueryKey)
 
@@ -13,12 +15,13 @@ class AttentionTap(nn.Module):
     """Pass a map, or what it is made of, on unchanged, under a name: no parameters, no state, no key in `state_dict`.
 
     `levels`: the layer passes the scores of the map through `level` too, so that the map can be made uniform: it is, if
-    `uniform` is set (`attention_control`).
+    `uniform` is set (`attention_control`). `stored`: `attend` makes the whole map, as the papers' code does, to count
+    its memory.
     """
 
     def __init__(self, *, levels: bool = False):
         super().__init__()
-        self.levels, self.uniform = levels, False
+        self.levels, self.uniform, self.stored = levels, False, False
 
     def forward(self, attention: Passed) -> Passed:
         """Return the same, of any shape. The head documents the shape beside the tap."""
@@ -31,7 +34,16 @@ class AttentionTap(nn.Module):
         """
         return 0 * scores if self.uniform else scores
 
-    @property
-    def recorded(self) -> bool:
-        """Tell whether somebody hears what passes."""
-        return bool(self._forward_hooks)
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Pass queries and keys on, and compute softmax(Q K^T) V.
+
+        Queries (B, N, C'), keys (B, M, C'), values (B, M, C) -> (B, N, C). torch chooses how, without the map (B, N, M)
+        where the device can; while the tap is heard, some rows at a time, so that no device makes the map.
+        """
+        query, key = self(QueryKey(query, key))
+        if not (self.stored or self._forward_hooks):
+            q, k, v = (x.unsqueeze(1) for x in (query, key, value))  # one head
+            return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
+        precision = torch.promote_types(query.dtype, torch.float32)
+        parts = query.split(query.shape[1] if self.stored else max(1, CHUNK // key.shape[1]), dim=1)
+        return torch.cat([(q @ key.mT).softmax(-1, dtype=precision).to(value.dtype) @ value for q in parts], dim=1)

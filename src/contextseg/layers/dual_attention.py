@@ -6,7 +6,6 @@ Source: Fu et al.: Dual Attention Network for Scene Segmentation (CVPR 2019), Se
 import torch
 from torch import Tensor, nn
 
-from contextseg.layers.attention import QueryKey, attend
 from contextseg.layers.attention_tap import AttentionTap
 
 
@@ -28,8 +27,7 @@ class PositionAttention(nn.Module):
         """Add to each pixel what it attends to: (B, C, h, w) -> (B, C, h, w)."""
         query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # (B, hw, C' or C)
         query = self.position.level(query)
-        query, key = self.position(QueryKey(query, key))
-        context = attend(query, key, value, by_rows=self.position.recorded)  # (B, hw, C)
+        context = self.position.attend(query, key, value)  # (B, hw, C)
         return x + self.gamma * context.mT.unflatten(-1, x.shape[-2:])  # (B, C, h, w)
 
 

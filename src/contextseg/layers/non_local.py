@@ -7,7 +7,6 @@ V at C, no scaling, no projection of the sum. It is the dense counterpart of cri
 import torch
 from torch import Tensor, nn
 
-from contextseg.layers.attention import QueryKey, attend
 from contextseg.layers.attention_tap import AttentionTap
 
 
@@ -32,7 +31,6 @@ class NonLocal(nn.Module):
         query = self.non_local.level(self.query(x)).flatten(2).mT  # (B, hw, C')
         key = self.key(x).flatten(2).mT  # (B, hw, C')
         values = x.flatten(2).mT.to(query.dtype)  # (B, hw, C)
-        query, key = self.non_local(QueryKey(query, key))
-        context = attend(query, key, values, by_rows=self.non_local.recorded)  # (B, hw, C)
+        context = self.non_local.attend(query, key, values)  # (B, hw, C)
         context = self.value(context.mT.unflatten(-1, x.shape[-2:]))  # (B, C, h, w)
         return x + (context if self.gate is None else self.gate * context)

@@ -25,7 +25,7 @@ def conv_matmul(network: nn.Module, *inputs: Any) -> dict[str, int]:
 
     So count OCR (Table 4) and CCNet (Tables 2 and 5).
     """
-    with torch.no_grad(), stored_attention(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), stored_attention(network), FlopCounterMode(display=False) as counter:
         network(*inputs)
     root = type(network).__name__
     found = {name.removeprefix(root).removeprefix("."): sum(ops.values()) for name, ops in flop_counts(counter, root)}

@@ -5,20 +5,29 @@ With fake tensors (`torch._subclasses.FakeTensorMode`) nothing is computed. Atte
 """
 
 import weakref
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from contextseg.layers.attention_tap import AttentionTap
 
-def stored_attention() -> AbstractContextManager[None]:
-    """Make torch build every attention map, instead of computing its product with the values piece by piece."""
-    return sdpa_kernel(SDPBackend.MATH)
+
+@contextmanager
+def stored_attention(network: nn.Module) -> Iterator[None]:
+    """Make every layer build its attention map."""
+    taps = [module for module in network.modules() if isinstance(module, AttentionTap)]
+    for tap in taps:
+        tap.stored = True
+    try:
+        yield
+    finally:
+        for tap in taps:
+            tap.stored = False
 
 
 def saved_for_backward(network: nn.Module, *inputs: Any, parts: Sequence[str] = ()) -> dict[str, int]:
@@ -45,7 +54,7 @@ def saved_for_backward(network: nn.Module, *inputs: Any, parts: Sequence[str] = 
             leave = module.register_forward_hook(lambda *_: current.pop() and None)
             stack.callback(enter.remove)
             stack.callback(leave.remove)
-        stack.enter_context(stored_attention())
+        stack.enter_context(stored_attention(network))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
         network(*inputs)
     return sizes
@@ -56,7 +65,7 @@ def peak_alive(network: nn.Module, *inputs: Any) -> int:
 
     Tensors that existed before do not count: parameters, buffers and inputs.
     """
-    with torch.no_grad(), stored_attention(), Alive(existing(network, inputs)) as alive:
+    with torch.no_grad(), stored_attention(network), Alive(existing(network, inputs)) as alive:
         network(*inputs)
     return alive.peak
 
