@@ -23,7 +23,8 @@ from contextseg.commands.attend.looks import KEPT
 from contextseg.commands.attend.server import served
 from contextseg.commands.attend.upload import read_upload
 from contextseg.errors import ConfigError
-from contextseg.explain import context_maps, inside_maps
+from contextseg.explain import Look, context_maps, inside_maps
+from contextseg.layers.attention import Dense
 
 CLASSES = ClassSet("three", ["sea", "sand & stones", "sky"], [[0, 0, 255], [255, 255, 0], [0, 255, 255]])
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -214,6 +215,25 @@ def test_a_pixel_is_answered_as_the_library_does(client, key, networks, model):
         assert (one["low"], one["high"]) == (values.min(), values.max())
 
 
+def test_a_map_is_read_the_other_way_round(client, key, networks):
+    look = Look(networks["ctnet"], torch.from_numpy(IMAGE).permute(2, 0, 1))
+    asking, found = unpacked(client.get(f"/looks/1/{key}/context?x=50&y=7&way=to").content)
+    whole = torch.cat([rows for _, rows in look.attention()["context"].by_chunks()])  # (48, 48)
+    assert np.allclose(found["context"], whole[:, 0 * 8 + 6].view(6, 8), rtol=1e-4)
+    assert asking["best"] == unpacked(client.get(f"/looks/1/{key}/context?x=50&y=7").content)[0]["best"]
+
+
+def test_how_far_a_head_looks(client, key, networks):
+    (kind,) = client.get(f"/looks/1/{key}/reach").json()
+    found = Look(networks["ctnet"], torch.from_numpy(IMAGE).permute(2, 0, 1)).reach()["context"]
+    assert kind == {"name": "context", "distance": found.distance, "uniform": found.uniform, "entropy": found.entropy}
+    assert client.get(f"/looks/1/{key}/reach/context").content.startswith(b"\x89PNG")
+    assert client.get(f"/looks/1/{key}/reach/nothing").status_code == 404
+    for model, network in enumerate(networks.values()):  # an FCN, and CPNet in windows of the image, have none
+        if model != 1:
+            assert client.get(f"/looks/{model}/{key}/reach").json() == [], type(network.head)
+
+
 def test_the_inside_of_a_head(client, key, networks):
     assert client.get(f"/looks/0/{key}/inside").json() == []
     parts = client.get(f"/looks/1/{key}/inside").json()
@@ -265,17 +285,20 @@ def test_mistakes_are_told_in_words(client, key, tmp_path):
     assert "not on the page" in error(client.get("/looks/0/nothing/labels"))
 
 
-def test_numbers_that_are_not_finite_are_told(client, key, networks, monkeypatch):
-    monkeypatch.setattr(networks["ctnet"].head, "context", lambda *_: {"context": torch.tensor([[1.0, float("nan")]])})
-    answer = client.get(f"/looks/1/{key}/context?x=1&y=1")
+def test_numbers_that_are_not_finite_are_told(client, networks, monkeypatch):
+    broken = Dense(torch.full((48, 48), float("nan")), (6, 8), (6, 8))
+    monkeypatch.setattr(networks["ctnet"].head, "attends", lambda *_: {"context": broken})
+    fresh = upload(client, IMAGE[::-1]).json()["key"]
+    answer = client.get(f"/looks/1/{fresh}/context?x=1&y=1")
     assert answer.status_code == 400
     assert "not finite" in answer.json()["error"]
 
 
 def test_a_failure_of_ours_is_told_and_the_page_lives_on(client, key, networks, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(networks["ctnet"].head, "context", lambda *_: 1 / 0)
-        answer = client.get(f"/looks/1/{key}/context?x=1&y=1")
+        broken.setattr(networks["ctnet"].head, "attends", lambda *_: 1 / 0)
+        fresh = upload(client, IMAGE[:, ::-1]).json()["key"]
+        answer = client.get(f"/looks/1/{fresh}/context?x=1&y=1")
     assert answer.status_code == 500
     assert answer.json()["error"] == "ZeroDivisionError: division by zero (the traceback is on the terminal)"
     assert "content-security-policy" in answer.headers

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def test_save_the_picture(user, tmp_path):
     user.page.mouse.click(*user.place(50, 60))
     user.expect(user.pictures()).to_have_count(3)
     with user.page.expect_download() as download:
-        user.page.get_by_role("button", name="Save picture").click()
+        user.page.get_by_role("button", name="Save picture", exact=True).click()
     assert download.value.suggested_filename == "ramp_50_60.png"
     download.value.save_as(tmp_path / "saved.png")
     saved = np.asarray(Image.open(tmp_path / "saved.png").convert("RGB"))
@@ -223,6 +224,49 @@ def test_save_the_picture(user, tmp_path):
     assert saved.std() > 10
     if folder := os.environ.get("SHOTS"):
         shutil.copy(tmp_path / "saved.png", Path(folder) / "saved.png")
+
+
+def test_save_it_as_svg(user, tmp_path):
+    user.hover(50, 60)
+    with user.page.expect_download() as download:
+        user.page.get_by_role("button", name="Save picture as SVG").click()
+    assert download.value.suggested_filename == "ramp_50_60.svg"
+    download.value.save_as(tmp_path / "saved.svg")
+    drawing = ElementTree.parse(tmp_path / "saved.svg").getroot()
+    assert drawing.get("width") == str(2 * (640 + 16) + 16)
+    words = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"one: context", "0", *CLASSES.names} <= {*words}  # the map, the end of its scale, the classes
+    assert words[2] == user.page.locator(".scale span:last-child").first.text_content()
+    pictures = [element.get("href") for element in drawing.iter("{http://www.w3.org/2000/svg}image")]
+    assert len(pictures) == 3  # a colour bar, and a picture for each model
+    assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
+    if folder := os.environ.get("SHOTS"):
+        shutil.copy(tmp_path / "saved.svg", Path(folder) / "saved.svg")
+
+
+def test_read_the_other_way_round(user, browser, url):
+    user.hover(30, 20)
+    user.page.mouse.click(*user.place(60, 50))
+    user.expect(user.pictures()).to_have_count(3)
+    before = user.canvas.screenshot()
+    user.page.get_by_label("Read").select_option("to")
+    user.expect(user.page.locator(".pin figcaption").first).to_contain_text("who takes from here")
+    user.expect(user.page).to_have_url(re.compile("way=to"))
+    assert user.canvas.screenshot() != before
+    other = User(browser, url, user.page.url.removeprefix(url))
+    other.expect(other.page.get_by_label("Read")).to_have_value("to")
+    other.close()
+
+
+def test_how_far_it_looks(user):
+    user.page.get_by_text("How far it looks").first.click()
+    user.expect(user.page.locator(".inside:visible")).to_contain_text("pixels away in the mean (equal weights: ")
+    matrix = user.page.get_by_role("button", name="enlarge the matrix of context")
+    matrix.click()
+    user.expect(user.page.locator("#large img")).to_be_visible()
+    user.page.get_by_role("button", name="Close").click()
+    user.page.get_by_text("How far it looks").last.click()
+    user.expect(user.page.locator(".inside:visible").last).to_contain_text("no attention between the places")
 
 
 def test_a_phone_in_the_dark(browser, url):

@@ -32,7 +32,7 @@ def slow(matrix, labels, classes):
     return np.mean(distance), np.mean(uniform), 100 * np.mean(entropy), exchange
 
 
-@pytest.mark.parametrize("chunk", [2**22, 12])
+@pytest.mark.parametrize("chunk", [2**24, 12])
 def test_numbers_are_those_of_loops(chunk, monkeypatch):
     monkeypatch.setattr(operators, "CHUNK", chunk)
     matrix = torch.rand(6, 6) ** 3

@@ -44,7 +44,7 @@ def operators():
 
 
 @pytest.mark.parametrize("name", ["plain", "dense", "rest", "dot", "factored", "chain", "mean", "criss-cross"])
-@pytest.mark.parametrize("chunk", [2**22, 25])
+@pytest.mark.parametrize("chunk", [2**24, 25])
 def test_an_operator_is_its_matrix(name, chunk, monkeypatch):
     operator, matrix = operators()[name]
     monkeypatch.setattr(attention, "CHUNK", chunk)  # 25 numbers: two rows at a time

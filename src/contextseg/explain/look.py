@@ -9,6 +9,7 @@ from torch import Tensor
 
 from contextseg.contract import Heard, Shown
 from contextseg.errors import ConfigError
+from contextseg.explain.reach import Reach, reach
 from contextseg.explain.record import record_attention, taps
 from contextseg.inference import WholeImage, padded
 from contextseg.layers.attention import Attention
@@ -58,6 +59,7 @@ class Look:
         self.lock = RLock() if lock is None else lock
         self.passes: dict[tuple[int, int], Pass] = {}  # by their first row and column, the oldest first
         self.best: tuple[Tensor, Tensor] | None = None
+        self.reached: dict[str, Reach] | None = None
 
     def context(self, point: tuple[int, int]) -> Answer:
         """Return the head's own maps of the pixel (x, y), not negative (`Head.attends`); {} if it shows none.
@@ -99,6 +101,13 @@ class Look:
         if self.network.head.window not in (None, self.size):
             return {}
         return self.run((0, 0), self.canvas).attention
+
+    def reach(self) -> dict[str, Reach]:
+        """Measure how far each kind of `attention` looks, and which predicted class takes from which."""
+        if self.reached is None:
+            labels, count = self.probabilities()[1][0].numpy(), len(self.network.named_classes)
+            self.reached = {name: reach(one, labels, count) for name, one in self.attention().items()}
+        return self.reached
 
     def inside(self) -> dict[str, Shown]:
         """Return what else the head computed on the image (`Head.inside`), float32 on the CPU.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Size = tuple[int, int]  # height, width
-CHUNK = 2**22  # numbers of some rows together: 16 MB
+CHUNK = 2**24  # numbers of some rows together: 64 MB, which the C library takes from the system and gives back
 
 
 class QueryKey(NamedTuple):

@@ -79,28 +79,40 @@ class CrissCross(Attention):
     def __init__(self, weights: Tensor):
         height, width, _ = weights.shape
         super().__init__((height, width), (height, width))
-        self.down, self.along = precise(weights).split((height, width), dim=-1)  # (h, w, h), (h, w, w)
+        column, row = precise(weights).split((height, width), dim=-1)
+        self.down = column.transpose(0, 1).contiguous()  # (w, h, h): column, row that takes, row from which
+        self.along = row.contiguous()  # (h, w, w): row, column that takes, column from which
 
     def rows(self, places: Tensor) -> Tensor:
+        index, row, column = self.split(places)
         found = self.down.new_zeros(len(places), *self.asked)
-        index, row, column = torch.arange(len(places)), places // self.asked[1], places % self.asked[1]
-        found[index, :, column] += self.down[row, column]
+        found[index, :, column] += self.down[column, row]
         found[index, row] += self.along[row, column]
         return found.flatten(1)
 
     def columns(self, places: Tensor) -> Tensor:
+        index, row, column = self.split(places)
         found = self.down.new_zeros(len(places), *self.asking)
-        index, row, column = torch.arange(len(places)), places // self.asked[1], places % self.asked[1]
-        found[index, :, column] += self.down[:, column, row].mT
+        found[index, :, column] += self.down[column, :, row]
         found[index, row] += self.along[row, :, column]
         return found.flatten(1)
 
+    def split(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Number places int64 (n,), and return their rows and columns."""
+        return torch.arange(len(places)), places // self.asked[1], places % self.asked[1]
+
     def pull(self, weights: Tensor) -> Tensor:
-        reach = weights.unflatten(-1, self.asking)
-        found = torch.einsum("nij,ijk->nkj", reach, self.down) + torch.einsum("nij,ijk->nik", reach, self.along)
-        return found.flatten(1)
+        return self.through(weights, self.down, self.along)
 
     def push(self, values: Tensor) -> Tensor:
-        given = values.unflatten(-1, self.asked)
-        found = torch.einsum("nkj,ijk->nij", given, self.down) + torch.einsum("nik,ijk->nij", given, self.along)
-        return found.flatten(1)
+        return self.through(values, self.down.mT, self.along.mT)
+
+    def through(self, given: Tensor, down: Tensor, along: Tensor) -> Tensor:
+        """Multiply numbers (n, hw) with the matrices of all columns (w, h, h) and of all rows (h, w, w): (n, hw)."""
+        reach = given.unflatten(-1, self.asked)  # (n, h, w)
+        if len(reach) == 1:  # many small products would each wait for all threads
+            vertical = (reach[0].mT[..., None] * down).sum(1).mT  # (h, w)
+            return (vertical + (reach[0][..., None] * along).sum(1)).flatten()[None]
+        vertical = (reach.permute(2, 0, 1) @ down).permute(1, 2, 0)  # (n, h, w)
+        horizontal = (reach.transpose(0, 1) @ along).transpose(0, 1)
+        return (vertical + horizontal).flatten(1)

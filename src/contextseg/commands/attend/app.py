@@ -21,6 +21,7 @@ from contextseg.commands.attend.wire import packed
 from contextseg.contract import Head
 from contextseg.errors import ConfigError
 from contextseg.explain import Look, inside_picture
+from contextseg.explain.draw_reach import exchange_picture
 from contextseg.explain.record import taps
 from contextseg.segmenter import Segmenter
 from contextseg.viz import Picture
@@ -46,6 +47,8 @@ def application(networks: Mapping[str, Segmenter], examples: Iterable[Example], 
             Route(look + "labels", page.labels),
             Route(look + "context", page.context),
             Route(look + "gradient", page.gradient),
+            Route(look + "reach", page.reach),
+            Route(look + "reach/{kind}", page.exchange),
             Route(look + "inside", page.inside),
             Route(look + "inside/{part}", page.drawn),
         ],
@@ -125,9 +128,13 @@ class Page:
         return octets(labels[0].numpy().tobytes())
 
     def context(self, request: Request) -> Response:
-        """Return the head's maps of a pixel, `packed`, with its most probable classes [[train id, probability]]."""
+        """Return the head's maps of a pixel, `packed`, with its most probable classes [[train id, probability]].
+
+        With `way=to`, the maps read the other way round: who takes from the pixel.
+        """
         look, (x, y) = self.look(request), asked_pixel(request)
-        answer = look.context((x, y))
+        asked = look.takers if request.query_params.get("way") == "to" else look.context
+        answer = asked((x, y))
         values, labels = (each[:, y, x].tolist() for each in look.probabilities())
         return octets(packed(answer, point=(x, y), best=list(zip(labels, values, strict=True))))
 
@@ -135,6 +142,19 @@ class Page:
         """Return the gradient map of a pixel, `packed`."""
         point = asked_pixel(request)
         return octets(packed(self.look(request).gradient(point), point=point))
+
+    def reach(self, request: Request) -> Response:
+        """Return how far each kind of attention looks on an image."""
+        found = self.look(request).reach().items()
+        numbers = ("distance", "uniform", "entropy")
+        return JSONResponse([{"name": kind} | {name: getattr(one, name) for name in numbers} for kind, one in found])
+
+    def exchange(self, request: Request) -> Response:
+        """Return a picture of which class takes context from which, by one kind of attention."""
+        look, kind = self.look(request), request.path_params["kind"]
+        if (found := look.reach().get(kind)) is None:
+            return JSONResponse({"error": f"this head has no attention {kind} over the whole image"}, 404)
+        return png(exchange_picture(found, look.network.named_classes))
 
     def inside(self, request: Request) -> Response:
         """Return the names of what else the head computed on an image."""

@@ -11,7 +11,7 @@ from contextseg.errors import ConfigError
 from contextseg.explain import Look
 from contextseg.segmenter import Segmenter
 
-KEPT = 8  # looks of all networks together: one holds a number for each pair of places, 30 MB at 480 x 360 and stride 8
+KEPT = 8  # looks of all networks together: one holds maps of the backbone and of the head, 100 MB for a large head
 
 
 class Looks:

@@ -40,7 +40,7 @@ class AttendOptions:
     ckpt4: Path | None = option(None, "a fourth")
     port: Annotated[int, Ge(1), Le(65535)] = option(7860, "on 127.0.0.1, which no other machine reaches")
     longest_side: Annotated[int, Ge(32), Le(4096)] = option(
-        640, "pixels; the page scales larger images down: attention has a number for each pair of places"
+        640, "pixels; the page scales larger images down, because a pass takes longer"
     )
     choices: dict[str, str] = option({}, "filled in")
 

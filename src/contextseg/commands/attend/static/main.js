@@ -6,8 +6,8 @@ import { find, make, sentence, tell, telling } from "./dom.js";
 import { byKey, first, offer, told } from "./images.js";
 import { panels } from "./maps.js";
 import { Panel } from "./panel.js";
-import { save } from "./picture.js";
-import { clearPins, drawPins, pin } from "./pins.js";
+import { save, saveSvg } from "./picture.js";
+import { askPins, clearPins, drawPins, pin } from "./pins.js";
 import { zoom } from "./pointer.js";
 import { Readout } from "./readout.js";
 import { follow, link, on, setPoint, state } from "./state.js";
@@ -41,11 +41,13 @@ function controls() {
   find("opacity").oninput = (event) => { state.opacity = event.target.valueAsNumber; changed(); };
   find("scale").onchange = (event) => { state.scale = event.target.value; changed(); };
   find("base").onchange = (event) => { state.base = event.target.value; changed(); };
+  find("way").onchange = (event) => { state.way = event.target.value; turned(); };
   const withImage = (work) => () => state.image && telling(find("view-error"), async () => work());
   find("nearer").onclick = withImage(() => zoom(1.5));
   find("farther").onclick = withImage(() => zoom(1 / 1.5));
   find("pin").onclick = () => pin();
   find("save").onclick = withImage(save);
+  find("save-svg").onclick = withImage(saveSvg);
   find("link").onclick = withImage(async () => {
     history.replaceState(null, "", link());
     await navigator.clipboard.writeText(location.href).catch(() => {
@@ -67,9 +69,17 @@ function changed() {
   find("base").value = names.includes(state.base) ? state.base : "image";
   find("opacity").value = state.opacity;
   find("scale").value = state.scale;
+  find("way").value = state.way;
   find("pin").disabled = !state.point;
   redraw();
   remember();
+}
+
+// The maps are read the other way round: all are asked for again.
+function turned() {
+  panels.forEach((panel) => panel.follow());
+  askPins();
+  changed();
 }
 
 // Show what a link says; without one, the first image.

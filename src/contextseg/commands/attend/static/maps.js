@@ -24,6 +24,10 @@ export function commonTop(gradients) {
   return Math.max(0, ...maps.filter(Boolean).map((map) => map.high)) || 1;
 }
 
+// "context", or how it is read.
+export const titleOf = ({ name }) =>
+  (name !== "gradient" && state.way === "to" ? `${name}, the other way round: who takes from here` : name);
+
 export function rangeOf({ low, high }) {
   const even = low > high / 2 ? ": nearly uniform, however bright" : "";
   return `This map goes from ${number(low)} to ${number(high)}${even}.`;

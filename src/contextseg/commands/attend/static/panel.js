@@ -8,6 +8,7 @@ import { Inside } from "./inside.js";
 import { latest } from "./latest.js";
 import { commonTop, gradientOf, rangeOf } from "./maps.js";
 import { handled } from "./pointer.js";
+import { Reach } from "./reach.js";
 import { Readout } from "./readout.js";
 import { emit, state } from "./state.js";
 import { waiting } from "./waiting.js";
@@ -29,15 +30,17 @@ export class Panel {
     this.tiles = make("div", { className: "tiles" });
     this.readout = new Readout(model);
     this.inside = new Inside(index);
+    this.reach = new Reach(index);
     const scale = make("div", { className: "scale" }, make("span", {}, "0"), this.legend, this.high);
     const title = make("h2", {}, model.name);
     const main = make("div", {}, this.canvas, this.progress, this.error, scale, this.range);
-    const side = make("div", { className: "side" }, this.readout.element, this.tiles, this.inside.element);
+    const side = make("div", { className: "side" }, this.readout.element, this.tiles, this.inside.element,
+      this.reach.element);
     this.element = make("article", { className: "panel" }, make("header", {}, title, this.choice), main, side);
     drawScale(this.legend.getContext("2d"), 0, 0, 256, 10);
     handled(this.canvas);
     this.ask = latest(
-      ({ key, point }) => api.context(index, key, point), (answer, { key }) => this.take(answer, key),
+      ({ key, point, way }) => api.context(index, key, point, way), (answer, { key }) => this.take(answer, key),
       (error, { key }) => key === state.image?.key && tell(this.error, sentence(error)),
     );
   }
@@ -50,6 +53,7 @@ export class Panel {
     tell(this.error, "");
     this.readout.clear();
     this.inside.clear();
+    this.reach.clear();
     this.offer([]);
     this.arrange();
     const done = waiting(this.progress, "The model looks at the image, once");
@@ -79,7 +83,7 @@ export class Panel {
 
   // Ask for the pixel under the cursor.
   follow() {
-    if (this.ready && state.point) this.ask({ key: state.image.key, point: state.point });
+    if (this.ready && state.point) this.ask({ key: state.image.key, point: state.point, way: state.way });
   }
 
   take(answer, key) {

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { find, make, sentence, tell } from "./dom.js";
 import { colourOf, draw, markOf } from "./drawing.js";
 import { inTurn } from "./latest.js";
-import { commonTop, contextOf, gradientOf, nameOf, panels, pinned, rangeOf } from "./maps.js";
+import { commonTop, contextOf, gradientOf, nameOf, panels, pinned, rangeOf, titleOf } from "./maps.js";
 import { Readout } from "./readout.js";
 import { emit, state } from "./state.js";
 import { waiting } from "./waiting.js";
@@ -53,6 +53,10 @@ function addCard(fresh) {
   columns.forEach((column) => column.fill());
 }
 
+export function askPins() {
+  for (const { columns } of cards.values()) columns.forEach((column) => column.context());
+}
+
 export function drawPins() {
   for (const { columns } of cards.values()) columns.forEach((column) => column.draw());
 }
@@ -72,23 +76,34 @@ class Column {
     this.element = make("div", {}, make("h4", {}, panel.model.name), this.words, pictures, this.progress, this.error);
   }
 
-  async fill() {
-    const { panel, fresh, progress, error } = this, { key } = state.image;
-    const found = {};
-    const stale = () => key !== state.image.key || !state.pins.includes(fresh);
-    const take = (more) => {
-      if (stale()) return;
-      pinned.set(nameOf(panel.index, fresh), Object.assign(found, more));
-      emit("view");
-    };
-    const done = waiting(progress, "Gradient");
+  // Whether an answer for an image comes too late.
+  stale(key) { return key !== state.image.key || !state.pins.includes(this.fresh); }
+
+  take(key, more) {
+    const name = nameOf(this.panel.index, this.fresh);
+    if (this.stale(key)) return;
+    pinned.set(name, { ...pinned.get(name), ...more });
+    emit("view");
+  }
+
+  async context() {
+    const { key } = state.image, { way } = state;
     try {
-      const { maps, best } = await api.context(panel.index, key, fresh);
-      take({ context: maps, best });
-      const answer = await inTurn(() => (stale() ? null : api.gradient(panel.index, key, fresh)));
-      if (answer) take({ gradient: answer.maps[0] });
+      const { maps, best } = await api.context(this.panel.index, key, this.fresh, way);
+      if (way === state.way) this.take(key, { context: maps, best });
     } catch (failure) {
-      tell(error, sentence(failure));
+      tell(this.error, sentence(failure));
+    }
+  }
+
+  async fill() {
+    const { key } = state.image, done = waiting(this.progress, "Gradient");
+    await this.context();
+    try {
+      const answer = await inTurn(() => (this.stale(key) ? null : api.gradient(this.panel.index, key, this.fresh)));
+      if (answer) this.take(key, { gradient: answer.maps[0] });
+    } catch (failure) {
+      tell(this.error, sentence(failure));
     }
     done();
   }
@@ -102,7 +117,7 @@ class Column {
       if (!map) continue;
       const top = state.scale === "common" ? commonTop(kind === "gradient") : map.high;
       drawPinned(canvas, fresh, map, top);
-      range.textContent = `${map.name}. ${rangeOf(map)}`;
+      range.textContent = `${titleOf(map)}. ${rangeOf(map)}`;
       canvas.setAttribute("aria-label", `${map.name} of pin ${fresh.number} in ${panel.model.name}`);
     }
   }

@@ -7,6 +7,7 @@ export const state = {
   pins: [],  // {x, y, number}
   opacity: 0.9,
   scale: "own",
+  way: "from",  // or "to": the maps read the other way round
   base: "image",  // what lies under the map: image, prediction, truth or difference
   shown: [],  // the name of the map of each model; undefined: its first
   view: { zoom: 1, x: 0.5, y: 0.5 },  // centre, as parts of the image
@@ -35,13 +36,14 @@ const pixel = (words) => {
 };
 
 export function link() {
-  const { image, point, pins, opacity, scale, base, shown, view } = state;
+  const { image, point, pins, opacity, scale, way, base, shown, view } = state;
   const words = new URLSearchParams();
   if (image) words.set("image", image.key);
   if (point) words.set("at", pair(point));
   if (pins.length) words.set("pins", pins.map(pair).join(" "));
   words.set("opacity", opacity);
   words.set("scale", scale);
+  if (way !== "from") words.set("way", way);
   words.set("base", base);
   if (shown.some(Boolean)) words.set("maps", shown.map((name) => name ?? "").join(" "));
   if (view.zoom > 1) words.set("view", [view.zoom, view.x, view.y].map((n) => n.toFixed(3)).join(","));
@@ -55,6 +57,7 @@ export function follow(fragment) {
   const opacity = Number(words.get("opacity") ?? state.opacity);
   if (opacity >= 0 && opacity <= 1) state.opacity = opacity;
   state.scale = among("scale", ["own", "common"]);
+  state.way = words.get("way") === "to" ? "to" : "from";
   state.base = among("base", ["image", "prediction", "truth", "difference"]);
   state.shown = (words.get("maps") ?? "").split(" ").map((name) => name || undefined);
   const [zoom, x, y] = (words.get("view") ?? "").split(",").map(Number);
