@@ -5,7 +5,7 @@ RUNS   the folder that keeps the runs, RUNS/<name>/<date>_<time> (./runs)
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,10 @@ from torch import Tensor
 from contextseg import load_checkpoint, viz
 from contextseg.commands.compose import compose
 from contextseg.commands.train.command import train
-from contextseg.explain import context_maps, record_attention
+from contextseg.data.pixels import Reading, read_image
+from contextseg.engine import build
+from contextseg.explain import Look, context_maps, context_picture, record_attention
+from contextseg.explain.context import maps_of
 from contextseg.explain.draw_context import extent, marked_sheet
 from contextseg.runs.configuration import flatten
 from contextseg.runs.folder import RunFolder
@@ -34,7 +37,8 @@ def configuration(name: str, *overrides: str) -> DictConfig:
     A trial, below 1,000 steps, is scored on few images.
     """
     trial = ["data.val_size=20"] if STEPS < 1000 else []
-    return compose([*overrides, *trial, f"name={name}", f"trainer.max_steps={STEPS}", f'paths.runs="{RUNS}"'])
+    often = ["resume=auto", "trainer.save_every_steps=100"]  # so that an interrupted cell loses little
+    return compose([*overrides, *trial, *often, f"name={name}", f"trainer.max_steps={STEPS}", f'paths.runs="{RUNS}"'])
 
 
 def finished(cfg: DictConfig) -> Path | None:
@@ -54,6 +58,34 @@ def trained(name: str, *overrides: str) -> Segmenter:
     cfg = configuration(name, *overrides)
     folder = finished(cfg) or train(cfg).folder
     return load_checkpoint(folder / "checkpoints/last.ckpt")
+
+
+def example() -> tuple[Path, Path]:
+    """A checkpoint and a photo: `CHECKPOINT` and `PHOTO`, if set; else of OCR, trained here, and of a scene."""
+    if os.environ.get("CHECKPOINT") and os.environ.get("PHOTO"):
+        return Path(os.environ["CHECKPOINT"]), Path(os.environ["PHOTO"])
+    cfg = configuration("ocr", "head=ocr")
+    folder = finished(cfg) or train(cfg).folder
+    photo = RUNS / "scene.png"
+    Image.fromarray(build.instantiate(cfg.data, "data").source("val").read(3)[0]).save(photo)
+    return folder / "checkpoints/last.ckpt", photo
+
+
+def view(checkpoint: Path, photo: Path) -> Callable[[float, float], Image.Image]:
+    """Look at a photo with the network of a checkpoint, once; returned: the sheet of maps for a place of it.
+
+    The place is given in shares of width and height, each from 0 to 1.
+    """
+    network = load_checkpoint(checkpoint)
+    image = read_image(photo, Reading(network.value_range, upright=True))
+    look = Look(network, torch.from_numpy(image).permute(2, 0, 1))
+    labels, (height, width) = look.probabilities()[1][0].numpy(), look.size
+
+    def at(across: float, down: float) -> Image.Image:
+        point = min(int(across * width), width - 1), min(int(down * height), height - 1)
+        return Image.fromarray(context_picture(image, labels, maps_of(look, point), point, network.named_classes))
+
+    return at
 
 
 def asked(
