@@ -17,10 +17,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput, Shown
+from contextseg.contract import Head, Heard, SegOutput, Shown
+from contextseg.layers.attention import Attention, Chain
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
-from contextseg.layers.criss_cross import CrissCrossAttention, compose
+from contextseg.layers.criss_cross import CrissCross as CrissCrossWeights
+from contextseg.layers.criss_cross import CrissCrossAttention
 from contextseg.layers.edge_branch import EdgeBranch
 from contextseg.layers.pyramid_pooling import PyramidPooling
 from contextseg.layers.resize import resize
@@ -117,22 +119,15 @@ class CE2PHead(Head):
             x = torch.cat([x, sides], dim=1)
         return SegOutput(self.classifier(self.dropout(self.fuse(x))), extras)
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return all loops composed into one map (h', w') for the place of the last map at the pixel; {} for "psp"."""
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return all loops composed into one, between the places of the last map; {} for "psp"."""
         if self.rcca is None:
             return {}
-        loops = [loop[0] for loop in maps["rcca.attention.criss_cross"]]  # per loop (h', w', h' + w')
-        place = [
-            (2 * at + 1) * length // (2 * whole)
-            for at, length, whole in zip(point, loops[0].shape[:2], size, strict=True)
-        ]
-        return {"context": compose(loops, (place[0], place[1]))}
+        return {"context": Chain([CrissCrossWeights(loop[0]) for loop in heard["rcca.attention.criss_cross"]])}
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+    def inside(self, heard: Heard, size: tuple[int, int]) -> dict[str, Shown]:
         """Return the probability of an edge (1, h, w); {} without the edge branch."""
-        return {} if self.edge is None else {"edges": Shown(maps["edges"][0])}
+        return {} if self.edge is None else {"edges": Shown(heard["edges"][0])}
 
 
 class CrissCross(nn.Module):

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput, Shown
+from contextseg.contract import Head, Heard, SegOutput, Shown
 from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
 from contextseg.layers.conv import ConvNormAct
@@ -108,14 +108,14 @@ class EncNetHead(Head):
             extras["aux_class_probability"] = self.aux(features)
         return SegOutput(self.classifier(self.dropout(weighed)), extras)
 
-    def inside(self, maps: dict[str, list[Tensor]], size: tuple[int, int]) -> dict[str, Shown]:
+    def inside(self, heard: Heard, size: tuple[int, int]) -> dict[str, Shown]:
         """Return sigmoid(W e) (C,), the codewords' shares of pixels (D, h, w) and the classes found (K,), if any."""
         shown = {
-            "channel_gates": Shown(maps["channel_gates"][0][0]),
-            "codewords": Shown(maps["encoding.assignment"][0][0].unflatten(1, size)),
+            "channel_gates": Shown(heard["channel_gates"][0][0]),
+            "codewords": Shown(heard["encoding.assignment"][0][0].unflatten(1, size)),
         }
         if self.presence is not None:
-            shown["class_presence"] = Shown(maps["class_presence"][0][0], by_class=True)
+            shown["class_presence"] = Shown(heard["class_presence"][0][0], by_class=True)
         return shown
 
 

@@ -12,9 +12,10 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from contextseg.contract import Head, SegOutput
+from contextseg.contract import Head, Heard, SegOutput
+from contextseg.layers.attention import Attention
 from contextseg.layers.conv import ConvNormAct
-from contextseg.layers.object_context import ObjectContext, context_of
+from contextseg.layers.object_context import GridAttention, ObjectContext
 from contextseg.typed import Count, Share
 
 
@@ -60,11 +61,9 @@ class OCNetHead(Head):
         context = [self.within(grid, x) for grid in self.grids]  # each (B, C', h, w)
         return SegOutput(self.classifier(self.dropout(self.fuse(torch.cat([self.widen(x), *context], dim=1)))), {})
 
-    def context(
-        self, maps: dict[str, list[Tensor]], point: tuple[int, int], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return the pixel's row of the attention of each grid (h, w), by its parts: "1x1", "2x2", ..."""
+    def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
+        """Return the attention of each grid, by its parts: "1x1", "2x2", ..."""
         return {
-            f"{parts}x{parts}": context_of([part[0] for part in maps[f"grids.{index}.object"]], parts, point, size)
+            f"{parts}x{parts}": GridAttention(heard[f"grids.{index}.object"], parts, size)
             for index, parts in enumerate(self.sizes)
         }

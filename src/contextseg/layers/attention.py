@@ -79,8 +79,8 @@ class Attention:
 
 
 def number(point: Size, size: Size, grid: Size) -> Tensor:
-    """Return the number int64 (1,) of the place of a grid (h, w) in which a point (row, column) of `size` lies."""
-    row, column = (at * places // side for at, places, side in zip(point, grid, size, strict=True))
+    """Return the number int64 (1,) of the place of a grid (h, w) in which the middle of a point of `size` lies."""
+    row, column = ((2 * at + 1) * places // (2 * side) for at, places, side in zip(point, grid, size, strict=True))
     return torch.tensor([row * grid[1] + column])
 
 

@@ -3,10 +3,12 @@
 Source: Yuan, Wang: OCNet: Object Context Network for Scene Parsing (2018).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from contextseg.layers.attention import Attention, DotProduct, QueryKey, Size
 from contextseg.layers.attention_tap import AttentionTap
 
 
@@ -26,7 +28,7 @@ class ObjectContext(nn.Module):
         )
         self.value = nn.Conv2d(channels, value_channels, 1)
         self.project = nn.Conv2d(value_channels, channels, 1)
-        self.object = AttentionTap(levels=True)  # part by part (B, n, n), n pixels; rows sum to 1
+        self.object = AttentionTap(levels=True)  # part by part `QueryKey` (B, n, C'), n pixels
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn features (B, C, h, w) into their context (B, C, h, w)."""
@@ -38,15 +40,8 @@ class ObjectContext(nn.Module):
     def attend(self, theta: Tensor, value: Tensor) -> Tensor:
         """Attend within one part: theta (B, C', a, b), value (B, C'', a, b) -> (B, C'', a, b)."""
         key, values = theta.flatten(2).mT, value.flatten(2).mT  # (B, ab, C'), (B, ab, C'')
-        query = self.object.level(key)
-        if self.object.recorded:
-            scores = query @ key.mT * key.shape[-1] ** -0.5
-            precision = torch.promote_types(key.dtype, torch.float32)
-            weights = self.object(scores.softmax(-1, dtype=precision).to(key.dtype))  # (B, ab, ab)
-            context = weights @ values
-        else:
-            q, k, v = (one.unsqueeze(1) for one in (query, key, values))  # (B, 1, ab, C' or C''): one head
-            context = F.scaled_dot_product_attention(q, k, v).squeeze(1)  # (B, ab, C'')
+        query = self.object.level(key) * key.shape[-1] ** -0.5
+        context = self.object.attend(query, key, values)  # (B, ab, C'')
         return context.mT.unflatten(-1, value.shape[-2:])
 
 
@@ -57,13 +52,35 @@ def edges(length: int, parts: int) -> list[slice]:
     return [slice(i * step, length if i == parts - 1 else (i + 1) * step) for i in range(parts)]
 
 
-def context_of(maps: list[Tensor], parts: int, point: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Return where the context of one pixel came from: maps (ab, ab) of all parts, in order -> weights (h, w)."""
-    rows, columns = (edges(length, parts) for length in size)
-    found = maps[0].new_zeros(size)
-    for weights, (i, j) in zip(maps, ((i, j) for i in rows for j in columns), strict=True):
-        if i.start <= point[0] < i.stop and j.start <= point[1] < j.stop:
-            width = j.stop - j.start
-            row = weights[(point[0] - i.start) * width + point[1] - j.start]
-            found[i, j] = row.unflatten(0, (-1, width))
-    return found
+def shape(part: Tensor) -> Size:
+    """Return height and width of a part."""
+    return part.shape[0], part.shape[1]
+
+
+class GridAttention(Attention):
+    """Attention within each part of a grid alone: what was `heard` of the parts, in order; map of `size` (h, w)."""
+
+    def __init__(self, heard: Sequence[QueryKey], parts: int, size: Size):
+        super().__init__(size, size)
+        numbers = torch.arange(size[0] * size[1]).unflatten(0, size)
+        rows, columns = (edges(length, parts) for length in size)
+        cut = [numbers[i, j] for i in rows for j in columns]
+        self.parts = [
+            (part.flatten(), DotProduct(pair.query[0], pair.key[0], shape(part), shape(part)))
+            for part, pair in zip(cut, heard, strict=True)
+        ]
+
+    def rows(self, places: Tensor) -> Tensor:
+        return self.of_parts(places, "rows")
+
+    def columns(self, places: Tensor) -> Tensor:
+        return self.of_parts(places, "columns")
+
+    def of_parts(self, places: Tensor, which: str) -> Tensor:
+        """Compute rows or columns of places int64 (n,), zero outside of their parts: (n, hw)."""
+        found = self.parts[0][1].query.new_zeros(len(places), self.asked[0] * self.asked[1])
+        for numbers, part in self.parts:
+            mine, own = (places[:, None] == numbers).nonzero(as_tuple=True)
+            if len(mine):
+                found[mine[:, None], numbers] = getattr(part, which)(own)
+        return found
