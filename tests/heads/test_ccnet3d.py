@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from contextseg import create_model
+from contextseg.attention_control import control
 from contextseg.contract import Maps
 from contextseg.errors import ConfigError
-from contextseg.explain import record_attention
+from contextseg.explain import Look, record_attention
 from contextseg.heads.ccnet3d import CCNet3DHead
 
 K, T = 4, 3
@@ -73,3 +74,26 @@ def test_clips_of_another_length_are_refused(head):
     network = create_model(head, backbone="tiny", num_classes=K, **({"frames": T} if head == "ccnet3d" else {}))
     with pytest.raises(ConfigError, match=f"clips of 2 frames: .* takes {network.head.frames}"):
         network(clips(frames=2))
+
+
+def test_the_context_of_a_pixel_is_a_map_for_each_frame(network):
+    """What one loop reaches, all frames sum to one; the gradient has a map for each frame too."""
+    look = Look(network, clips(1)[0])
+    maps, gradient = look.context((20, 11)).maps["context"], look.gradient((20, 11)).maps["gradient"]
+    assert maps.shape == gradient.shape == (T, 5, 6)
+    torch.testing.assert_close(maps.sum(), torch.ones(()))
+    assert (maps > 0).all()
+    network.head.recurrence = 1
+    maps = Look(network, clips(1)[0]).context((20, 11)).maps["context"]
+    assert (maps > 0).sum() == T + 5 + 6 - 2
+
+
+def test_uniform_attention_is_the_mean_of_the_three_lines(network):
+    control(network.head, "uniform")
+    with record_attention(network.head) as heard:
+        network.logits(clips(1))
+    weights = heard["attention.criss_cross"][0]
+    expected = weights.new_full(weights.shape[:-1], T + 5 + 6 - 2).reciprocal()
+    torch.testing.assert_close(weights.amax(-1), expected)
+    with pytest.raises(ConfigError, match="attention=local: the context of CCNet3DHead"):
+        control(network.head, "local")

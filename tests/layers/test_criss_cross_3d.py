@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from contextseg.layers.criss_cross_3d import CrissCrossAttention3d, attention_map, compose
 from contextseg.layers.criss_cross import CrissCrossAttention
+from contextseg.layers.criss_cross_3d import CrissCrossAttention3d, attention_map, compose
 
 SIZES = ((1, 1, 1), (2, 3, 4), (4, 2, 3), (3, 1, 5))  # T, h, w
 every_size = pytest.mark.parametrize("size", SIZES)
@@ -32,7 +32,7 @@ def dense_map(query, key):
 def dense_attention(block, x):
     """Eq. 9 and 10 as they stand: V first, then the weighted sum; (B, C, T, h, w) -> the same."""
     query, key, value = (
-        torch.einsum("oc,bcthw->bthwo", conv.weight[:, :, 0, 0, 0], x) + conv.bias
+        torch.einsum("oc,bcthw->bthwo", conv.weight[:, :, 0, 0], x) + conv.bias
         for conv in (block.query, block.key, block.value)
     )
     context = torch.einsum("bpq,bqc->bcp", dense_map(query, key), value.flatten(1, 3))
@@ -76,7 +76,7 @@ def test_map_has_the_slots_it_says(size):
 
 def test_of_one_frame_it_is_the_block_in_two_dimensions():
     flat, block = CrissCrossAttention(8, 3).double(), CrissCrossAttention3d(8, 3).double()
-    block.load_state_dict({name: value[..., None] if value.ndim == 4 else value for name, value in flat.state_dict().items()})
+    block.load_state_dict(flat.state_dict())
     x = torch.randn(2, 8, 3, 5, dtype=torch.float64)
     close(block(x[:, :, None])[:, :, 0], flat(x))
 

@@ -29,10 +29,12 @@ class Clips(Subset):
         return self._places[index]
 
     def read_clip(self, index: int) -> Sample:
-        """Read a clip uint8 (T, H, W, 3) and the mask of its middle frame.
+        """Read a clip uint8 (T, H, W, 3), of one frame the image (H, W, 3), and the mask of its middle frame.
 
         Raises `ConfigError` if a frame has not the size of the labelled one.
         """
+        if self.frames == 1:
+            return self.read(index)
         mask, name = self.read_mask(index)
         frames = {place: self.images.load(place)[0] for place in dict.fromkeys(self.places(index))}
         for place, frame in frames.items():

@@ -47,7 +47,10 @@ class MapDataset(Dataset):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> MapSample:
-        """Return the sample of a key: maps [(C_i, h_i, w_i)], of clips [(T, C_i, h_i, w_i)], mask uint8 (H, W), name."""
+        """Return the sample of a key: maps [(C_i, h_i, w_i)], mask uint8 (H, W), name.
+
+        Of a source of clips: [(T, C_i, h_i, w_i)].
+        """
         epoch, index = key
         numbers, coins = random_streams((self.seed, epoch, index))
         mirrored = coins.random() < self.flip

@@ -133,7 +133,7 @@ class Look:
         return seen, seen.place((y - first[0], x - first[1]), (sides[0], sides[1])), (rows, columns)
 
     def run(self, first: tuple[int, int], batch: Tensor) -> Pass:
-        """Run the network on a batch uint8 (1, 3, H', W') or (1, T, 3, H', W') that begins at `first`, unless its pass is still kept."""
+        """Run the network on a batch uint8 (1, [T,] 3, H', W') that begins at `first`, unless its pass is kept."""
         if (kept := self.passes.get(first)) is not None:
             return kept
         with self.lock:

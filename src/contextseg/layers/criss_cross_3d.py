@@ -27,24 +27,26 @@ class CrissCrossAttention3d(nn.Module):
 
     A is the softmax over the three of Q_u . K_i (Eq. 9), without scaling. Q and K go to `key_channels` (None: C / 8, as
     in two dimensions), V keeps C. The weights of a position sum to one, so V's convolution commutes with the weighted
-    sum and is applied after it.
+    sum and is applied after it. Convolutions of 1x1x1 are those of 1x1 on frames, with the weights of the block in two
+    dimensions.
     """
 
     def __init__(self, channels: int, key_channels: int | None = None):
         super().__init__()
         key_channels = key_channels or max(channels // 8, 1)
-        self.query = nn.Conv3d(channels, key_channels, 1)
-        self.key = nn.Conv3d(channels, key_channels, 1)
-        self.value = nn.Conv3d(channels, channels, 1)
+        self.query = nn.Conv2d(channels, key_channels, 1)
+        self.key = nn.Conv2d(channels, key_channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
         self.criss_cross = AttentionTap(levels=True)  # (B, T, h, w, T + h + w), sums to 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to each position the context of its three lines: features (B, C, T, h, w) -> (B, C, T, h, w)."""
-        query = self.criss_cross.level(self.query(x)).movedim(1, -1)  # (B, T, h, w, C')
-        key = self.key(x).movedim(1, -1)  # (B, T, h, w, C')
+        flat = x.flatten(3)  # (B, C, T, h w)
+        query, key = (conv(flat).unflatten(3, x.shape[3:]).movedim(1, -1) for conv in (self.query, self.key))
+        query = self.criss_cross.level(query)  # (B, T, h, w, C'), as the key
         weights = self.criss_cross(attention_map(query, key))  # (B, T, h, w, T + h + w)
         context = aggregate(weights, x.movedim(1, -1).to(weights.dtype))  # (B, T, h, w, C)
-        return x + self.value(context.movedim(-1, 1))
+        return x + self.value(context.movedim(-1, 1).flatten(3)).unflatten(3, x.shape[3:])
 
 
 def attention_map(query: Tensor, key: Tensor) -> Tensor:
@@ -80,6 +82,8 @@ def compose(maps: Sequence[Tensor], place: tuple[int, int, int]) -> Tensor:
     reach = torch.zeros_like(maps[0][..., 0])
     reach[(..., *place)] = 1
     for weights in reversed(maps):
-        flow = [(reach[..., None] * part).sum(axis, keepdim=True).transpose(axis, -1) for axis, part in by_axis(weights)]
-        reach = sum(flow)[..., 0]
+        flow = [
+            (reach[..., None] * part).sum(axis, keepdim=True).transpose(axis, -1) for axis, part in by_axis(weights)
+        ]
+        reach = (flow[0] + flow[1] + flow[2])[..., 0]
     return reach  # (..., T, h, w)
