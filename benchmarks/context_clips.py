@@ -1,17 +1,17 @@
 """The tables and pictures of docs/results/context_clips.md, from finished runs.
 
-PYTHONPATH=src python benchmarks/context_clips.py [--runs runs/ablations] [--camvid runs/ablations]
+PYTHONPATH=src python benchmarks/context_clips.py [--runs runs/ablations]
 
 Prints the tables, copies metrics and configurations to docs/results/context_clips and draws docs/pictures/clips_*.png.
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from contextseg import viz
 from contextseg.checkpoint import load_checkpoint
@@ -28,7 +28,7 @@ COLUMNS = ("miou", "iou_t", "iou_tx", "iou_txy")
 def runs(folder: Path, name: str, row: str) -> list[Path]:
     """Return the newest finished run of each seed of a row."""
     found = []
-    for place in sorted(folder.glob(f"{name}/{key(row)}_s*")):
+    for place in sorted(folder.glob(f"{name}/{key(row)}_s[0-9]*")):
         done = [run for run in sorted(place.iterdir()) if finished(run / "metrics.json")]
         found += done[-1:]
     return found
@@ -45,10 +45,22 @@ def collect(folder: Path, name: str) -> dict[str, list[Path]]:
     KEPT.mkdir(parents=True, exist_ok=True)
     for row, folders in found.items():
         for run in folders:
-            seed = json.loads((run / "metrics.json").read_text())["seed"]
-            shutil.copy(run / "metrics.json", KEPT / f"{name.split('/')[1]}_{key(row)}_s{seed}.json")
-            shutil.copy(run / "config.yaml", KEPT / f"{name.split('/')[1]}_{key(row)}.yaml")
+            metrics, stem = json.loads((run / "metrics.json").read_text()), f"{name.split('/')[1]}_{key(row)}"
+            (KEPT / f"{stem}_s{metrics['seed']}.json").write_text(json.dumps(metrics, indent=1) + "\n")
+            (KEPT / f"{stem}.yaml").write_text(yaml.safe_dump(without_places(run), sort_keys=False))
     return found
+
+
+def without_places(run: Path) -> dict:
+    """Return the configuration of a run without folders of the machine on which it ran."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config = {
+        name: value for name, value in config.items() if name not in ("paths", "run", "callbacks", "logger", "seed")
+    }
+    for part, name in (("data", "root"), ("features", "cache")):
+        if config[part].get(name):
+            config[part][name] = "X"
+    return config
 
 
 def line(row: str, folders: list[Path]) -> str:
@@ -98,7 +110,7 @@ def main() -> None:
     for row, folders in camvid.items():
         for run in folders:
             metrics = json.loads((run / "metrics.json").read_text())
-            print(f"| {row} | {metrics['split']} | {metrics['miou']:.1f} | {metrics['pixel_accuracy']:.1f} |")
+            print(f"| {row} | {metrics['split']} | {metrics['miou']:.1f} | {metrics['pix_acc']:.1f} |")
     draw_scenes(DOCS / "pictures/clips_scenes.png")
     for run in found["CCNet3D, T=5, R=3"][:1]:
         draw_attention(run, DOCS / "pictures/clips_attention.png")

@@ -130,5 +130,5 @@ def test_a_video_without_a_sequence_is_refused(root, video):
 def test_frames_of_another_size_are_refused_before_training(root, video):
     picture(video / "0016E5" / "0016E5_007962.jpg", 0, (9, 6))
     data = CamVidClips(root=str(root), frames=3, video=str(video))
-    with pytest.raises(ConfigError, match="0016E5_007962.jpg is a frame of 9x6 beside 0016E5_07961 of 8x6"):
+    with pytest.raises(ConfigError, match=r"0016E5_007962\.jpg is a frame of 9x6 beside 0016E5_07961 of 8x6"):
         data.check(splits=("val",))

@@ -52,13 +52,13 @@ def test_a_flip_repaints_the_cue_alone_and_relabels_what_looks_the_same():
 
 
 def test_the_cue_is_fair_and_in_every_other_frame_alike():
-    seen = [draw_clip(1, index) for index in range(200)]
+    seen = [draw_clip(1, index) for index in range(100)]
     scenes = np.array([int(mask.min() if mask.min() else np.unique(mask)[1]) - 1 for _, mask in seen])
     assert set(scenes) == {0, 1}
-    assert abs(scenes.mean() - 0.5) < 0.12
+    assert abs(scenes.mean() - 0.5) < 0.15
     frames = np.bincount([cue(clip).sum((1, 2)).argmax() for clip, _ in seen], minlength=T)
     assert frames[T // 2] == 0
-    assert (np.delete(frames, T // 2) > 25).all()
+    assert (np.delete(frames, T // 2) > 10).all()
 
 
 def test_the_cue_differs_in_time_from_the_grain_and_in_more_from_the_other_panes():

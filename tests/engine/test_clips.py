@@ -28,6 +28,7 @@ def test_a_training_leaves_pictures_and_a_checkpoint_that_is_scored_alike(tmp_ru
     assert json.loads(scored.read_text())["miou"] == pytest.approx(result.metrics["miou"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_cached_maps_of_frames_change_nothing(tmp_run, tmp_path):
     """A training on clips with their maps from files, from the backbone, and by one frame."""
     frozen = ("data=camvid_clips", "head=ccnet3d", "width=8", "backbone.freeze=true", "features.whole=true")

@@ -18,7 +18,7 @@ def main(options: SamplesOptions) -> None:
 
 
 def samples(cfg: SamplesOptions) -> Path:
-    """Draw `cfg.count` evenly spaced samples (image or frames beside mask) and the legend into the picture `cfg.output`."""
+    """Draw `cfg.count` evenly spaced samples (image or clip beside mask) and the legend into `cfg.output`."""
     data = build.datamodule(cfg)
     source = data.source(cfg.split)
     tiles = []
