@@ -54,9 +54,8 @@ def collect(folder: Path, name: str) -> dict[str, list[Path]]:
 def without_places(run: Path) -> dict:
     """Return the configuration of a run without folders of the machine on which it ran."""
     config = yaml.safe_load((run / "config.yaml").read_text())
-    config = {
-        name: value for name, value in config.items() if name not in ("paths", "run", "callbacks", "logger", "seed")
-    }
+    dropped = ("paths", "run", "callbacks", "logger", "seed")
+    config = {name: value for name, value in config.items() if name not in dropped}
     for part, name in (("data", "root"), ("features", "cache")):
         if config[part].get(name):
             config[part][name] = "X"
