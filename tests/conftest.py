@@ -81,13 +81,14 @@ def trained(tmp_path_factory):
 def small(tmp_path, request):
     """small("head=fcn", ...) -> the configuration of a run of two steps, its folders in `tmp_path`.
 
-    The data are 16 embedded scenes of 96 px, or with "data=camvid" those of `camvid_root`.
+    The data are 16 embedded scenes of 96 px, or with "data=camvid" or "data=camvid_clips" those of
+    `camvid_root`.
     """
     from contextseg.commands.compose import compose
 
     def configure(*more):
         data = SCENES
-        if "data=camvid" in more:
+        if {"data=camvid", "data=camvid_clips"} & {*more}:
             data = (f"data.root={request.getfixturevalue('camvid_root')}", "data.transform.crop_size=[48,64]")
         return compose([*SMALL, *data, f"paths.runs={tmp_path}/runs", *more])
 

@@ -54,6 +54,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
         {"embedding_channels": 0},
         {"gate": True, "refine": True, "leaky": 0.01},
     ],
+    "ccnet3d": [{"frames": 2, "recurrence": 1}, {"frames": 1}],
     "cpnet": [
         {"contexts": "intra"},
         {"contexts": "inter"},
@@ -115,6 +116,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
 }
 
 SIZE = {"channels": 16, "kernel_sizes": (3, 9), "num_descriptors": 4, "crop_size": (20, 30), "dropout": 0.0}  # small
+SIZE |= {"frames": 3}
 SIZE_OF = {
     "double_attention": {"regions": 6},
     "gcn": {"kernel_size": 5},
@@ -186,9 +188,12 @@ def inputs(
     classes: int = K,
     dtype: torch.dtype = torch.float32,
 ) -> tuple:
-    """Make maps (batch, C, h, w), and for an oracle a mask of eight times the last size, with void in it."""
+    """Make maps (batch, C, h, w), and for an oracle a mask of eight times the last size, with void in it.
+
+    For a head of clips they are (batch T, C, h, w).
+    """
     torch.manual_seed(1)
-    maps = [torch.randn(batch, c, *size, dtype=dtype) for c, size in zip(channels, sizes, strict=True)]
+    maps = [torch.randn(batch * head.frames, c, *size, dtype=dtype) for c, size in zip(channels, sizes, strict=True)]
     if not head.needs_mask:
         return (maps,)
     height, width = (8 * side for side in sizes[-1])

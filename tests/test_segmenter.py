@@ -76,7 +76,7 @@ def test_predict_puts_every_module_back_into_its_mode():
 
 
 class Oracle(nn.Module):
-    needs_mask, emits, window = True, frozenset(), None
+    needs_mask, emits, window, frames = True, frozenset(), None, 1
 
     def forward(self, features, mask):
         return SegOutput(nn.functional.one_hot(mask.long() % K, K).movedim(-1, 1).float(), {})

@@ -2,7 +2,11 @@
 
     Batch.image -> Backbone -> (neck) -> Head -> SegOutput -> LossSum, SegMetrics -> loggers
 
-Letters: B images, K classes, C channels, H W image size, h w feature size.
+Letters: B images, K classes, C channels, H W image size, h w feature size, T frames of a clip.
+
+A clip is a labelled frame with those around it, of which it is the middle one (T // 2). Backbone and neck take its
+frames for images, so that their maps are (B T, C, h, w); the head knows T (`Head.frames`) and returns the logits of the
+labelled frame. Where a head of clips is given an image, that stands for all T frames.
 
 Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
 
@@ -33,14 +37,18 @@ Heard = dict[str, list[Any]]  # by tap, an entry for each call: a tensor, or a `
 
 
 class Maps(list[Tensor]):
-    """Hold the maps of a backbone [(B, C_i, h_i, w_i)], fine to coarse, where a network may get them for the image."""
+    """Hold the maps of a backbone, fine to coarse, where a network may get them for the image.
+
+    [(B, C_i, h_i, w_i)], of clips [(B, T, C_i, h_i, w_i)].
+    """
 
 
 class Batch(NamedTuple):
     """Hold a batch of a loader, uint8 throughout, so that it is small to move."""
 
-    image: Tensor | Maps  # uint8 (B, 3, H, W), RGB, not normalised; or what a frozen backbone made of it
-    mask: Tensor  # uint8 (B, H, W), train ids; void is always 255
+    # uint8 (B, 3, H, W), or clips (B, T, 3, H, W), RGB, not normalised; or what a frozen backbone made of it
+    image: Tensor | Maps
+    mask: Tensor  # uint8 (B, H, W), train ids, of a clip's middle frame; void is always 255
     name: list[str]
 
 
@@ -97,6 +105,7 @@ class Head(nn.Module):
     neck: ClassVar[str] = "none"  # the paper's neck
     output_stride: ClassVar[int] = 8  # the paper's: later stages of the backbone are dilated
     window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
+    frames: int = 1  # T of the clips that it takes: its maps are then (B T, C_i, h_i, w_i); set per instance
     can_be_local: ClassVar[bool] = False  # for attention=local its context part runs `within` windows
     local_side: int | None = None  # sides of these windows, in places; `attention_control` sets it
 
@@ -107,6 +116,12 @@ class Head(nn.Module):
     def within(self, block: Callable[..., Tensor], *maps: Tensor) -> Tensor:
         """Run the context part, a block of maps (B, C_i, h, w) -> (B, C, h, w); with attention=local in windows."""
         return block(*maps) if self.local_side is None else in_windows(block, *maps, side=self.local_side)
+
+    def labelled(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Select the maps of the labelled frames: [(B T, C_i, h_i, w_i)] -> [(B, C_i, h_i, w_i)]."""
+        if self.frames == 1:
+            return list(maps)
+        return [one.unflatten(0, (-1, self.frames))[:, self.frames // 2] for one in maps]
 
     def attends(self, heard: Heard, size: tuple[int, int]) -> dict[str, Attention]:
         """Return which places give their context to which, of each kind by name, as the taps recorded it on one image.
@@ -119,7 +134,8 @@ class Head(nn.Module):
     def context(self, heard: Heard, point: tuple[int, int], size: tuple[int, int]) -> dict[str, Tensor]:
         """Return where the context of the point (row, column) of the head's map came from: named maps (h', w').
 
-        They are the rows of `attends`, not negative; `heard` and `size` as there.
+        They are the rows of `attends`, not negative; `heard` and `size` as there. A head of clips attends through time:
+        it writes this instead, and its maps are (T, h', w').
         """
         return {name: one.row(point, size) for name, one in self.attends(heard, size).items()}
 

@@ -56,26 +56,38 @@ class Segmenter(nn.Module):
     def forward(self, image: Tensor | Maps, mask: Tensor | None = None) -> SegOutput:
         """Turn image uint8 (B, 3, H, W) [and, for an oracle, mask uint8 (B, H, W)] into logits (B, K, h, w), extras.
 
-        Instead of the image it takes the maps that the backbone makes of it.
+        A head of clips takes them too: uint8 (B, T, 3, H, W). Instead of the image it takes the maps that the backbone
+        makes of it.
         """
-        features = self._maps(image)
+        features = self.maps(image)
         output = self._head(features, mask)
         if self.aux_head is not None:
-            output = output._replace(extras={**output.extras, "aux_logits": self.aux_head(features).logits})
+            aux_logits = self.aux_head(self.head.labelled(features)).logits
+            output = output._replace(extras={**output.extras, "aux_logits": aux_logits})
         return output
 
     def logits(self, image: Tensor | Maps, mask: Tensor | None = None) -> Tensor:
         """Return the same logits (B, K, h, w) without the auxiliary head, for prediction and evaluation."""
-        return self.logits_of(self._maps(image), mask)
+        return self.logits_of(self.maps(image), mask)
 
     def logits_of(self, maps: list[Tensor], mask: Tensor | None = None) -> Tensor:
-        """Return the same logits (B, K, h, w) from the maps as the backbone has just made them."""
+        """Return the same logits (B, K, h, w) from what `maps` has just returned."""
         return self._head(maps, mask).logits
 
-    def _maps(self, image: Tensor | Maps) -> list[Tensor]:
-        if isinstance(image, Maps):
-            return [one.to(self.backbone.mean.dtype) for one in image]
-        return self.backbone(image)
+    def maps(self, image: Tensor | Maps) -> list[Tensor]:
+        """Make the head's maps [(B T, C_i, h_i, w_i)] of images uint8 (B, 3, H, W) or clips uint8 (B, T, 3, H, W).
+
+        An image stands for all frames that the head takes. Of `Maps` the backbone is spared. Raises `ConfigError` for
+        clips of another number of frames.
+        """
+        frames = self.head.frames
+        given = [one.to(self.backbone.mean.dtype) for one in image] if isinstance(image, Maps) else [image]
+        if clips := given[0].ndim == 5:
+            if given[0].shape[1] != frames:
+                raise ConfigError(f"clips of {given[0].shape[1]} frames: {type(self.head).__name__} takes {frames}")
+            given = [one.flatten(0, 1) for one in given]
+        maps = given if isinstance(image, Maps) else self.backbone(given[0])
+        return maps if clips or frames == 1 else [one.repeat_interleave(frames, 0) for one in maps]
 
     def _head(self, features: list[Tensor], mask: Tensor | None) -> SegOutput:
         features = self.neck(features)

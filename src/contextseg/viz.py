@@ -55,12 +55,12 @@ def error_map(prediction: Tensor | NDArray, mask: Tensor | NDArray) -> Picture:
     return colours[np.where(mask == IGNORE_INDEX, 2, prediction != mask)]
 
 
-def heat(attention: Tensor | NDArray, image: Tensor | NDArray) -> Picture:
-    """Dim an image and light it where the attention (h, w), not negative, is near its maximum."""
+def heat(attention: Tensor | NDArray, image: Tensor | NDArray, white: float | None = None) -> Picture:
+    """Dim an image and light it where the attention (h, w), not negative, is near its maximum, or near `white`."""
     image = _picture(image)
     small = torch.as_tensor(attention).detach().cpu().float()
     level = resize(small[None, None], image.shape[:2])[0, 0].numpy()
-    level = level / max(level.max(), np.finfo(np.float32).tiny)
+    level = level / max(level.max() if white is None else white, np.finfo(np.float32).tiny)
     colours = 255 * matplotlib.colormaps["inferno"](level)[..., :3]
     grey = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1)
     return _mix(0.7 * grey, colours, 0.9 * np.sqrt(level)[..., None])

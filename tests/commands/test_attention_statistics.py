@@ -54,3 +54,17 @@ def test_networks_without_attention_are_refused(tmp_path, monkeypatch):
     assert code == 2
     assert "no head with attention between places" in said
     assert not (tmp_path / "x").exists()
+
+
+def test_heads_of_clips_are_refused(tmp_path, monkeypatch):
+    def of_clips(recipe, path):
+        network = load_checkpoint(path)
+        network.head.frames = 5
+        return network
+
+    monkeypatch.setattr("contextseg.commands.inspection.subjects.restore", of_clips)
+    for command in ("attention_statistics", "faithfulness"):
+        code, said = call(command, f"ckpt={GOLDEN}/format2_ocr.ckpt", "images=1", f"output={tmp_path}/x")
+        assert code == 2
+        assert "takes clips; give a network of images" in said.replace("\n", " ")
+        assert not (tmp_path / "x").exists()

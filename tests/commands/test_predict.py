@@ -12,9 +12,10 @@ from harness import call
 from PIL import Image
 
 import contextseg
+from contextseg import recipe as recipes
 from contextseg.classes import class_set
 from contextseg.commands.device import device
-from contextseg.commands.predict import regions
+from contextseg.commands.predict import regions, video
 from contextseg.commands.predict.inputs import find, output_names
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
@@ -357,6 +358,51 @@ def test_a_video(here, checkpoint, size):
     assert video_facts(here / "out/videos/movie.mp4") == (count, even, fps) == (7, even, 12.5)
     assert files(here / "out/labels") == [f"movie/{i:06d}.png" for i in range(7)]
     assert labels_of("out/labels/movie/000003.png").shape == seen[::-1]
+
+
+@pytest.fixture
+def of_clips(here):
+    """A checkpoint of a network for clips of three frames, which nobody trained."""
+    nodes = {"backbone": {"_target_": "Tiny"}, "neck": {"_target_": "NoNeck"}, "aux_head": None}
+    nodes["head"] = {"_target_": "CCNet3DHead", "frames": 3, "channels": 8}
+    facts = {"format": 2, "align_corners": False, "attention": "learned", "classes": CLASSES.to_dict(), "versions": {}}
+    torch.manual_seed(0)
+    network = recipes.network(nodes | facts)
+    torch.nn.init.normal_(network.head.classifier.weight)
+    weights = {f"segmenter.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"recipe": facts | nodes, "state_dict": weights, "global_step": 0, "config": {}}, here / "clips.ckpt")
+    return network.eval()
+
+
+def test_a_network_for_clips_is_shown_the_frames_around(here, of_clips):
+    """Of a video and of a folder of its frames: the same labels, which are those of the clips."""
+    frames = [picture(48, 64, seed) for seed in range(3)]
+    for number, frame in enumerate(frames):
+        (here / "frames").mkdir(exist_ok=True)
+        Image.fromarray(frame).save(here / f"frames/A_{number:03d}.png")
+    wanted = [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
+    clips = [torch.from_numpy(np.stack([frames[i] for i in clip])).permute(0, 3, 1, 2)[None] for clip in wanted]
+    expected = [WholeImage()(of_clips.logits, clip)[0].numpy() for clip in clips]
+    code, said = call("predict", "ckpt=clips.ckpt", "input=frames", "output=out", "formats=labels")
+    assert code == 0, said
+    for number, labels in enumerate(expected):
+        assert np.array_equal(labels_of(f"out/labels/A_{number:03d}.png"), labels)
+    still = WholeImage()(of_clips.logits, torch.from_numpy(frames[1]).permute(2, 0, 1)[None])[0].numpy()
+    assert not np.array_equal(still, expected[1])
+    photo(here / "frames/B_000.png", 40, 40)
+    code, said = call("predict", "ckpt=clips.ckpt", "input=frames/B_000.png", "output=out", "formats=labels")
+    assert code == 0, said
+    assert "1 of 1 images have no frame beside them" in said
+
+    source = clip(here / "movie.avi", frames=3)
+    read = list(video.Frames(source))
+    shown = torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2)[None]
+    call("predict", "ckpt=clips.ckpt", "input=movie.avi", "output=out", "video_formats=labels")
+    expected = WholeImage()(of_clips.logits, shown)[0].numpy()
+    assert np.array_equal(labels_of("out/labels/movie/000001.png"), expected)
+    call("predict", "ckpt=clips.ckpt", "input=movie.avi", "output=wide", "video_formats=labels", "clip_step=2")
+    near, far = (labels_of(f"{place}/labels/movie/000000.png") for place in ("out", "wide"))
+    assert not np.array_equal(near, far)
 
 
 def test_an_odd_frame_loses_nothing(here, checkpoint, monkeypatch):

@@ -30,6 +30,7 @@ from contextseg.data.source import FileSource
 from contextseg.datamodules.folder import Folder
 from contextseg.errors import ConfigError
 from contextseg.inference import WholeImage
+from contextseg.inference.clips import FileClips
 from contextseg.inference.labeller import Labeller
 
 RGB = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
@@ -453,7 +454,7 @@ def by_predict(path, model, root):
     labeller, writer = Labeller(model, WholeImage(), batch_size=1, tile="none", probabilities=False), mock.Mock()
     outcome = Outcome([], [])
     reading = Reading(model.value_range, 4, upright=True)
-    label_images([path], {path: "a"}, labeller, writer, outcome, mock.Mock(), reading)
+    label_images([path], {path: "a"}, labeller, writer, outcome, mock.Mock(), FileClips([path], reading, frames=1))
     if outcome.skipped:
         raise ConfigError(outcome.skipped[0])
 

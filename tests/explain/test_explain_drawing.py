@@ -51,6 +51,20 @@ def test_tiles_stand_side_by_side_whatever_the_lines_of_their_captions():
     assert len(sheet) == 2 * viz.LINE + 256
 
 
+def test_a_clip_has_a_tile_for_each_frame_on_that_frame_and_one_scale():
+    clip = np.stack([np.full((64, 64, 3), level, np.uint8) for level in (30, 90, 210)])
+    maps = {"context": torch.stack([torch.full((4, 4), value) for value in (0.0, 0.5, 1.0)])}
+    tiles = context_tiles(clip, np.zeros((64, 64), np.uint8), maps, (5, 7), CLASSES)
+    names = [f"context, frame {t}\n{value} to {value}" for t, value in (("-1", "0"), ("+0", "0.5"), ("+1", "1"))]
+    assert list(tiles) == ["image\npixel 5, 7", "prediction\nsea", *names]
+    assert np.array_equal(tiles["image\npixel 5, 7"], clip[1])
+    for frame, values, name in zip(clip, maps["context"], names, strict=True):
+        assert np.array_equal(tiles[name], viz.heat(values, frame, 1.0))
+    still = context_tiles(clip[1], np.zeros((64, 64), np.uint8), maps, (5, 7), CLASSES)
+    assert list(still) == list(tiles)
+    assert context_picture(clip, np.zeros((64, 64), np.uint8), maps, (5, 7), CLASSES).shape[2] == 3
+
+
 # What a head shows of its inside
 
 

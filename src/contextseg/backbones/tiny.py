@@ -36,14 +36,15 @@ class ResidualBlock(nn.Module):
 class Tiny(Backbone):
     """Make maps of 24, 48 and 96 channels at strides 2, 4 and 8; 39 px of support at the last, 55 after a 3x3 head.
 
-    Its stride is 8 whatever `output_stride` allows, with nothing to dilate, pool or fuse. Raises `ConfigError` for
-    weights: it has none.
+    `stages=1` leaves the last map out: 15 px of support, 23 after a 3x3 head. The stride is what it is, whatever
+    `output_stride` allows, with nothing to dilate, pool or fuse. Raises `ConfigError` for weights: it has none.
     """
 
     def __init__(
         self,
         *,
         output_stride: Literal[8, 16, 32] = 8,
+        stages: Literal[1, 2] = 2,
         weights: Literal["none"] = "none",
         contract_dilation: bool = True,
         ceil_pool: bool = False,
@@ -57,9 +58,9 @@ class Tiny(Backbone):
         if weights != "none":
             raise ConfigError(f"backbone.weights={weights}: tiny has no pretrained weights; use backbone.weights=none")
         super().__init__([mean] * 3, [std] * 3)
-        self.channels, self.strides = (24, 48, 96), (2, 4, 8)
+        self.channels, self.strides = (24, 48, 96)[: 1 + stages], (2, 4, 8)[: 1 + stages]
         self.stem = ConvNormAct(3, 24, 3, stride=2)
-        self.stages = nn.ModuleList([ResidualBlock(24, 48), ResidualBlock(48, 96)])
+        self.stages = nn.ModuleList([ResidualBlock(24, 48), ResidualBlock(48, 96)][:stages])
         freeze_stages(self, freeze)
 
     def features(self, image: Tensor) -> list[Tensor]:

@@ -30,12 +30,17 @@ class KeyedDataset(Dataset):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, str]:
-        """Return the sample of a key (epoch, index): image uint8 (3, H, W), mask uint8 (H, W), name."""
+        """Return the sample of a key (epoch, index): image uint8 (3, H, W), mask uint8 (H, W), name.
+
+        Of a source of clips: uint8 (T, 3, H, W).
+        """
         epoch, index = key
-        image, mask, name = self.source.read(index)
+        image, mask, name = self.source.read_clip(index)
         if self.transform is not None:
             image, mask = self.transform(image, mask, (self.seed, epoch, index))
-        planes = np.array(image.transpose(2, 0, 1), order="C")  # torch takes no mirror image of one pixel, a mere view
+        planes = np.array(
+            np.moveaxis(image, -1, -3), order="C"
+        )  # torch takes no mirror image of one pixel, a mere view
         return torch.from_numpy(planes), torch.from_numpy(np.array(mask, order="C")), name
 
 

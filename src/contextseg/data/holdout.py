@@ -16,6 +16,7 @@ class Subset(Source):
         super().__init__(source.num_classes)
         self.source, self.indices = source, list(indices)
         self.unpaired, self.labelled = source.unpaired, source.labelled  # type: ignore[misc]
+        self.frames = source.frames
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -28,6 +29,16 @@ class Subset(Source):
 
     def read_mask(self, index: int) -> tuple[np.ndarray, str]:
         return self.source.read_mask(self.indices[index])
+
+    def read_clip(self, index: int) -> Sample:
+        return self.source.read_clip(self.indices[index])
+
+    @property
+    def images(self) -> Source:
+        return self.source.images
+
+    def places(self, index: int) -> Sequence[int]:
+        return self.source.places(self.indices[index])
 
     def name(self, index: int) -> str:
         return self.source.name(self.indices[index])

@@ -47,13 +47,17 @@ class MapDataset(Dataset):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> MapSample:
-        """Return the sample of a key: maps [(C_i, h_i, w_i)], mask uint8 (H, W), name."""
+        """Return the sample of a key: maps [(C_i, h_i, w_i)], mask uint8 (H, W), name.
+
+        Of a source of clips: [(T, C_i, h_i, w_i)].
+        """
         epoch, index = key
         numbers, coins = random_streams((self.seed, epoch, index))
         mirrored = coins.random() < self.flip
         labels, name = self.source.read_mask(index)
         mask = torch.from_numpy(swap_labels(labels[:, ::-1], self.flip_pairs) if mirrored else labels)
-        maps = self.features.maps(self.source, index, mirrored)
+        frames = [self.features.maps(self.source.images, place, mirrored) for place in self.source.places(index)]
+        maps = frames[0] if len(frames) == 1 else [torch.stack(level) for level in zip(*frames, strict=True)]
         if self.crop_size is None:
             return maps, mask, name
         coarsest = max(self.features.strides)
@@ -66,10 +70,10 @@ class MapDataset(Dataset):
 
 
 def window(values: Tensor, rows: slice, columns: slice, stride: int, outside: int) -> Tensor:
-    """Cut a window, in pixels, out of a map (C, h, w) of a stride; `outside` is the value beyond its borders."""
+    """Cut a window, in pixels, out of a map (..., h, w) of a stride; `outside` is the value beyond its borders."""
     (top, bottom), (left, right) = ((one.start // stride, -(-one.stop // stride)) for one in (rows, columns))
-    part = values[:, top:bottom, left:right]
-    missing = (0, right - left - part.shape[2], 0, bottom - top - part.shape[1])
+    part = values[..., top:bottom, left:right]
+    missing = (0, right - left - part.shape[-1], 0, bottom - top - part.shape[-2])
     return pad(part, missing, value=outside) if any(missing) else part
 
 

@@ -146,9 +146,12 @@ def lit(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, noise: fl
 # Cues: coordinates in units of the radius -> area and dark pixels. Only the parasol uses the angle.
 
 
-def paint_cue(rng: np.random.Generator, shape, part: int, radius: int, centre: tuple[int, int], parts, image) -> None:
-    """Paint a cue of random colour, centred at (row, column), into `parts` (H, W) and `image` (H, W, 3)."""
-    colour = rng.integers(130, 250, 3).astype(np.float32)
+def paint_cue(
+    rng: np.random.Generator, shape, part: int, radius: int, centre: tuple[int, int], parts, image, colour=None
+) -> None:
+    """Paint a cue, centred at (row, column), into `parts` (H, W) and `image` (H, W, 3), in a random or given colour."""
+    drawn = rng.integers(130, 250, 3).astype(np.float32)
+    colour = drawn if colour is None else np.array(colour, np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     window = tuple(slice(middle - radius, middle + radius + 1) for middle in centre)
     y, x = grid(2 * radius + 1, 2 * radius + 1)

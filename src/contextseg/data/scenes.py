@@ -1,4 +1,4 @@
-"""The source of generated scenes, which draws each when it is first read."""
+"""The sources of generated scenes, which draw each when it is first read."""
 
 from functools import partial
 
@@ -35,3 +35,30 @@ class Scenes(Source):
     def fingerprint(self, index: int) -> str:
         """Return a digest of what determines the scene, without drawing it."""
         return digest(f"({self.settings}, {self.seed}, {index})".encode())
+
+
+class MiddleFrames(Scenes):
+    """Give the middle frames of scenes whose `draw` returns frames (T, H, W, 3) and the mask of the middle one."""
+
+    def load(self, index: int) -> Sample:
+        frames, mask, name = super().load(index)
+        return frames[len(frames) // 2], mask, name
+
+    def frame(self, index: int, t: int) -> Sample:
+        """Return a frame of a scene with the mask of its middle one."""
+        frames, mask, name = super().load(index)
+        return frames[t], mask, f"{name}_{t}"
+
+
+class FramesOf(Source):
+    """Give all frames of scenes, one scene after the other; their masks are those of the middle frames."""
+
+    def __init__(self, scenes: MiddleFrames, frames: int):
+        super().__init__(scenes.num_classes)
+        self.scenes, self.each = scenes, frames
+
+    def __len__(self) -> int:
+        return len(self.scenes) * self.each
+
+    def load(self, index: int) -> Sample:
+        return self.scenes.frame(*divmod(index, self.each))

@@ -14,7 +14,7 @@ from contextseg.data.pixels import AS_STORED, Reading
 from contextseg.errors import ConfigError
 from contextseg.folders import refuse_irregular
 
-Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3), mask uint8 (H, W), name
+Sample = tuple[np.ndarray, np.ndarray, str]  # image uint8 (H, W, 3) or clip (T, H, W, 3), mask uint8 (H, W), name
 NUM_BLOCKS, BLOCK_BYTES = 64, 2**14  # that the fingerprint of a large file reads
 
 
@@ -23,6 +23,7 @@ class Source:
 
     unpaired: Mapping[str, Sequence[Path]] = {}  # files without a partner, by what is missing: mask, image
     labelled: ClassVar[bool] = True  # else every mask is void: the labels are kept back
+    frames: int = 1  # T: of the clip that a network is shown of a sample
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
@@ -65,6 +66,19 @@ class Source:
         """Load and check the mask uint8 (H, W) of a sample, without its image where that is possible; and its name."""
         _, mask, name = self.read(index)
         return mask, name
+
+    def read_clip(self, index: int) -> Sample:
+        """Read a sample as a network is shown it: the image, or the clip of which it is the middle frame."""
+        return self.read(index)
+
+    @property
+    def images(self) -> "Source":
+        """Return the source of all frames, of which `places` chooses."""
+        return self
+
+    def places(self, index: int) -> Sequence[int]:
+        """Return the indices in `images` of the frames of a sample's clip; an image is its only one."""
+        return (index,)
 
     def check_size(self, index: int, size: Sequence[int], mask: np.ndarray) -> None:
         """Raise `ConfigError` unless an image of `size` (height, width) and its mask (H, W) have one size."""

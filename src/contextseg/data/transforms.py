@@ -116,7 +116,13 @@ class TrainTransform:
         return {"crop_size": size, "flip": self.flip, "flip_pairs": self.flip_pairs}
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Augment image uint8 (H, W, 3) and mask uint8 (H, W); `key` decides every random number."""
+        """Augment image uint8 (H, W, 3) and mask uint8 (H, W); `key` decides every random number.
+
+        The frames of a clip (T, H, W, 3) are augmented alike.
+        """
+        if image.ndim == 4:
+            frames, masks = zip(*(self(frame, mask, key) for frame in image), strict=True)
+            return np.stack(frames), masks[0]
         numbers, coins = random_streams(key)
         if self.compose is not None:
             # set_random_seed would give every step a copy of one stream: zoom, crop position and colour would move

@@ -123,7 +123,7 @@ class SegDataModule(LightningDataModule):
                     if first and time.monotonic() - start > seconds:
                         break
                     try:
-                        for _, mask, _ in pool.map(source.read, sorted(order[first : first + MIN_SAMPLES])):
+                        for _, mask, _ in pool.map(source.read_clip, sorted(order[first : first + MIN_SAMPLES])):
                             sizes.add(mask.shape)
                             pixels += pixels_by_class(mask, len(self.classes))
                     except ConfigError as error:

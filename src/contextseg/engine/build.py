@@ -15,6 +15,7 @@ from contextseg import parts
 from contextseg import recipe as recipes
 from contextseg.classes import ClassSet
 from contextseg.contract import LossTerm, Maps
+from contextseg.data.source import Source
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine.module import SegModule
 from contextseg.engine.options import EvalOptions, TrainOptions
@@ -104,6 +105,7 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
 def module(options: TrainOptions, data: SegDataModule) -> SegModule:
     """Build the LightningModule that trains the network of a configuration."""
     built, found = network(options, data.classes)
+    refuse_other_clips(built, data.source("train"))
     try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
     set_memory_format(built, options)
     return SegModule(
@@ -222,6 +224,16 @@ def refuse_other_sizes(maps: Maps, strides: Sequence[int], size: Sequence[int]) 
                 f"backbone: a map of stride {stride} has {x.shape[-2]}x{x.shape[-1]} places on images of "
                 f"{size[0]}x{size[1]}, so it resizes images itself; choose another backbone.model"
             )
+
+
+def refuse_other_clips(network: Segmenter, source: Source) -> None:
+    """Raise `ConfigError` for clips of another number of frames than the head takes; images stand for all frames."""
+    head = network.head
+    if source.frames not in (1, head.frames):
+        fitting = "1, or head=ccnet3d" if head.frames == 1 else f"{head.frames}, or 1"
+        raise ConfigError(
+            f"data.frames={source.frames}: {type(head).__name__} takes {head.frames} of a clip; give {fitting}"
+        )
 
 
 def set_memory_format(network: Segmenter, options: TrainOptions) -> None:

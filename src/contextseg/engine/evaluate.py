@@ -48,6 +48,7 @@ def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> l
         lightning = trainer(options.trainer, data.batch_size, [ProgressBar(), *pictures], [])
         for candidate, network in zip(candidates, networks, strict=True):
             refuse_other_classes(data, network, candidate.file)
+            build.refuse_other_clips(network, data.source(options.split))
         data.set_stream(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
         data.trainer = lightning
         data.check(splits=(options.split,))

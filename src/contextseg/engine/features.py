@@ -79,7 +79,7 @@ def maps_to_evaluate(candidate: Candidate, modules: Sequence[SegModule], data: S
     cached = cache(Path(folder), modules[0].segmenter.backbone, recipe, options.data, dtype)
     if asked.cache:
         fill(cached, data, (options.split,))
-    elif cached.missing(data.source(options.split)):
+    elif cached.missing(data.source(options.split).images):
         return None
     log.info("features: maps of %s instead of images", cached.folder)
     data.features, data.evaluate_maps = cached, True
@@ -99,7 +99,7 @@ def fill(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]) -
 
     A complete cache is only read. Raises `ConfigError` for a folder that cannot be written, and too little space.
     """
-    if not any(cached.missing(data.source(split)) for split in splits):
+    if not any(cached.missing(data.source(split).images) for split in splits):
         log.info("features: all there in %s", cached.folder)
         return
     try:
@@ -119,17 +119,17 @@ def compute(cached: CachedFeatures, data: SegDataModule, splits: tuple[str, ...]
     """Compute and write what is missing, with a progress bar."""
     for part in cached.folder.glob(f"{PART}*"):  # of a process that was killed
         part.unlink()
-    todo = {split: indices for split in splits if (indices := cached.missing(data.source(split)))}
+    todo = {split: indices for split in splits if (indices := cached.missing(data.source(split).images))}
     count = sum(map(len, todo.values()))
     if not count:
         return
     split, (first, *_) = next(iter(todo.items()))
-    needed = cached.check_space(count, data.source(split).load(first)[0], "features.cache")
+    needed = cached.check_space(count, data.source(split).images.load(first)[0], "features.cache")
     log.info("features: %d images, about %.1f GB, into %s", count, needed / 1e9, cached.folder)
     with on_device(cached.backbone, data.trainer.strategy.root_device), progress() as bar:
         task = bar.add_task("features", total=count, note="")
         for split, indices in todo.items():
-            for _ in cached.build(data.source(split), indices):
+            for _ in cached.build(data.source(split).images, indices):
                 bar.advance(task)
 
 

@@ -51,7 +51,7 @@ class Together(L.LightningModule):
             return [member.predict_labels(image, mask) for member in members]
 
         def networks(view: Tensor) -> list[Tensor]:
-            maps = members[0].segmenter.backbone(view)
+            maps = members[0].segmenter.maps(view)
             return [member.segmenter.logits_of(maps, mask) for member in members]
 
         with self.trainer.precision_plugin.forward_context():

@@ -19,9 +19,10 @@ def context_picture(
 ) -> Picture:
     """Draw an image (H, W, 3), its labels (H, W) and named maps (h, w) as a sheet uint8 (H', W', 3).
 
-    The pixel `point` (x, y) is marked on each; the predicted classes and their colours come last.
+    Of a clip (T, H, W, 3) the middle frame is the image, and each frame has its part of the maps (T, h, w). The pixel
+    `point` (x, y) is marked on each; the predicted classes and their colours come last.
     """
-    tiles = marked(context_tiles(image, labels, maps, point, classes), point, image.shape)
+    tiles = marked(context_tiles(image, labels, maps, point, classes), point, image.shape[-3:])
     names = viz.legend(classes, rows=max(1, tiles[0].shape[0] // viz.LINE), shown=np.unique(labels).tolist())
     return in_rows([*tiles, names])
 
@@ -32,14 +33,31 @@ def context_tiles(
     """Draw the tiles of that sheet, each of the image's size and not marked yet: uint8 (H, W, 3) by caption.
 
     A caption has two lines: a name, and the pixel, its predicted class, or the range of a map. Each map is scaled to
-    its maximum, so only the range shows that a map is nearly uniform.
+    its maximum, over all frames, so only the range shows that a map is nearly uniform.
     """
     x, y = point
+    frames = image if image.ndim == 4 else image[None]
     tiles = {
-        f"image\npixel {x}, {y}": image,
+        f"image\npixel {x}, {y}": frames[len(frames) // 2],
         f"prediction\n{classes.names[labels[y, x]]}": viz.colour_mask(labels, classes),
     }
-    return tiles | {f"{name}\n{extent(values)}": viz.heat(values, image) for name, values in maps.items()}
+    for name, values in maps.items():
+        each = by_frame({name: values})
+        shown = frames if len(frames) == len(each) else [frames[len(frames) // 2]] * len(each)
+        for (key, part), frame in zip(each.items(), shown, strict=True):
+            tiles[f"{key}\n{extent(part)}"] = viz.heat(part, frame, float(values.max()))
+    return tiles
+
+
+def by_frame(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give each frame of a clip a map (h, w) and a name: (T, h, w) "context" becomes "context, frame -1" and so on."""
+    found = {}
+    for name, values in maps.items():
+        if values.ndim == 2:
+            found[name] = values
+        else:
+            found |= {f"{name}, frame {t - len(values) // 2:+d}": part for t, part in enumerate(values)}
+    return found
 
 
 def extent(values: Tensor) -> str:

@@ -22,7 +22,7 @@ Area = tuple[slice, slice]  # rows and columns
 class Pass(NamedTuple):
     """Hold what one pass over an image, or over a window of it, left: enough to answer for every pixel."""
 
-    features: list[Tensor]  # of the backbone [(1, C_i, h_i, w_i)]
+    features: list[Tensor]  # of the backbone [(1, C_i, h_i, w_i)], of clips [(T, C_i, h_i, w_i)]
     recorded: Heard  # by tap; {} for a head that shows nothing
     logits: Tensor  # (1, K, h, w)
     attention: dict[str, Attention]  # of each kind (`Head.attends`); {} for a head that attends to nothing
@@ -34,14 +34,19 @@ class Pass(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Hold maps (h, w) on the CPU by name, and the area in pixels that they cover; it may reach beyond the image."""
+    """Hold maps (h, w), of clips (T, h, w), on the CPU by name, and the area in pixels that they cover.
+
+    The area may reach beyond the image.
+    """
 
     maps: dict[str, Tensor]
     area: Area
 
 
 class Look:
-    """Ask a network about one image uint8 (3, H, W): nothing is computed before it is asked for, nor twice.
+    """Ask a network about one image uint8 (3, H, W), or one clip (T, 3, H, W), whose pixels are those of its middle.
+
+    Nothing is computed before it is asked for, nor twice.
 
     A head that takes one image size only (`Head.window`) gets the window around the pixel, moved in steps of a quarter
     of its side, so that few windows answer for all pixels. The network must stay as it is. Threads may ask at once:
@@ -68,6 +73,8 @@ class Look:
         """
         seen, place, area = self.find(point)
         size = (seen.logits.shape[-2], seen.logits.shape[-1])
+        if seen.recorded and not seen.attention:  # a head of clips
+            return Answer(self.network.head.context(seen.recorded, place, size), area)
         return Answer({name: one.row(place, size).float() for name, one in seen.attention.items()}, area)
 
     def takers(self, point: tuple[int, int]) -> Answer:
@@ -80,10 +87,10 @@ class Look:
         return Answer({name: one.column(place, size).float() for name, one in seen.attention.items()}, area)
 
     def gradient(self, point: tuple[int, int]) -> Answer:
-        """Compute how much the score of the best class at the pixel (x, y) depends on the backbone's last map: (h, w).
+        """Compute how much the score of the best class at the pixel (x, y) depends on the backbone's last map.
 
-        It is the square root of the norm over the channels; without the root, the pixel itself would hide all others.
-        Raises `ConfigError` if the pixel lies outside the image.
+        It is (h, w), of clips (T, h, w): the square root of the norm over the channels; without the root, the pixel
+        itself would hide all others. Raises `ConfigError` if the pixel lies outside the image.
         """
         seen, (row, column), area = self.find(point)
         *finer, last = seen.features
@@ -91,7 +98,8 @@ class Look:
         with self.lock, torch.enable_grad():
             head = self.network.head(self.network.neck([*finer, last]))
             (gradient,) = torch.autograd.grad(head.logits[0, :, row, column].max(), last)
-        return Answer({"gradient": gradient[0].norm(dim=0).sqrt().cpu()}, area)
+        found = gradient.norm(dim=1).sqrt().cpu()  # (T, h, w)
+        return Answer({"gradient": found[0] if len(found) == 1 else found}, area)
 
     def attention(self) -> dict[str, Attention]:
         """Return which places of the whole image take from which (`Head.attends`).
@@ -155,7 +163,7 @@ class Look:
         return seen, seen.place((y - first[0], x - first[1]), (sides[0], sides[1])), (rows, columns)
 
     def run(self, first: tuple[int, int], batch: Tensor) -> Pass:
-        """Run the network on a batch uint8 (1, 3, H', W') that begins at `first`, unless its pass is still kept."""
+        """Run the network on a batch uint8 (1, [T,] 3, H', W') that begins at `first`, unless its pass is kept."""
         if (kept := self.passes.get(first)) is not None:
             return kept
         with self.lock:
@@ -167,11 +175,11 @@ class Look:
 
 
 def passed(network: Segmenter, batch: Tensor) -> Pass:
-    """Run a network once on a batch uint8 (1, 3, H', W')."""
+    """Run a network once on a batch uint8 (1, 3, H', W') or (1, T, 3, H', W')."""
     nothing: AbstractContextManager[Heard] = nullcontext({})
     shows = taps(network.head) and network.head.local_side is None  # windows of local attention have maps of their own
     with torch.no_grad():
-        features = network.backbone(batch)
+        features = network.maps(batch)
         with record_attention(network.head) if shows else nothing as recorded:
             logits = network.logits_of(features)
     size = (logits.shape[-2], logits.shape[-1])

@@ -39,20 +39,24 @@ class Labeller:
 
     def side(self, image: np.ndarray) -> int | None:
         """Return the side of the windows for an image; None: it is predicted as a whole."""
-        return tiles.side(self.tile, image.shape[:2], len(self.network.named_classes))
+        return tiles.side(self.tile, image.shape[-3:-1], len(self.network.named_classes))
 
     def check(self, name: str, image: np.ndarray) -> None:
         """Raise `ConfigError` if an image's probabilities are wanted and too large."""
         classes = len(self.network.named_classes)
-        size = 2 * classes * image.shape[0] * image.shape[1]
+        height, width = image.shape[-3:-1]
+        size = 2 * classes * height * width
         if self.wanted and size > MAX_BYTES and self.side(image):
             raise ConfigError(
-                f"{name}: {image.shape[1]}x{image.shape[0]} probabilities of {classes} classes are "
+                f"{name}: {width}x{height} probabilities of {classes} classes are "
                 f"{size / 1e9:.1f} GB; leave probabilities out of formats, or cut the image"
             )
 
     def __call__(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[Labelled]:
-        """Label images uint8 (H, W, 3), each with its name -> results in the same order."""
+        """Label images uint8 (H, W, 3), or clips (T, H, W, 3), each with its name -> results in the same order.
+
+        Of a clip the middle frame is labelled, and is the image of the result.
+        """
         batch: list[tuple[str, np.ndarray]] = []
         for name, image in images:
             large = self.side(image)
@@ -78,10 +82,10 @@ class Labeller:
         else:
             labels, halves = self.predictor(self.network.logits, pixels), [None] * len(batch)
         for (name, image), one, half in zip(batch, labels.cpu().numpy(), halves, strict=True):
-            yield Labelled(name, image, one, half)
+            yield Labelled(name, _middle(image), one, half)
 
     def _in_tiles(self, name: str, image: np.ndarray, side: int) -> Labelled:
-        labels, top = np.empty(image.shape[:2], np.uint8), 0
+        labels, top = np.empty(image.shape[-3:-1], np.uint8), 0
         halves = np.empty((len(self.network.named_classes), *labels.shape), np.float16) if self.wanted else None
         for strip in tiles.strips(self._probabilities, _planes(image), side):
             rows = slice(top, top + strip.shape[1])
@@ -90,7 +94,7 @@ class Labeller:
                 halves[:, rows] = strip.half().cpu().numpy()
             top = rows.stop
             del strip  # before the next one is made
-        return Labelled(name, image, labels, halves)
+        return Labelled(name, _middle(image), labels, halves)
 
     def _probabilities(self, window: Tensor) -> Tensor:
         return self.predictor.probabilities(self.network.logits, self._on_device(window))
@@ -100,5 +104,10 @@ class Labeller:
 
 
 def _planes(image: np.ndarray) -> Tensor:
-    """Return an image (H, W, 3) as (3, H, W), the same memory."""
-    return torch.from_numpy(image).permute(2, 0, 1)
+    """Return an image (H, W, 3) as (3, H, W), a clip (T, H, W, 3) as (T, 3, H, W): the same memory."""
+    return torch.from_numpy(np.moveaxis(image, -1, -3))
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3), or the middle frame of a clip (T, H, W, 3)."""
+    return image if image.ndim == 3 else image[len(image) // 2]

@@ -157,7 +157,8 @@ def nearest(length: float) -> int:
 
 
 def resized_image(image: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Resize an image uint8 (1, 3, H, W) -> uint8 (1, 3, *size): bilinear, rounded to the nearest grey level."""
+    """Resize images uint8 (..., 3, H, W) -> uint8 (..., 3, *size): bilinear, rounded to the nearest grey level."""
     if image.shape[-2:] == torch.Size(size):
         return image
-    return resize(image.float(), size, align_corners).round_().to(torch.uint8)
+    found = resize(image.flatten(0, -4).float(), size, align_corners).round_().to(torch.uint8)
+    return found.view(*image.shape[:-2], *size)

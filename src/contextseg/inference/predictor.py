@@ -18,7 +18,8 @@ STRIP_SCORES = {"cpu": 2**19, "cuda": 2**26}  # in one strip: few enough for a c
 class Predictor:
     """Predict labels or probabilities of images: the base of the predictors.
 
-    A subclass defines the `views` of an image that the network sees; their scores are averaged at the size of the
+    A subclass defines the `views` of an image that the network sees (the frames of a clip (B, T, 3, H, W) are treated
+    alike); their scores are averaged at the size of the
     labels. `size` is the (height, width) of the result, by default that of the image. No gradient is recorded. The
     images of a batch are predicted one by one, so neither the result nor the memory depends on the batch.
     """

@@ -78,12 +78,12 @@ class SlidingWindow(Predictor):
 
 
 def padded(image: Tensor, least: Sequence[int], fill: Colour = PAD_COLOUR) -> Tensor:
-    """Pad an image uint8 (B, 3, H, W) to at least (B, 3, *least), below and to the right, with the RGB `fill`."""
+    """Pad images uint8 (..., 3, H, W) to at least (..., 3, *least), below and to the right, with the RGB `fill`."""
     height, width = image.shape[-2:]
     size = (max(height, least[0]), max(width, least[1]))
     if size == (height, width):
         return image
-    canvas = image.new_tensor(fill).view(3, 1, 1).repeat(len(image), 1, *size)  # (B, 3, H', W')
+    canvas = image.new_tensor(fill).view(3, 1, 1).repeat(*image.shape[:-3], 1, *size)  # (..., 3, H', W')
     canvas[..., :height, :width] = image
     return canvas
 

@@ -71,7 +71,7 @@ def strips(probabilities: Callable[[Tensor], Tensor], image: Tensor, side: int) 
     for (rows, down), end in zip(lines, ends, strict=True):
         strip = None
         for columns, across in spans(width, side):
-            part = probabilities(image[None, :, rows, columns])[0]
+            part = probabilities(image[None][..., rows, columns])[0]
             if strip is None:
                 strip = part.new_zeros(len(part), len(down), width)
                 if rest is not None:

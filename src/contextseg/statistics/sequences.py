@@ -38,10 +38,15 @@ def frames_of(names: Sequence[str]) -> dict[str, list[int]]:
     """
     found = defaultdict(list)
     for index, name in enumerate(names):
-        match = NUMBERED.fullmatch(name)
-        sequence, frame = (match[1], int(match[2])) if match else (name, 0)
+        sequence, frame = numbered(name)
         found[sequence].append((frame, index))
     return {sequence: [index for _, index in sorted(frames)] for sequence, frames in found.items()}
+
+
+def numbered(name: str) -> tuple[str, int]:
+    """Split the name of a frame into sequence and number; a name without a number is a sequence of its own."""
+    match = NUMBERED.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def titles(sequences: Sequence[str]) -> list[str]:

@@ -14,12 +14,13 @@ from contextseg.commands.attend.gallery import Example
 from contextseg.commands.attend.options import MORE, AttendOptions
 from contextseg.commands.attend.server import serve
 from contextseg.data.labels import Indices
-from contextseg.data.pixels import Reading, read_image
+from contextseg.data.pixels import Reading
 from contextseg.data.source import check_labels, check_size
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.explain import Look, context_picture, inside_picture
 from contextseg.explain.context import maps_of
+from contextseg.inference.clips import FileClips, beside
 from contextseg.segmenter import Segmenter
 
 EXAMPLES = 8  # validation images that the page offers
@@ -37,25 +38,27 @@ def main(options: AttendOptions) -> None:
 def draw(file: Path, point: tuple[int, int], cfg: AttendOptions) -> Path:
     """Draw the context maps of a pixel (x, y) of an image file into `cfg.output`; return that.
 
-    The image is turned upright. The head's inside, if it shows any, is drawn beside it as <output>_inside. `cfg.mask`,
-    train ids, adds the true class shares. Raises `ConfigError` for a mask of another size or of other classes.
+    The image is turned upright; a network for clips is shown the files of its folder that are the frames around it. The
+    head's inside, if it shows any, is drawn beside it as <output>_inside. `cfg.mask`, train ids, adds the true class
+    shares. Raises `ConfigError` for a mask of another size or of other classes.
     """
     network = load_checkpoint(cfg.ckpt)
     classes = network.named_classes
-    image = read_image(file, Reading(cfg.value_range or network.value_range, cfg.max_megapixels, upright=True))
+    reading = Reading(cfg.value_range or network.value_range, cfg.max_megapixels, upright=True)
+    image = FileClips(beside(file) if network.head.frames > 1 else [file], reading, network.head.frames)(file)
     mask = None if cfg.mask is None else Indices(reading=Reading(max_megapixels=cfg.max_megapixels))(cfg.mask)
     if mask is not None:
-        check_size(image.shape[:2], mask, f"mask={cfg.mask}")
+        check_size(image.shape[-3:-1], mask, f"mask={cfg.mask}")
         check_labels(mask, len(classes), f"mask={cfg.mask}")
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.moveaxis(image, -1, -3))
     look = Look(network, pixels)
     maps, labels = maps_of(look, point), look.probabilities()[1][0].numpy()
     viz.save(context_picture(image, labels, maps, point, classes), cfg.output)
     log.info("%s: %s", ", ".join(maps), cfg.output)
     if inside := look.inside():
-        beside = cfg.output.with_stem(f"{cfg.output.stem}_inside")
-        viz.save(inside_picture(inside, classes, mask), beside)
-        log.info("%s: %s", ", ".join(inside), beside)
+        second = cfg.output.with_stem(f"{cfg.output.stem}_inside")
+        viz.save(inside_picture(inside, classes, mask), second)
+        log.info("%s: %s", ", ".join(inside), second)
     return cfg.output
 
 

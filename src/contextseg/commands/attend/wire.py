@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from contextseg.errors import ConfigError
+from contextseg.explain.draw_context import by_frame
 from contextseg.explain.look import Answer
 
 
@@ -19,7 +20,7 @@ def packed(answer: Answer, **more: Any) -> bytes:
     rows, columns = answer.area
     area = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
     maps, numbers = [], []
-    for name, values in answer.maps.items():
+    for name, values in by_frame(answer.maps).items():
         array = np.ascontiguousarray(values.numpy(), dtype="<f4")
         if not np.isfinite(array).all():
             raise ConfigError(f"the map {name} of this model holds numbers that are not finite: its training diverged")

@@ -56,7 +56,7 @@ def subjects(cfg: DictConfig, kind: type[InspectionOptions]) -> tuple[Any, dict[
     """Return the checked options, the networks of `ckpt=` by name, and the images of the first one's data set.
 
     A name is that of the training; of several with one name, the file is named too. Raises `ConfigError` for a wrong
-    option, for an oracle, for networks of other classes than the data set, and for images that cannot be read.
+    option, for an oracle, for a head of clips, for networks of other classes than the data set, and for images that cannot be read.
     """
     networks: dict[str, Segmenter] = {}
     ones = each_checkpoint(cfg)
@@ -70,6 +70,8 @@ def subjects(cfg: DictConfig, kind: type[InspectionOptions]) -> tuple[Any, dict[
         refuse_other_classes(data, network, one.ckpt)
         if network.head.needs_mask:
             raise ConfigError(f"ckpt={one.ckpt}: {type(network.head).__name__} is an oracle: it needs the ground truth")
+        if network.head.frames > 1:
+            raise ConfigError(f"ckpt={one.ckpt}: {type(network.head).__name__} takes clips; give a network of images")
         networks[f"{name} ({one.ckpt})" if names.count(name) > 1 else name] = network.to(place)
     data.check(splits=(options.split,))
     source = data.source(options.split)

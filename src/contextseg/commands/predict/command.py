@@ -16,10 +16,11 @@ from contextseg.commands.predict import inputs, video
 from contextseg.commands.predict.options import PredictOptions
 from contextseg.commands.predict.outputs import ImageWriter, paint, refuse_long, save_labels
 from contextseg.console import print_error, progress
-from contextseg.data.pixels import Reading, read_image
+from contextseg.data.pixels import Reading
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import side_file
+from contextseg.inference.clips import FileClips, sliding
 from contextseg.inference.labeller import Labeller
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,10 @@ def predict(cfg: PredictOptions) -> Outcome:
         if found.images:
             labeller = asked(probabilities="probabilities" in cfg.formats)
             reading = Reading(cfg.value_range or network.value_range, cfg.max_megapixels, upright=True)
-            label_images(found.images, names, labeller, writer, outcome, bar, reading)
+            shown = FileClips(found.images, reading, network.head.frames, cfg.clip_step)
+            if network.head.frames > 1 and (alone := shown.alone()):
+                log.warning("%d of %d images have no frame beside them and stand for all", alone, len(found.images))
+            label_images(found.images, names, labeller, writer, outcome, bar, shown)
         labeller = asked(probabilities=False)
         for source in found.videos:
             label_video(source, names[source], labeller, cfg, outcome, bar)
@@ -75,7 +79,7 @@ def label_images(
     writer: ImageWriter,
     outcome: Outcome,
     bar: Progress,
-    reading: Reading,
+    shown: FileClips,
 ) -> None:
     """Label image files and write the results; a broken file is added to `outcome.skipped`, the rest goes on."""
     task = bar.add_task("images", total=len(files), note="")
@@ -85,7 +89,7 @@ def label_images(
         for file in files:
             try:
                 writer.check(file, names[file])
-                image = read_image(file, reading)
+                image = shown(file)
                 labeller.check(str(file), image)
             except ConfigError as error:
                 skip(outcome, error)
@@ -119,7 +123,8 @@ def label_video(
         ):
             task = bar.add_task(name, total=frames.total, note="")
             with video.until_stopped(frames.name, stoppable=isinstance(source, int)):
-                for done in labeller((f"{i:06d}", frame) for i, frame in enumerate(frames)):
+                clips = sliding(frames, labeller.network.head.frames, cfg.clip_step)
+                for done in labeller((f"{i:06d}", clip) for i, clip in enumerate(clips)):
                     if "labels" in cfg.video_formats:
                         save_labels(done.labels, classes, folder / "labels" / name / f"{done.name}.png")
                     if overlays:

@@ -52,6 +52,7 @@ class PredictOptions:
         ["overlays"], "for videos and webcams: overlays (a video), labels (a PNG per frame)"
     )
     frames: Count | None = option(None, "most frames of a video or webcam; null: all, or until Ctrl-C")
+    clip_step: Count = option(1, "of a network for clips: frames of the video from one of a clip to the next")
     batch_size: Count = option(1, "images or frames in one pass, if they have one size; more is faster on a GPU")
     tile: Literal["auto", "none"] | Count = option(
         "auto", "larger images in windows that overlap: auto (above 4 megapixels), none, or their side in pixels"

@@ -18,17 +18,18 @@ def main(options: SamplesOptions) -> None:
 
 
 def samples(cfg: SamplesOptions) -> Path:
-    """Draw `cfg.count` evenly spaced samples (image beside mask) and the legend into the picture `cfg.output`."""
+    """Draw `cfg.count` evenly spaced samples (image or clip beside mask) and the legend into `cfg.output`."""
     data = build.datamodule(cfg)
     source = data.source(cfg.split)
     tiles = []
     for index in np.linspace(0, len(source) - 1, min(cfg.count, len(source))).astype(int):
-        image, mask, name = source.read(int(index))
+        image, mask, name = source.read_clip(int(index))
         if cfg.augment:
             image, mask = data.transform(image, mask, (cfg.seed, 0, int(index)))
-        pair = np.concatenate([image, viz.colour_mask(mask, data.classes)], axis=1)
+        frames = image if image.ndim == 4 else image[None]
+        pair = np.concatenate([*frames, viz.colour_mask(mask, data.classes)], axis=1)
         tiles.append(viz.caption(pair, name))
-    pictures = [viz.sheet(tiles, columns=3), viz.legend(data.classes)]
+    pictures = [viz.sheet(tiles, columns=3 if source.frames == 1 else 1), viz.legend(data.classes)]
     height = max(len(picture) for picture in pictures)
     pictures = [np.pad(p, ((0, height - len(p)), (8, 0), (0, 0)), constant_values=255) for p in pictures]
     path = cfg.output

@@ -12,7 +12,7 @@ from contextseg.conf import options_of
 from contextseg.errors import ConfigError
 from contextseg.papers import rows as paper_rows
 
-EMBEDDED = "context_scenes", "context_scenes_hard"  # the data sets that come with the default recipe
+EMBEDDED = "context_scenes", "context_scenes_hard", "context_clips"  # the data sets that come with the default recipe
 
 
 @dataclass

@@ -38,11 +38,12 @@ class ContextPictures(L.Callback):
         if not trainer.is_global_zero or network.head.needs_mask:
             return
         image, mask, name, point = self.scene(trainer)
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.moveaxis(image, -1, -3))
         try:
             with torch.inference_mode(False), torch.enable_grad():  # Lightning's evaluation takes no gradients
                 look = Look(network, pixels)
                 maps, inside = maps_of(look, point), look.inside()
+                labels = look.probabilities()[1][0].numpy()
         except ConfigError as error:  # a backbone that takes images of some sizes only
             log.warning("no context pictures at step %d: %s", module.scored_step, error)
             return
@@ -51,7 +52,6 @@ class ContextPictures(L.Callback):
                 "no memory left for context pictures at step %d: lower callbacks.context.side", module.scored_step
             )
             return
-        labels = network.predict(pixels).cpu().numpy()
         self.show(trainer, "context", context_picture(image, labels, maps, point, network.classes), name)
         if inside:
             self.show(trainer, "inside", inside_picture(inside, network.classes, mask), name)
@@ -64,12 +64,14 @@ class ContextPictures(L.Callback):
     def scene(self, trainer: L.Trainer) -> tuple[np.ndarray, np.ndarray, str, tuple[int, int]]:
         """Return image (H, W, 3), mask (H, W) and name of what the network gets, and the pixel (x, y) within it.
 
+        Of a source of clips: (T, H, W, 3).
+
         Raises `ConfigError` if the validation split has no such image or the image no such pixel.
         """
         source = trainer.datamodule.source("val")
         if not 0 <= self.index < len(source):
             raise ConfigError(f"callbacks.context.index={self.index}: the validation split has {len(source)} images")
-        image, mask, name = source.read(self.index)
+        image, mask, name = source.read_clip(self.index)
         height, width = mask.shape
         x, y = (width // 2, height // 2) if self.point is None else self.point
         if not (0 <= x < width and 0 <= y < height):
@@ -78,4 +80,4 @@ class ContextPictures(L.Callback):
             min(max(place - self.side // 2, 0), max(full - self.side, 0)) for place, full in ((x, width), (y, height))
         )
         rows, columns = slice(top, top + self.side), slice(left, left + self.side)
-        return image[rows, columns], mask[rows, columns], name, (x - left, y - top)
+        return image[..., rows, columns, :], mask[rows, columns], name, (x - left, y - top)

@@ -40,8 +40,9 @@ class Pictures(L.Callback):
         classes = module.segmenter.classes
         names, panels, images, masks = [], [], [], []
         for index in np.linspace(0, len(source) - 1, min(self.count, len(source))).astype(int):
-            image, mask, name = source.read(int(index))
-            batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(module.device)
+            shown, mask, name = source.read_clip(int(index))
+            image = shown if source.frames == 1 else shown[source.frames // 2]
+            batch = torch.from_numpy(np.moveaxis(shown, -1, -3))[None].to(module.device)
             truth = torch.from_numpy(mask)[None].to(module.device)
             prediction = module.predict_labels(batch, truth)[0].cpu().numpy()
             names.append(name)
