@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound="DataclassInstance")
 
 REQUIRED = "???"  # Hydra's word for a value that must be given
+FILLED_IN = ("choices", "protocols")  # options that nobody types
 LEFT_OUT = object()  # no group, and no default that is declared
 
 

@@ -85,6 +85,62 @@ def test_counts_are_those_of_a_checkpoint_alone(checkpoint, score, words):
     assert len({tuple(run.module.scores["confusion"].flatten().tolist()) for run in together}) == 3
 
 
+def doubtful(contents):
+    """Make the classes of a network depend on the image, however little it was trained."""
+    weights = contents["state_dict"]
+    contents["state_dict"] = weights | {
+        name: value * 1000 for name, value in weights.items() if name.endswith("head.classifier.weight")
+    }
+
+
+@pytest.mark.parametrize(("words", "passes"), [((), 1 + 4 * 4), slow((("eval.batch_size=1",), 4 * 4))], ids=str)
+def test_counts_are_those_of_a_protocol_alone(checkpoint, score, words, passes):
+    """Of 4 images: `ms` sees nothing that `flip` does not see, and `ss` neither, unless it takes them in one batch."""
+    files = [checkpoint(f"head={head}", change=doubtful) for head in ("psp", "fcn")]
+    words = ["eval.predictor.scales=[1,1.25]", *words]
+    protocols = ["ss", "flip", "ms"]
+    its = {"ss": words[1:], "flip": words, "ms": words}
+    alone = [score(files[1], words=[f"eval={name}", *its[name]])[0][0] for name in protocols]
+    together, passed = score(*files, words=[f"eval=[{','.join(protocols)}]", *words])
+    assert passed == passes
+    assert [one.metrics["protocol"] for one in together] == 2 * protocols
+    for one, other in zip(alone, together[3:], strict=True):
+        kept = [ImageCounts.load(run.folder / f"per_image/val_{one.metrics['protocol']}.npz") for run in (one, other)]
+        assert np.array_equal(kept[0].cells, kept[1].cells)
+        differ = {
+            key for key in one.metrics.keys() | other.metrics.keys() if one.metrics.get(key) != other.metrics.get(key)
+        }
+        assert differ <= {"together", "seconds", "images_per_second"}
+        config = [(run.folder / "config.yaml").read_text().split("run:")[0] for run in (one, other)]
+        assert config[0] == config[1]
+    assert len({tuple(run.module.scores["confusion"].flatten().tolist()) for run in together}) == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        ("evaluate", ["eval=[ss,ss]"], "eval=[ss,ss]: name each protocol once"),
+        ("evaluate", ["eval=[]"], "eval=[]: give the name of an option of the group"),
+        ("evaluate", ["eval=[ss,flip]", "+eval.predictor.x=1"], "+eval.predictor.x=1: with several protocols settings"),
+        ("evaluate", ["protocols={}"], "protocols={}: protocols are filled in"),
+        ("train", ["eval=[ss,flip]"], "eval=[ss,flip]: one protocol is needed; to score by several:  "),
+        ("predict", ["eval=[ss,flip]", "input=x", "output=y"], "eval=[ss,flip]: one protocol is needed"),
+    ],
+)
+def test_wrong_lists_of_protocols(command, words, said):
+    ckpt = [] if command == "train" else ["ckpt=x.ckpt"]
+    with pytest.raises(ConfigError) as error:
+        compose([*ckpt, *words], command)
+    assert str(error.value).startswith(said)
+
+
+def test_a_setting_reaches_the_protocols_that_have_it():
+    found = compose(["ckpt=x", "eval=[ss,slide,ms]", "eval.predictor.crop=[8,9]", "eval.batch_size=3"], "evaluate")
+    assert found.protocols.slide.predictor.crop == [8, 9]
+    assert found.protocols.ss.predictor == {"_target_": "WholeImage"}
+    assert {node.batch_size for node in found.protocols.values()} == {3}
+
+
 def scaled(name, factor):
     def change(contents):
         weights = contents["state_dict"]
@@ -148,6 +204,8 @@ def test_unlike_checkpoints_are_refused(checkpoint, score, tmp_path, words, chan
 def test_what_several_checkpoints_cannot_have(checkpoint, score, word, said):
     with pytest.raises(ConfigError, match=said):
         score(checkpoint("head=ocr"), checkpoint("head=fcn"), words=[word])
+    with pytest.raises(ConfigError, match=said.replace("checkpoints", "protocols")):
+        score(checkpoint("head=ocr"), words=["eval=[ss,flip]", word])
 
 
 @pytest.mark.slow

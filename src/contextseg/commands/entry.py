@@ -64,7 +64,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         started = True
         sys.argv = typed_line  # Lightning starts the other processes of a run with it
         hydra_cfg = HydraConfig.get()
-        composed = without_hydra(cfg, hydra_cfg.runtime.choices)
+        composed = without_hydra(cfg, hydra_cfg.runtime.choices, hydra_cfg.overrides.task)
         if hydra_cfg.mode == RunMode.MULTIRUN:
             return run_job(composed, hydra_cfg)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from contextseg.commands.table import COMMANDS
 from contextseg.conf import options_of
-from contextseg.door import REQUIRED, groups, settings
+from contextseg.door import FILLED_IN, REQUIRED, groups, settings
 from contextseg.typed import shown, wanted
 
 WIDTH = 110
@@ -66,7 +66,7 @@ def _options(kind: type, above: str = "", only: Mapping[str, Any] | None = None)
     hints = typing.get_type_hints(kind, include_extras=True)
     found: list[str] = []
     for declared in fields(kind):
-        if "default" not in declared.metadata or declared.name == "choices":
+        if "default" not in declared.metadata or declared.name in FILLED_IN:
             continue
         if only is not None and declared.name not in only:
             continue

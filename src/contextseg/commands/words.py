@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from contextseg.conf import groups_known
+from contextseg.door import FILLED_IN
 from contextseg.errors import ConfigError
 from contextseg.typed import shown
 
@@ -27,8 +28,8 @@ def refuse_wrong_words(words: Sequence[str]) -> None:
         key = one.key_or_group
         if not key:
             raise ConfigError(f"cannot read {word!r}: write key=value")
-        if key.partition(".")[0] == "choices":
-            raise ConfigError(f"{word}: choices are filled in; choose an option of a group, group=OPTION")
+        if (head := key.partition(".")[0]) in FILLED_IN:
+            raise ConfigError(f"{word}: {head} are filled in; choose an option of a group, group=OPTION")
         if one.is_sweep_override():
             continue
         if one.value() == {} and not one.is_delete():

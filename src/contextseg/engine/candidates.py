@@ -21,9 +21,9 @@ WAY_OUT = "or score them one by one"
 
 @dataclass
 class Candidate:
-    """A checkpoint to be scored.
+    """A checkpoint to be scored by one protocol.
 
-    checkpoint  what it holds
+    checkpoint  what it holds; those of one file share it
     config      the options as plain containers, for config.yaml
     """
 
@@ -32,11 +32,16 @@ class Candidate:
     options: EvaluateOptions
     config: dict[str, Any]
 
+    @property
+    def protocol(self) -> str | None:
+        """Return the option of `eval=`; None if the checkpoint's own has no name."""
+        return self.options.choices.get("eval")
+
     def facts(self, together: int) -> dict[str, Any]:
-        """Return what `metrics.json` holds at the start of the evaluation of so many checkpoints."""
+        """Return what `metrics.json` holds at the start of an evaluation with so many records."""
         options = self.options
         known = {"status": "running", "ckpt": self.file, "trained_steps": self.checkpoint["global_step"]}
-        known |= {"force": options.force, "split": options.split, "protocol": options.choices.get("eval")}
+        known |= {"force": options.force, "split": options.split, "protocol": self.protocol}
         return known | ({"together": together} if together > 1 else {}) | {"versions": versions()}
 
 
@@ -46,21 +51,24 @@ def refuse_unlike(candidates: Sequence[Candidate]) -> None:
     They need equal classes, data sets, protocols, devices and backbones.
     """
     first, *others = candidates
+    several = "protocols" if all(one.checkpoint is first.checkpoint for one in candidates) else "checkpoints"
     if others and first.options.trainer.devices > 1:
         raise ConfigError(
-            f"trainer.devices={first.options.trainer.devices}: several checkpoints are scored on one device; give 1, "
+            f"trainer.devices={first.options.trainer.devices}: several {several} are scored on one device; give 1, "
             f"{WAY_OUT}"
         )
     if others and (folder := first.options.callbacks.pictures.folder):
         raise ConfigError(
-            f"callbacks.pictures.folder={folder}: the pictures of several checkpoints would have the same names; leave "
+            f"callbacks.pictures.folder={folder}: the pictures of several {several} would have the same names; leave "
             f"it out, {WAY_OUT}"
         )
-    for other in others:
+    own = {one.protocol: one for one in candidates if one.checkpoint is first.checkpoint}
+    for other in (one for one in others if one.checkpoint is not first.checkpoint):
+        like = own.get(other.protocol, first)
         pair = f"ckpt={other.file}", f"ckpt={first.file}"
         if classes(first) != classes(other):
             raise ConfigError("{} was trained for other classes than {}; score them one by one".format(*pair))
-        here, there = pass_settings(first.config), pass_settings(other.config)
+        here, there = pass_settings(like.config), pass_settings(other.config)
         for key in sorted(here.keys() | there.keys(), key=lambda key: (not key.endswith("_target_"), key)):
             if (mine := here.get(key)) != (its := there.get(key)):
                 option = key.partition(".")[0] if key.endswith("_target_") else key

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from contextseg.checkpoint import restore
+from contextseg.console import console
 from contextseg.datamodules.datamodule import SegDataModule
 from contextseg.engine import build
 from contextseg.engine.callbacks.pictures import Pictures
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> list[Result]:
-    """Score the networks of checkpoints in one pass over the data, and fill the run folder of each.
+    """Score the networks of checkpoints, by one protocol or several, in one pass over the data; fill the folder of each.
 
     Raises `ConfigError` for a data set of other classes, for a split without labels, and, unless `force`, for images
     that a network was trained on.
@@ -40,25 +41,30 @@ def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> l
         for candidate, folder, metrics in zip(candidates, folders, records, strict=True):
             ends.enter_context(supervised(folder, metrics))
             write_config(folder, candidate.config)
-        networks = [restore(candidate.checkpoint, candidate.file) for candidate in candidates]
-        for candidate in candidates:
-            del candidate.checkpoint["state_dict"]  # the networks hold it, soon with one backbone for all
+        files = {id(one.checkpoint): one for one in candidates}
+        restored = {key: restore(one.checkpoint, one.file) for key, one in files.items()}
+        networks = [restored[id(one.checkpoint)] for one in candidates]
+        for one in files.values():
+            del one.checkpoint["state_dict"]  # the networks hold it, soon with one backbone for all
         pictures = [drawn(one.options, folder) for one, folder in zip(candidates, folders, strict=True)]
         data = build.datamodule(options)
         lightning = trainer(options.trainer, data.batch_size, [ProgressBar(), *pictures], [])
-        for candidate, network in zip(candidates, networks, strict=True):
-            refuse_other_classes(data, network, candidate.file)
-            build.refuse_other_clips(network, data.source(options.split))
-        data.set_stream(seed=0, num_batches=0, eval_batch_size=options.eval.batch_size)
+        for key, one in files.items():
+            refuse_other_classes(data, restored[key], one.file)
+            build.refuse_other_clips(restored[key], data.source(options.split))
+        batch_size = max(one.options.eval.batch_size for one in candidates)  # by images: all protocols but `ss`
+        data.set_stream(seed=0, num_batches=0, eval_batch_size=batch_size)
         data.trainer = lightning
         data.check(splits=(options.split,))
         refuse_unlabelled(data, options.split)
         if not options.force:
-            for candidate in candidates:
-                refuse_trained_on(candidate.checkpoint, data, candidate.options)
-        modules = [scoring_module(options, data, network) for network in networks]
-        for one, module in zip(pictures, modules, strict=True):
-            one.module = module
+            for one in files.values():
+                refuse_trained_on(one.checkpoint, data, one.options)
+        modules = [
+            scoring_module(one.options, data, network) for one, network in zip(candidates, networks, strict=True)
+        ]
+        for drawer, module in zip(pictures, modules, strict=True):
+            drawer.module = module
         if cached := maps_to_evaluate(candidates[0], modules, data):
             for metrics in records:
                 metrics["features"] = str(cached.folder)
@@ -70,6 +76,8 @@ def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> l
         for folder, metrics, module in zip(folders, records, modules, strict=True):
             metrics |= {"seconds": round(seconds, 1), "images_per_second": round(images / seconds, 1)}
             metrics |= scores(module)
+            if len(candidates) > 1:
+                console.print(f"{metrics['ckpt']}, eval={metrics['protocol']}", soft_wrap=True, highlight=False)
             write_tables(folder, module)
             counts = image_counts(module, data, options.split)
             write_image_counts(folder, counts, metrics)

@@ -192,7 +192,7 @@ class EvaluateOptions:
     """Score a checkpoint by any protocol.
 
     contextseg evaluate ckpt=runs/NAME/DATE/checkpoints/last.ckpt split=test
-    contextseg evaluate ckpt=FILE eval=ms_flip
+    contextseg evaluate ckpt=FILE eval=[ss,ms_flip]              several protocols, in one pass
     contextseg evaluate ckpt=[FILE,FILE] eval=ms_flip    heads on one backbone, in one pass (docs/evaluation.md)
     """
 
@@ -216,6 +216,7 @@ class EvaluateOptions:
         val_size=option(None, "generated images of split=val"),
         test_size=option(None, "generated images of split=test"),
     )
-    eval: EvalOptions = group(None, "evaluation protocol", batch_size=None, extra_metrics=None)
+    eval: EvalOptions = group(None, "evaluation protocol, or a list", batch_size=None, extra_metrics=None)
     trainer: TrainerOptions = group(None, "device", accelerator=None, devices=None, precision=None)
     choices: dict[str, str] = option({}, "the chosen options of the groups; filled in")
+    protocols: dict[str, Node] = option({}, "the settings of each protocol of a list; filled in")

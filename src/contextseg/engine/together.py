@@ -1,4 +1,4 @@
-"""Several networks on one backbone, evaluated in one pass over the data."""
+"""Several networks on one backbone, and several protocols, evaluated in one pass over the data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,14 @@ from torch import Tensor
 
 from contextseg.contract import Batch, Maps
 from contextseg.engine.module import SegModule
+from contextseg.inference.protocols import by_each
 
 
 class Together(L.LightningModule):
     """Evaluate `SegModule`s whose backbones are equal: each view passes the backbone once, then all heads.
 
-    Each keeps its own metrics and scores, and counts what it counts alone. A head that takes images of one size only,
+    Those of one network differ in their predictors, which are the same for every network, in one order. Each keeps its
+    own metrics and scores, and counts what it counts alone. A head that takes images of one size only,
     or is trained with another `align_corners` or `fill`, is shown other views, which pass the backbone for it.
     """
 
@@ -47,12 +49,15 @@ class Together(L.LightningModule):
     def predict_labels(self, members: Sequence[SegModule], batch: Batch) -> list[Tensor]:
         """Label a batch by each of some members that are shown the same views -> of each, uint8 (B, H, W)."""
         image, mask = batch.image, batch.mask
+        segmenters = list(dict.fromkeys(member.segmenter for member in members))
+        predictors = [member.predictor for member in members if member.segmenter is segmenters[0]]
         if isinstance(image, Maps):  # they passed the backbone before
             return [member.predict_labels(image, mask) for member in members]
 
         def networks(view: Tensor) -> list[Tensor]:
             maps = members[0].segmenter.maps(view)
-            return [member.segmenter.logits_of(maps, mask) for member in members]
+            return [segmenter.logits_of(maps, mask) for segmenter in segmenters]
 
         with self.trainer.precision_plugin.forward_context():
-            return members[0].predictor.together(networks, image, mask.shape[-2:])
+            found = by_each(predictors, networks, image, mask.shape[-2:])
+        return [labels[number] for number in range(len(segmenters)) for labels in found]

@@ -24,6 +24,7 @@ class Predictor:
     images of a batch are predicted one by one, so neither the result nor the memory depends on the batch.
     """
 
+    batched = False  # a batch passes the network at once
     flip_pairs: Sequence[tuple[int, int]] = ()  # train ids that a mirror image exchanges; `engine.build` sets them
     align_corners: bool = False  # how scores are resized; that of the network (`Segmenter.align_corners`)
 
@@ -97,7 +98,7 @@ class Predictor:
             rows = slice(start, min(start + step, size[0]))
             total = views[0].rows(size, rows, self.score, self.align_corners)
             for view in views[1:]:
-                total += view.rows(size, rows, self.score, self.align_corners)
+                total = total + view.rows(size, rows, self.score, self.align_corners)  # the first may be the logits
             yield total.div_(len(views))
 
 

@@ -17,6 +17,8 @@ class WholeImage(Predictor):
     A network that takes one size only gets windows of it.
     """
 
+    batched = True
+
     def views(self, network: Network, image: Tensor) -> list[WholeView]:
         return [WholeView(network(image))]
 

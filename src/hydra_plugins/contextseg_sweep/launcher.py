@@ -27,7 +27,7 @@ class ProcessLauncher(Launcher):
         jobs, places = [], config_places(self.config.hydra.runtime.config_sources)
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             cfg = self.loader.load_sweep_config(self.config, list(overrides))
-            cfg = without_hydra(cfg, cfg.hydra.runtime.choices)
+            cfg = without_hydra(cfg, cfg.hydra.runtime.choices, overrides)
             jobs.append(Job(cfg, overrides, number, Path(self.config.hydra.sweep.dir), places))
         pool.run(jobs, self.at_once, self.gpus)
         return [

@@ -45,7 +45,7 @@ class PlannedSweeper(Sweeper):
         if cfg.resume not in (None, "auto"):
             raise ConfigError(f"resume={cfg.resume} with -m: a sweep finds its runs itself; use resume=auto")
         choices = cfg.hydra.runtime.choices
-        cfg = without_hydra(cfg, choices)
+        cfg = without_hydra(cfg, choices, overrides)
         checked(cfg)
         return cfg
 

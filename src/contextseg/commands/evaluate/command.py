@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from contextseg.checkpoint import read_checkpoint
-from contextseg.commands.evaluate.options import checked, each_checkpoint
+from contextseg.commands.evaluate.options import checked, each_checkpoint, each_protocol
 from contextseg.engine import evaluate as engine
 from contextseg.engine.candidates import Candidate, refuse_unlike
 from contextseg.engine.fit import Result
@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> list[Result]:
-    """Score checkpoints by their own data set and protocol, or by those that the command line chooses.
+    """Score checkpoints by their own data set and protocol, or by those that the command line chooses, one or several.
 
     Raises `ConfigError` for mistakes that the user can correct; for a wrong option, before there is a folder.
     """
@@ -26,7 +26,8 @@ def evaluate(cfg: DictConfig) -> list[Result]:
     for one in each_checkpoint(cfg):
         checkpoint = read_checkpoint(one.ckpt)
         checkpoint.pop("optimizer_states", None)  # memory, of many checkpoints
-        candidates.append(Candidate(one.ckpt, checkpoint, *checked(EvaluateOptions, checkpoint["config"], one)))
+        for by in each_protocol(one):
+            candidates.append(Candidate(by.ckpt, checkpoint, *checked(EvaluateOptions, checkpoint["config"], by)))
     refuse_unlike(candidates)
     return engine.evaluate(candidates, [new_folder(candidate) for candidate in candidates])
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from contextseg import parts
 from contextseg.door import parse
-from contextseg.engine.options import EvaluateOptions
+from contextseg.engine.options import EvalOptions, EvaluateOptions
 from contextseg.files import existing_checkpoint
 from contextseg.typed import check
 
@@ -32,6 +32,8 @@ def first_look(cfg: DictConfig, kind: type[Any] = EvaluateOptions) -> None:
     for part in ("data", "eval"):
         if part in cfg.choices:
             parts.check(options.data if part == "data" else options.eval.predictor, part)
+    for node in getattr(options, "protocols", {}).values():
+        parts.check(parse(EvalOptions, node, "eval.").predictor, "eval.predictor")
     for file in options.ckpt if isinstance(options.ckpt, list) else [options.ckpt]:
         existing_checkpoint(file)
 
@@ -41,6 +43,17 @@ def each_checkpoint(cfg: DictConfig) -> list[DictConfig]:
     named = OmegaConf.to_container(cfg)["ckpt"]
     files = named if isinstance(named, list) else [named]
     return [OmegaConf.merge(cfg, {"ckpt": str(check(Path, file, "ckpt"))}) for file in files]
+
+
+def each_protocol(cfg: DictConfig) -> list[DictConfig]:
+    """Return the composed configuration for each protocol of `eval=`, itself if there is one."""
+    listed, cfg = cfg.protocols, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "protocols"])
+    found = []
+    for name, node in listed.items():
+        one = cfg.copy()
+        one.eval, one.choices.eval = node, name
+        found.append(one)
+    return found or [cfg]
 
 
 def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[Any, dict[str, Any]]:
