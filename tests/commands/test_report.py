@@ -14,10 +14,11 @@ from contextseg.commands.report import figures, text
 from contextseg.commands.report.command import report
 from contextseg.commands.report.compare import Choice, compare, compared
 from contextseg.commands.report.kendall import agreement, tau_b
+from contextseg.commands.report.protocols import with_protocols
 from contextseg.commands.report.rows import by_row
 from contextseg.errors import ConfigError
 from contextseg.papers import rows as paper_rows
-from contextseg.runs.store import find
+from contextseg.runs.store import Run, places
 
 TABLES = {table["table"]: table for table in paper_rows.tables()}
 ROWS = {f"{name}/{paper_rows.key(row['row'])}": row for name, table in TABLES.items() for row in table["rows"]}
@@ -61,7 +62,9 @@ def compared_with(tmp_path):
     """compared_with("ctnet_t5", steps=...): the comparison of a table with the runs there are."""
 
     def make(name, **choice):
-        rows, _ = by_row(find(tmp_path), TABLES.values())
+        runs = [Run.read(place) for place in places(tmp_path)]
+        trainings = with_protocols([one for one in runs if one.training], [one for one in runs if not one.training])
+        rows, _ = by_row(trainings, TABLES.values())
         return compare(TABLES[name], rows, Choice(**{"least_steps": 1000} | choice))
 
     return make
@@ -226,17 +229,17 @@ def test_rows_of_one_configuration_share_their_runs(run, compared_with):
     run("ctnet_t5/ctnet_resnet50", 60)
     comparison = compared_with("ctnet_t5")
     found = cells(comparison)
-    assert found["CTNet, resnet101"]["mIoU ours"] == "60.00 (1)"
+    assert found["CTNet, resnet101"]["mIoU ss ours"] == "60.00 (1)"
     assert found["CTNet, resnet101"]["note"] == "the runs of the row CTNet, resnet50"
-    assert [line.label for line in comparison.comparable("mIoU_ss", "miou")] == ["CTNet, resnet50"]
+    assert [line.label for line in comparison.comparable("mIoU_ss", "miou_ss")] == ["CTNet, resnet50"]
     assert cells(compared_with("ctnet_t8"))["CTNet"]["mIoU ours"] == "60.00 (1)"
 
 
 def test_a_row_with_the_backbone_it_names_is_no_other(run, compared_with):
     run("ctnet_t5/ctnet_resnet50", 60, backbone="resnet50")
     found = cells(compared_with("ctnet_t5"))
-    assert found["CTNet, resnet50"]["mIoU ours"] == "60.00 (1)"
-    assert found["CTNet, resnet101"]["mIoU ours"] == "not run"
+    assert found["CTNet, resnet50"]["mIoU ss ours"] == "60.00 (1)"
+    assert found["CTNet, resnet101"]["mIoU ss ours"] == "not run"
 
 
 def test_rows_with_their_own_backbones_are_compared(run, compared_with):
@@ -244,10 +247,10 @@ def test_rows_with_their_own_backbones_are_compared(run, compared_with):
     run("ctnet_t5/occm_channel_module_only_resnet101", 61, backbone="resnet101")
     run("ctnet_t5/ctnet_resnet101", 62, backbone="resnet101")
     comparison = compared_with("ctnet_t5")
-    assert cells(comparison)["CTNet, resnet101"]["Δ ours"] == "+1.00"
-    assert cells(comparison)["CTNet, resnet101"]["Δ published"] == "+0.40"
-    assert cells(comparison)["OCCM (channel module only), resnet101"]["Δ ours"] == "base"
-    assert len(comparison.comparable("mIoU_ss", "miou")) == 3
+    assert cells(comparison)["CTNet, resnet101"]["Δ mIoU ss ours"] == "+1.00"
+    assert cells(comparison)["CTNet, resnet101"]["Δ mIoU ss published"] == "+0.40"
+    assert cells(comparison)["OCCM (channel module only), resnet101"]["Δ mIoU ss ours"] == "base"
+    assert len(comparison.comparable("mIoU_ss", "miou_ss")) == 3
 
 
 def test_published_values_of_two_backbones_are_not_mixed(run, compared_with):
@@ -265,6 +268,67 @@ def test_what_a_row_lost_is_said(run, compared_with):
     assert comparison.comparable("mIoU", "miou") == []
 
 
+# several protocols
+
+
+@pytest.fixture
+def scored(run):
+    """scored(training, miou, protocol, ...): a record of `evaluate` of its last weights."""
+
+    def make(training, miou, protocol="ms_flip", *, steps=1500, split="val", size=None, scales=(0.5, 1.0)):
+        ckpt = f"elsewhere/{'/'.join(training.parts[-2:])}/checkpoints/last.ckpt"
+        folder = run(None, miou, ckpt=ckpt, trained_steps=steps, split=split, pix_acc=miou + 1)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"] = yaml.safe_load((training / "config.yaml").read_text())["data"] | (
+            {"size": size} if size else {}
+        )
+        config["eval"] = {"predictor": {"_target_": "MultiScale", "scales": list(scales), "flip": True}}
+        config["choices"]["eval"] = protocol
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        return folder
+
+    return make
+
+
+def test_multi_scale_columns_are_of_the_same_trainings(run, scored, compared_with):
+    for seed, miou in enumerate((60, 62)):
+        scored(run("ctnet_t5/ctnet_resnet50", miou, seed, backbone="resnet50"), miou + 3)
+    scored(run("ctnet_t5/occm_channel_module_only_resnet50", 50, backbone="resnet50"), 51)
+    comparison = compared_with("ctnet_t5")
+    found = cells(comparison)["CTNet, resnet50"]
+    assert found["mIoU ss ours"] == "61.00 ± 1.41 (2)"
+    assert (found["mIoU_ms published"], found["mIoU ms ours"]) == ("53.3", "64.00 ± 1.41 (2)")
+    assert (found["Δ mIoU ms published"], found["Δ mIoU ms ours"]) == ("+0.70", "+13.00")
+    assert cells(comparison)["OSCM (spatial module only), resnet50"]["mIoU ms ours"] == "not run"
+    assert "ss: eval=ss, ms: eval=ms_flip." in " ".join(text.caption(comparison))
+
+
+def test_a_multi_scale_row_shares_the_training_of_another(run, scored, compared_with):
+    training = run("agln_t7/agln_dense", 60)
+    assert cells(compared_with("agln_t7"))["AGLN, dense, multi-scale"]["mIoU ours"] == "not scored"
+    scored(training, 63)
+    found = cells(compared_with("agln_t7"))
+    assert found["AGLN, dense"]["mIoU ours"] == "60.00 (1)"
+    assert found["AGLN, dense, multi-scale"]["mIoU ours"] == "63.00 (1)"
+    assert found["AGLN, dense, multi-scale"]["note"] == "the runs of the row AGLN, dense; by eval=ms_flip"
+    assert len(compared_with("agln_t7").comparable("mIoU", "miou")) == 2
+    scored(training, 64, "agln_ms")
+    assert cells(compared_with("agln_t7"))["AGLN, dense, multi-scale"]["mIoU ours"] == "64.00 (1)", "the paper's"
+    run("cpnet_t1/cpnet_k_11_intra_and_inter_prior_affinity_loss", 70)
+    assert cells(compared_with("cpnet_t1"))["FCN, auxiliary loss"]["mIoU ours"] == "not run"
+
+
+@pytest.mark.parametrize("other", [{"steps": 500}, {"split": "test"}, {"size": 80}, {"scales": (1.0,)}])
+def test_other_evaluations_do_not_count(run, scored, compared_with, other):
+    scored(run("ctnet_t5/ctnet_resnet50", 60), 63, **other)
+    assert cells(compared_with("ctnet_t5"))["CTNet, resnet50"]["mIoU ms ours"] == "not scored"
+
+
+def test_a_figure_has_a_place_for_every_curve(compared_with):
+    columns = [column for column, _ in compared_with("ctnet_fig7").pairs]
+    assert columns == ["mIoU_ss", "mIoU_ms", "PixAcc_ss", "PixAcc_ms"]
+
+
 # the tables
 
 
@@ -272,7 +336,7 @@ def test_every_table_has_its_base_row_and_something_to_compare(compared_with):
     for table in TABLES:
         comparison = compared_with(table)
         assert comparison.base in comparison.lines
-        assert comparison.pairs[0][1] in ("miou", "pix_acc")
+        assert comparison.pairs[0][1] in ("miou", "miou_ss", "pix_acc")
     assert compared_with("ocr_t7").base.label == "double attention, 64 regions"
 
 
@@ -285,7 +349,7 @@ def test_an_unknown_base_row_is_refused():
 @pytest.mark.parametrize(
     ("table", "data", "pairs"),
     [
-        ("ctnet_t5", "context_scenes", [("mIoU_ss", "miou")]),
+        ("ctnet_t5", "context_scenes", [("mIoU_ss", "miou_ss"), ("mIoU_ms", "miou_ms")]),
         ("ctnet_t2", "context_scenes", [("mIoU", "miou"), ("PixAcc", "pix_acc")]),
         ("agln_t8", "context_scenes", [("mIoU_pcontext", "miou")]),
         ("agln_t8", "voc2012", [("mIoU_voc", "miou")]),

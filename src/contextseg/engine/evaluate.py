@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(candidates: Sequence[Candidate], folders: Sequence[RunFolder]) -> list[Result]:
-    """Score the networks of checkpoints, by one protocol or several, in one pass over the data; fill the folder of each.
+    """Score checkpoints, by one protocol or several, in one pass over the data, and fill the run folder of each.
 
     Raises `ConfigError` for a data set of other classes, for a split without labels, and, unless `force`, for images
     that a network was trained on.

@@ -127,6 +127,11 @@ class Group:
         found = (self.finished[seed].get(metric) for seed in sorted(self.finished))
         return [value for value in found if value is not None]
 
+    def values_by(self, kind: str, protocol: str | None, metric: str) -> list[float]:
+        """Return a metric by a protocol of a kind of test, by seed (`by_protocol` of the metrics)."""
+        found = (self.finished[seed].get("by_protocol", {}).get(kind, {}) for seed in sorted(self.finished))
+        return [scores[protocol][metric] for scores in found if metric in scores.get(protocol, {})]
+
 
 def refuse_wrong_kinds(metrics: Mapping[str, Any], file: Path) -> None:
     """Raise `Unreadable`, which names the file, if a score in `metrics.json` is no number, or a name no text."""

@@ -11,6 +11,7 @@ from contextseg.commands.report.intervals import Belief
 from contextseg.commands.report.intervals import tables as statistics_tables
 from contextseg.commands.report.options import ReportOptions
 from contextseg.commands.report.page import page
+from contextseg.commands.report.protocols import with_protocols
 from contextseg.commands.report.rows import by_row
 from contextseg.commands.report.scored import Scored, chosen, counts_file, scored
 from contextseg.console import console
@@ -34,7 +35,7 @@ def report(cfg: ReportOptions) -> Path:
     """
     choice = Choice(cfg.least_steps or 0, cfg.steps, cfg.choices.get("data"))
     every = [run for run in readable(places(cfg.runs)) if run.metrics]
-    runs = [run for run in every if run.training]
+    runs = with_protocols([run for run in every if run.training], [run for run in every if not run.training])
     if not any(run.finished or (run.row and run.failed) for run in runs):
         raise ConfigError(f"runs={cfg.runs}: no finished training run below this folder")
     tables = paper_rows.tables()

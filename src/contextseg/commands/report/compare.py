@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contextseg.commands.report.kendall import Agreement, agreement
+from contextseg.commands.report.protocols import ENDINGS, KINDS, shown
 from contextseg.commands.report.rows import chosen_instead, without
 from contextseg.errors import ConfigError
 from contextseg.papers import rows as paper_rows
 from contextseg.runs.store import Group, Run, grouped, mean_sd, settings
 
 TITLES = {"miou": "mIoU", "pix_acc": "PixAcc", "mean_acc": "mean acc."}
-MIOU = ("mIoU", "mIoU_ss", "mIoU_ms", "mean_mIoU")  # the first of these in a table is compared
+TITLES |= {f"{metric}_{kind}": f"{title} {kind}" for metric, title in TITLES.items() for kind in KINDS}
+MIOU = ("mIoU", "mean_mIoU")  # the first of these in a table is compared
 ACCURACIES = {"PixAcc": "pix_acc", "pixel_acc": "pix_acc", "mean_acc": "mean_acc"}
 DATA_SETS = {"pcontext": "pascal_context", "voc": "voc2012"}  # short names in columns
 VARYING = {"head", "loss", "neck", "aux_head", "backbone", "choices"}  # settings in which the rows of a table differ
@@ -30,13 +32,21 @@ class Choice:
 
 @dataclass
 class Line:
-    """A row as published and as run. `twin`: a row above with the same runs; `trials`: the steps of trial runs."""
+    """A row as published and as run.
+
+    test       "ss" or "ms": the kind of test that gave its values; None: that of the training, or of the column
+    protocols  by kind of test, the option of `eval=` whose scores are shown
+    twin       a row above with the same runs
+    trials     the steps of trial runs
+    """
 
     label: str
     published: dict[str, Any]
     waiting: str | None = None
     note: str | None = None
     overrides: list[str] = field(default_factory=list)
+    test: str | None = None
+    protocols: dict[str, str | None] = field(default_factory=dict)
     group: Group | None = None
     others: list[Group] = field(default_factory=list)
     failed: int = 0
@@ -71,9 +81,19 @@ class Line:
         kept = without(self.overrides, chosen_instead(self.overrides, self.group.choices))
         return [text for text in self.overrides if text not in kept and not text.startswith("backbone=")]
 
+    @property
+    def scores(self) -> tuple[int, str | None]:
+        """Return what tells the scores of rows apart: runs and test."""
+        return id(self.group), self.test
+
     def values(self, metric: str) -> list[float]:
-        """Return our values, by seed."""
-        return self.group.values(metric) if self.group else []
+        """Return our values, by seed; of "miou_ms", those of the multi-scale test."""
+        if not self.group:
+            return []
+        name, _, kind = metric.rpartition("_") if metric.endswith(ENDINGS) else (metric, "", self.test)
+        if kind is None:
+            return self.group.values(name)
+        return self.group.values_by(kind, self.protocols.get(kind), name)
 
     @property
     def state(self) -> str:
@@ -123,11 +143,11 @@ class Comparison:
     def our_difference(self, line: Line, metric: str) -> tuple[float, float | None] | None:
         """Return the difference of our means to the base row, and its standard error.
 
-        None across data sets and budgets, and if the runs are those of the base row.
+        None across data sets and budgets, and if the scores are those of the base row.
         """
         base = self.base_of(line)
         mine, its = line.values(metric), base.values(metric)
-        if not mine or not its or line.kind != base.kind or line.group is base.group:
+        if not mine or not its or line.kind != base.kind or line.scores == base.scores:
             return None
         (mean, sd), (base_mean, base_sd) = mean_sd(mine), mean_sd(its)
         error = None if sd is None or base_sd is None else math.sqrt(sd**2 / len(mine) + base_sd**2 / len(its))
@@ -145,7 +165,7 @@ class Comparison:
             backbones = Counter(line.backbone for line in lines)
             best = max(backbones, key=lambda backbone: (backbones[backbone], backbone == self.base.backbone))
             lines = [line for line in lines if line.backbone == best]
-        return list({id(line.group): line for line in reversed(lines)}.values())[::-1]
+        return list({line.scores: line for line in reversed(lines)}.values())[::-1]
 
     def agreement(self, column: str, metric: str) -> Agreement | None:
         """Measure how far our means order the rows as the published values do; None if there are too few rows."""
@@ -156,16 +176,21 @@ class Comparison:
 def compare(table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice: Choice) -> Comparison:
     """Compare a table of `paper_rows` with the runs of its rows, "<table>/<key>" -> runs."""
     lines: list[Line] = []
+    tested = any("test" in row for row in table["rows"])
     for row in table["rows"]:
         found = runs.get(f"{table['table']}/{paper_rows.key(row['row'])}", [])
         facts = (row["row"], row["published"], row.get("waiting"), row.get("note"), row.get("overrides", []))
-        line = with_runs(Line(*facts), found, choice)
+        line = with_runs(Line(*facts, test=row.get("test", "ss" if tested else None)), found, choice)
         same = (above for above in lines if line.group and above.group and same_runs(above.group, line.group))
         if above := next(same, None):
             line.twin, line.group = above.label, above.group
         lines.append(line)
+    scored = [metrics for line in lines if line.group for metrics in line.group.finished.values()]
+    protocols = {kind: shown(table.get("multi_scale"), scored, kind) for kind in KINDS}
+    for line in lines:
+        line.protocols = protocols
     pairs = compared(table, {line.group.choices["data"] for line in lines if line.group})
-    columns = dict.fromkeys(column for line in lines for column in line.published)
+    columns = columns_of(table)
     others = [column for column in columns if column not in dict(pairs)]
     base = base_row(table, lines)
     return Comparison(table["table"], table["source"], table["about"], table["data"], base, lines, pairs, others)
@@ -207,9 +232,13 @@ def base_row(table: Mapping[str, Any], lines: Sequence[Line]) -> Line:
 def compared(table: Mapping[str, Any], ours: set[str]) -> list[tuple[str, str]]:
     """Pair a published column with each of our metrics; of several data sets, one of ours comes first.
 
-    A table without accuracies (costs, or values that only a figure shows) gets our mIoU beside an empty column.
+    A column of a single-scale or multi-scale test has its own. A table without accuracies (costs) gets our mIoU beside
+    an empty column.
     """
-    columns = list(dict.fromkeys(column for row in table["rows"] for column in row["published"]))
+    columns = columns_of(table)
+    metrics = ACCURACIES | dict.fromkeys(MIOU, "miou")
+    if tested := [(column, f"{metrics[column[:-3]]}{column[-3:]}") for column in columns if column.endswith(ENDINGS)]:
+        return tested
     by_data = [column for column in columns if data_of(column, table["data"])]
     by_data.sort(key=lambda column: data_of(column, table["data"]) not in ours)
     mious = [column for column in MIOU if column in columns] + by_data
@@ -217,6 +246,12 @@ def compared(table: Mapping[str, Any], ours: set[str]) -> list[tuple[str, str]]:
     if mious or not pairs:
         pairs.insert(0, (mious[0] if mious else MIOU[0], "miou"))
     return pairs
+
+
+def columns_of(table: Mapping[str, Any]) -> list[str]:
+    """Return the published columns of a table, also those whose values only a figure shows."""
+    published = (column for row in table["rows"] for column in row["published"])
+    return list(dict.fromkeys([*table.get("columns", []), *published]))
 
 
 def data_of(column: str, data: str) -> str | None:

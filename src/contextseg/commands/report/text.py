@@ -5,8 +5,9 @@ import io
 import re
 from collections.abc import Sequence
 
-from contextseg.commands.report.compare import MIOU, TITLES, Comparison, Line
+from contextseg.commands.report.compare import TITLES, Comparison, Line
 from contextseg.commands.report.kendall import MIN_ROWS, Agreement
+from contextseg.commands.report.protocols import ENDINGS, KINDS
 from contextseg.runs.store import Group, mean_sd, settings
 
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -57,6 +58,8 @@ def ours(line: Line, metric: str) -> str:
     if values := line.values(metric):
         mean, sd = mean_sd(values)
         return f"{mean:.2f}{'' if sd is None else f' ± {sd:.2f}'} ({len(values)})"
+    if line.group and (line.test or metric.endswith(ENDINGS)):
+        return "not scored"
     return {"waiting": f"waiting: {line.waiting}", "failed": f"failed ({line.failed})", "finished": ""}.get(
         line.state, "not run"
     )
@@ -78,6 +81,8 @@ def notes(comparison: Comparison, line: Line) -> str:
     found = [line.note] if line.note else []
     if line.twin:
         found.append(f"the runs of the row {line.twin}")
+    if line.test and line.group:
+        found.append(f"by eval={line.protocols.get(line.test) or '?'}")
     if line.group and len(kinds(comparison)) > 1:
         found.append(line.group.setting)
     if line.group and line.failed:
@@ -115,8 +120,7 @@ def caption(comparison: Comparison) -> list[str]:
     sentences.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
     if not {group.choices["data"] for group in groups} <= set(comparison.data.split(", ")):
         sentences.append("The data sets differ, so only differences and orders compare, not the values.")
-    if any(column in MIOU[2:3] for column, _ in comparison.pairs):
-        sentences.append("The published mIoU is of a multi-scale test.")
+    sentences += tests(comparison)
     bases = dict.fromkeys(comparison.base_of(line).label for line in comparison.lines)
     named = " or, with the same backbone, ".join(f'"{label}"' for label in bases)
     sentences.append(f"Δ: difference to the row {named}; ours ± its standard error.")
@@ -125,6 +129,17 @@ def caption(comparison: Comparison) -> list[str]:
     for column, metric in comparison.pairs:
         sentences.append(ordering(TITLES[metric], comparison.agreement(column, metric), comparison, column, metric))
     return sentences
+
+
+def tests(comparison: Comparison) -> list[str]:
+    """Say by which protocols ours were scored where the table has a single-scale and a multi-scale test."""
+    rows = [line.test for line in comparison.ran]
+    kinds = [kind for kind in KINDS if kind in rows or any(metric.endswith(kind) for _, metric in comparison.pairs)]
+    by = [
+        f"{kind}: {f'eval={protocol}' if (protocol := comparison.ran[0].protocols.get(kind)) else 'not scored yet'}"
+        for kind in kinds
+    ]
+    return [f"Ours by test, of one training each (`evaluate ckpt=FILE eval=[...]`): {', '.join(by)}."] if by else []
 
 
 def conditions(group: Group) -> str:
