@@ -27,9 +27,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: Callable[[
 
 
 def picture(path: Path, meaning: str) -> str:
-    """Embed a PNG file; `meaning` is the text for those who cannot see it."""
+    """Embed a PNG or JPEG file; `meaning` is the text for those who cannot see it."""
     content = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{html.escape(meaning)}" src="data:image/png;base64,{content}">'
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    return f'<img alt="{html.escape(meaning)}" src="data:image/{kind};base64,{content}">'
 
 
 FRAME = """<!DOCTYPE html>

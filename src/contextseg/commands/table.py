@@ -69,6 +69,11 @@ COMMANDS: dict[str, Command] = {
         "commands.attention_statistics.command:main",
         door="commands.attention_statistics.options:first_look",
     ),
+    "compare": Command(
+        "commands.compare.options:CompareOptions",
+        "commands.compare.command:main",
+        door="commands.compare.options:first_look",
+    ),
     "check_data": Command("commands.check_data.options:CheckDataOptions", "commands.check_data.command:main"),
     "prepare": Command("commands.prepare.options:PrepareOptions", "commands.prepare.command:main"),
     "submit": Command(
