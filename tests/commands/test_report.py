@@ -13,6 +13,7 @@ from contextseg.commands.compose import options
 from contextseg.commands.report import figures, text
 from contextseg.commands.report.command import report
 from contextseg.commands.report.compare import Choice, compare, compared
+from contextseg.commands.report.counted import counted
 from contextseg.commands.report.kendall import agreement, tau_b
 from contextseg.commands.report.protocols import with_protocols
 from contextseg.commands.report.rows import by_row
@@ -222,7 +223,8 @@ def test_a_waiting_row_says_for_what():
     table = TABLES["ccnet_t7"]
     row = {"row": table["rows"][0]["row"], "published": table["rows"][0]["published"], "waiting": "needs more"}
     found = compare(table | {"rows": [row]}, {}, Choice(least_steps=1000))
-    assert {row["mIoU ours"] for row in cells(found).values()} == {"waiting: needs more"}
+    own = [row for label, row in cells(found).items() if not label.endswith("(quoted)")]
+    assert {row["mIoU ours"] for row in own} == {"waiting: needs more"}
 
 
 def test_rows_of_one_configuration_share_their_runs(run, compared_with):
@@ -362,9 +364,60 @@ def test_which_columns_compare(table, data, pairs):
     assert compared(TABLES[table], {data}) == pairs
 
 
-def test_costs_are_published_only(compared_with):
-    found = cells(compared_with("ccnet_t2"))["CCNet, R=1"]
-    assert found["published only"] == "GFLOPs_delta 8.3, memory_delta 53"
+def test_costs_have_columns_of_their_own(run, tmp_path):
+    """Filled by what `complexity` wrote, with the device of the times."""
+    rows = [{"row": "CCNet, R=1", "variant": variant, "counted": {"flops": 8.31, "ms": 12.34}} for variant in ("", "x")]
+    content = {"table": "ccnet_t2", "about": "The attention alone.", "columns": {"flops": "GFLOPs_delta"}, "rows": rows}
+    (tmp_path / "costs").mkdir()
+    (tmp_path / "costs/complexity.json").write_text(json.dumps(content | {"timed": "some CPU, 1 thread"}))
+    costs_of = counted(tmp_path)
+    found = compare(TABLES["ccnet_t2"], {}, Choice(), costs_of["ccnet_t2"])
+    row = cells(found)["CCNet, R=1"]
+    assert (row["GFLOPs_delta published"], row["GFLOPs_delta ours"]) == ("8.3", "8.31 / 8.31 (x)")
+    assert (row["memory_delta published"], row["memory_delta ours"]) == ("53", "")
+    assert "published only" not in row
+    assert "The attention alone. Times are of this device: some CPU, 1 thread." in " ".join(text.caption(found))
+    none = compare(TABLES["ccnet_t2"], {}, Choice())
+    assert "`contextseg complexity table=ccnet_t2" in " ".join(text.caption(none))
+
+
+def test_success_rate_counts_losses_that_are_not_finite(run, compared_with):
+    row = "ccnet_t3/ccnet_r_2_with_category_consistent_loss_quadratic"
+    for seed in range(3):
+        run(row, 60, seed)
+    for seed in (3, 4):
+        run(row, seed=seed, status="failed", error="NonFinite: the loss is not finite at step 7")
+    run(row, seed=5, status="failed", error="RuntimeError: the power was cut")
+    run("ccnet_t3/ccnet_r_2_with_category_consistent_loss_piecewise", status="failed", error="NonFinite: x")
+    found = cells(compared_with("ccnet_t3"))
+    one = found["CCNet, R=2, with category-consistent loss, quadratic"]
+    assert (one["successes published"], one["successes ours"]) == ("6", "3 of 5")
+    assert found["CCNet, R=2, with category-consistent loss, piecewise"]["successes ours"] == "0 of 1"
+    run(row, 61, 3)
+    again = cells(compared_with("ccnet_t3"))["CCNet, R=2, with category-consistent loss, quadratic"]
+    assert again["successes ours"] == "4 of 5"
+
+
+def test_quoted_rows_are_never_ours(run, compared_with):
+    run("ctnet_t7/ctnet_resnet50", 60)
+    comparison = compared_with("ctnet_t7")
+    found = cells(comparison)
+    assert found["PSPNet, resnet101 (quoted)"]["mIoU published"] == "47.8"
+    for label, row in found.items():
+        if label.endswith("(quoted)"):
+            assert not any(value for name, value in row.items() if name.endswith(" ours") or name == "note")
+    assert "neither the paper nor we ran them" in " ".join(text.caption(comparison))
+    rows = [row for row in csv.DictReader(text.rows_as_csv(comparison).splitlines()) if row["state"] == "quoted"]
+    assert len(rows) == len(paper_rows.quoted()["ctnet_t7"])
+    assert not any(row[key] for row in rows for key in row if key.startswith("ours"))
+
+
+def test_quoted_rows_are_in_columns_of_their_tables():
+    for name, rows in paper_rows.quoted().items():
+        columns = {column for row in TABLES[name]["rows"] for column in row["published"]}
+        assert all(row["published"].keys() <= columns for row in rows)
+        own = [row["published"] for row in TABLES[name]["rows"]]
+        assert not any(row["published"] in own for row in rows if row["published"]), name
 
 
 def test_nothing_published_stands_in_our_columns(run, tmp_path):

@@ -6,6 +6,8 @@ python -m contextseg.papers.rows > docs/paper_rows.md
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
 
 from contextseg.conf import CONF
 from contextseg.errors import ConfigError
@@ -46,6 +48,12 @@ def table(name: str) -> dict:
     if name not in known:
         raise ConfigError(f"ablation={name}: no such table; choose one of {', '.join(sorted(known, key=in_order))}")
     return {"table": name} | read_yaml(known[name].read_text())
+
+
+@cache
+def quoted() -> dict[str, list[dict]]:
+    """Return the rows that a table quotes from other work, `row` and `published`, by table."""
+    return read_yaml(Path(__file__).with_name("quoted.yaml").read_text(encoding="utf-8"))
 
 
 def chosen(table: dict, patterns: Sequence[str]) -> dict:

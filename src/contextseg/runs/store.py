@@ -81,6 +81,11 @@ class Run:
         return self.metrics.get("status") == "failed"
 
     @property
+    def diverged(self) -> bool:
+        """Tell whether it failed because its loss or weights became NaN or infinite."""
+        return self.failed and str(self.metrics.get("error", "")).startswith("NonFinite:")
+
+    @property
     def saved_at(self) -> float:
         """Return the time of its last checkpoint, in seconds since 1970; 0 if it has none."""
         place = RunFolder(self.folder)
@@ -103,11 +108,13 @@ class Group:
 
     finished  metrics by seed, of the newest run of each
     failed    the seeds that never finished
+    diverged  those of them whose loss or weights became NaN or infinite
     """
 
     config: dict[str, Any]
     finished: dict[int, dict[str, Any]] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
+    diverged: set[int] = field(default_factory=set)
 
     @property
     def choices(self) -> dict[str, str]:
@@ -182,8 +189,11 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
             group.finished[run.config["seed"]] = run.metrics
         elif run.failed:
             group.failed.add(run.config["seed"])
+            if run.diverged:
+                group.diverged.add(run.config["seed"])
     for group in groups.values():
         group.failed -= group.finished.keys()
+        group.diverged -= group.finished.keys()
     return list(groups.values())
 
 

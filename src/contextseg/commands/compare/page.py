@@ -55,10 +55,8 @@ class Page:
             cells = [name, f"{miou:.2f}", f"{100 * totals[:, 0].sum() / pixels:.2f}"]
             if number:
                 apart = difference([found.counts[number]], [found.counts[0]], Resampling())
-                cells += [
-                    f"{one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
-                    for one in map(apart.get, ("miou", "pix_acc"))
-                ]
+                both = (apart["miou"], apart["pix_acc"])
+                cells += [f"{one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})" for one in both]
                 cells += [f"{100 * value / pixels:.2f}" for value in found.changed(number).sum(0)]
             else:
                 cells += [""] * 4

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from contextseg.commands.report import plain, sequences, text
 from contextseg.commands.report.compare import Choice, Comparison, compare
+from contextseg.commands.report.counted import counted
 from contextseg.commands.report.figures import draw
 from contextseg.commands.report.intervals import Belief
 from contextseg.commands.report.intervals import tables as statistics_tables
@@ -42,7 +43,9 @@ def report(cfg: ReportOptions) -> Path:
     shown = asked_for(cfg.tables, tables)
     rows, others = by_row(runs, tables)
     check_choice(choice, [run for found in rows.values() for run in found])
-    comparisons = [compare(table, rows, choice) for table in shown] if any(rows.values()) else []
+    costs_of = counted(cfg.runs)
+    there = any(rows.values()) or costs_of
+    comparisons = [compare(table, rows, choice, costs_of.get(table["table"])) for table in shown] if there else []
     folder = cfg.output or cfg.runs / "report"
     folder.mkdir(parents=True, exist_ok=True)
     scores = scored(every)

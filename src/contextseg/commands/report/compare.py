@@ -18,7 +18,12 @@ TITLES |= {f"{metric}_{kind}": f"{title} {kind}" for metric, title in TITLES.ite
 MIOU = ("mIoU", "mean_mIoU")  # the first of these in a table is compared
 ACCURACIES = {"PixAcc": "pix_acc", "pixel_acc": "pix_acc", "mean_acc": "mean_acc"}
 DATA_SETS = {"pcontext": "pascal_context", "voc": "voc2012"}  # short names in columns
+SUCCESSES = "successes"  # of runs: those whose loss stayed finite (CCNet, Table 3)
+COSTS = ("params", "FLOPs", "memory", "time", "FPS", "dFLOPs", "dParams", "dMemory", "GFLOPs_delta", "memory_delta")
 VARYING = {"head", "loss", "neck", "aux_head", "backbone", "choices"}  # settings in which the rows of a table differ
+
+
+Counted = Mapping[str, Mapping[str, str]]  # label of a row -> column -> our number, in words
 
 
 @dataclass
@@ -38,6 +43,7 @@ class Line:
     protocols  by kind of test, the option of `eval=` whose scores are shown
     twin       a row above with the same runs
     trials     the steps of trial runs
+    diverged   groups of which no run finished, and one at least became NaN
     """
 
     label: str
@@ -52,6 +58,13 @@ class Line:
     failed: int = 0
     trials: list[int] = field(default_factory=list)
     twin: str | None = None
+    diverged: list[Group] = field(default_factory=list)
+
+    @property
+    def successes(self) -> str:
+        """Return how many of our runs kept a finite loss, "9 of 10"; those that failed otherwise do not count."""
+        group = self.group or next(iter(self.diverged), None)
+        return f"{len(group.finished)} of {len(group.finished) + len(group.diverged)}" if group else ""
 
     @property
     def kind(self) -> tuple | None:
@@ -106,7 +119,12 @@ class Line:
 
 @dataclass
 class Comparison:
-    """A table with `pairs` of a published column and our metric, and the `others`, columns without a metric of ours."""
+    """A table with `pairs` of a published column and our metric.
+
+    beside   columns that are no score: the runs that succeeded, and costs, of which `counted` has ours by row
+    others   columns without a number of ours
+    quoted   rows that the paper quotes: label and values
+    """
 
     name: str
     source: str
@@ -116,6 +134,9 @@ class Comparison:
     lines: list[Line]
     pairs: list[tuple[str, str]]
     others: list[str]
+    beside: list[str] = field(default_factory=list)
+    quoted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    counted: Counted = field(default_factory=dict)
 
     @property
     def ran(self) -> list[Line]:
@@ -173,8 +194,10 @@ class Comparison:
         return agreement([line.published[column] for line in lines], [line.values(metric) for line in lines])
 
 
-def compare(table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice: Choice) -> Comparison:
-    """Compare a table of `paper_rows` with the runs of its rows, "<table>/<key>" -> runs."""
+def compare(
+    table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice: Choice, counted: Counted | None = None
+) -> Comparison:
+    """Compare a table of `paper_rows` with the runs of its rows, "<table>/<key>" -> runs, and with our costs."""
     lines: list[Line] = []
     tested = any("test" in row for row in table["rows"])
     for row in table["rows"]:
@@ -191,9 +214,11 @@ def compare(table: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], choice:
         line.protocols = protocols
     pairs = compared(table, {line.group.choices["data"] for line in lines if line.group})
     columns = columns_of(table)
-    others = [column for column in columns if column not in dict(pairs)]
-    base = base_row(table, lines)
-    return Comparison(table["table"], table["source"], table["about"], table["data"], base, lines, pairs, others)
+    beside = [column for column in columns if column in (SUCCESSES, *COSTS)]
+    others = [column for column in columns if column not in (*dict(pairs), *beside)]
+    quoted = [(row["row"], row["published"]) for row in paper_rows.quoted().get(table["table"], [])]
+    facts = (table["table"], table["source"], table["about"], table["data"], base_row(table, lines), lines)
+    return Comparison(*facts, pairs, others, beside, quoted, counted or {})
 
 
 def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:
@@ -209,6 +234,7 @@ def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:
     ]
     finished = [group for group in groups if group.finished]
     finished.sort(key=lambda group: (group.steps, len(group.finished)), reverse=True)
+    line.diverged = [group for group in groups if not group.finished and group.diverged]
     line.group, line.others = (finished[0], finished[1:]) if finished else (None, [])
     before = sum(run.failed and not run.config for run in runs)  # they failed before they had a configuration
     line.failed = len(line.group.failed) if line.group else sum(len(group.failed) for group in groups) + before

@@ -3,9 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from contextseg.commands.report.compare import TITLES, Comparison, Line
+from contextseg.commands.report.compare import SUCCESSES, TITLES, Comparison, Line
 from contextseg.commands.report.kendall import MIN_ROWS, Agreement
 from contextseg.commands.report.protocols import ENDINGS, KINDS
 from contextseg.runs.store import Group, mean_sd, settings
@@ -26,6 +27,8 @@ def header(comparison: Comparison) -> list[str]:
         ours = TITLES[metric]
         delta = f"Δ {ours}" if len(comparison.pairs) > 1 else "Δ"
         names += [f"{column} published", f"{ours} ours", f"{delta} published", f"{delta} ours"]
+    for column in comparison.beside:
+        names += [f"{column} published", f"{column} ours"]
     if comparison.others:
         names.append("published only")
     return [*names, "note"] if any(notes(comparison, line) for line in comparison.lines) else names
@@ -43,14 +46,36 @@ def body(comparison: Comparison) -> list[list[str]]:
                 ours(line, metric),
                 *differences(comparison, line, column, metric),
             ]
+        for column in comparison.beside:
+            cells += [str(line.published.get(column, "")), beside(comparison, line, column)]
         if comparison.others:
-            cells.append(
-                ", ".join(f"{name} {line.published[name]}" for name in comparison.others if name in line.published)
-            )
+            cells.append(only(comparison, line.published))
         if names[-1] == "note":
             cells.append(notes(comparison, line))
         rows.append(cells)
-    return rows
+    return rows + [quoted(comparison, label, published) for label, published in comparison.quoted]
+
+
+def quoted(comparison: Comparison, label: str, published: Mapping[str, Any]) -> list[str]:
+    """Return the cells of a row that the paper quotes: no number of ours, and none of the paper's own."""
+    cells = [f"{label} (quoted)"]
+    for column, _ in comparison.pairs:
+        cells += [str(published.get(column, "")), "", "", ""]
+    for column in comparison.beside:
+        cells += [str(published.get(column, "")), ""]
+    if comparison.others:
+        cells.append(only(comparison, published))
+    return [*cells, *[""] * (len(header(comparison)) - len(cells))]
+
+
+def only(comparison: Comparison, published: Mapping[str, Any]) -> str:
+    """Write the columns without a number of ours."""
+    return ", ".join(f"{name} {published[name]}" for name in comparison.others if name in published)
+
+
+def beside(comparison: Comparison, line: Line, column: str) -> str:
+    """Write our number in a column that is no score."""
+    return line.successes if column == SUCCESSES else comparison.counted.get(line.label, {}).get(column, "")
 
 
 def ours(line: Line, metric: str) -> str:
@@ -114,13 +139,13 @@ def caption(comparison: Comparison) -> list[str]:
     where = "" if comparison.data == "not applicable" else f"{comparison.data}, with "
     sentences = [f"Published: {where}the paper's own backbone, schedule and test."]
     if not comparison.ran:
-        return [*sentences, "Ours: no row has finished runs."]
+        return [*sentences, "Ours: no row has finished runs.", *costs(comparison)]
     groups = [line.group for line in comparison.lines if line.group]
     settings = dict.fromkeys(map(conditions, groups))
     sentences.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
     if not {group.choices["data"] for group in groups} <= set(comparison.data.split(", ")):
         sentences.append("The data sets differ, so only differences and orders compare, not the values.")
-    sentences += tests(comparison)
+    sentences += [*tests(comparison), *costs(comparison)]
     bases = dict.fromkeys(comparison.base_of(line).label for line in comparison.lines)
     named = " or, with the same backbone, ".join(f'"{label}"' for label in bases)
     sentences.append(f"Δ: difference to the row {named}; ours ± its standard error.")
@@ -140,6 +165,20 @@ def tests(comparison: Comparison) -> list[str]:
         for kind in kinds
     ]
     return [f"Ours by test, of one training each (`evaluate ckpt=FILE eval=[...]`): {', '.join(by)}."] if by else []
+
+
+def costs(comparison: Comparison) -> list[str]:
+    """Say what columns beside the scores are, and which rows are quoted."""
+    said = []
+    if SUCCESSES in comparison.beside:
+        said.append("Successes ours: runs whose loss stayed finite, of all; runs that failed otherwise do not count.")
+    if set(comparison.beside) - {SUCCESSES}:
+        about = comparison.counted.get("", {}).get("about")
+        way = f"`contextseg complexity table={comparison.name} time=true output=FOLDER` below runs= fills them"
+        said.append(f"Costs ours: {about}" if about else f"Costs ours: none counted here; {way}.")
+    if comparison.quoted:
+        said.append("Quoted: rows that the paper has from other work; neither the paper nor we ran them.")
+    return said
 
 
 def conditions(group: Group) -> str:
@@ -183,7 +222,8 @@ def latex(comparison: Comparison) -> str:
     """Write a LaTeX table environment that needs no package."""
     names = header(comparison)
     lines = [r"\begin{table}", r"\centering\small", rf"\begin{{tabular}}{{l{'r' * 4 * len(comparison.pairs)}"]
-    lines[-1] += "l" * (len(names) - 1 - 4 * len(comparison.pairs)) + "}"
+    numbers = 4 * len(comparison.pairs) + 2 * len(comparison.beside)
+    lines[-1] += "r" * 2 * len(comparison.beside) + "l" * (len(names) - 1 - numbers) + "}"
     rows = [" & ".join(map(escaped, cells)) + r" \\" for cells in (names, *body(comparison))]
     lines += [r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}"]
     lines += [rf"\caption{{{escaped(f'{title(comparison)}. ' + ' '.join(caption(comparison)))}}}"]
@@ -208,7 +248,18 @@ def rows_as_csv(comparison: Comparison) -> str:
     for line in comparison.lines:
         for column, metric in comparison.pairs:
             writer.writerow(csv_cells(comparison, line, column, metric))
+    for label, published in comparison.quoted:
+        for column, metric in comparison.pairs:
+            cells = [comparison.name, label, metric, column, published.get(column), *[None] * 7, "quoted"]
+            writer.writerow([*cells, comparison.data, *[None] * 3, costs_in_csv(comparison, published), None])
     return file.getvalue()
+
+
+def costs_in_csv(comparison: Comparison, published: Mapping[str, Any], line: Line | None = None) -> str:
+    """Write the columns that are no score, ours beside the published ones."""
+    found = [f"{name} {published[name]}" for name in (*comparison.beside, *comparison.others) if name in published]
+    mine = [(name, beside(comparison, line, name)) for name in comparison.beside] if line else []
+    return "; ".join([*found, *(f"{name} ours {value}" for name, value in mine if value)])
 
 
 def csv_cells(comparison: Comparison, line: Line, column: str, metric: str) -> Sequence:
@@ -219,7 +270,7 @@ def csv_cells(comparison: Comparison, line: Line, column: str, metric: str) -> S
     numbers = [round(number, 4) if isinstance(number, float) else number for number in [*numbers, difference, error]]
     group = line.group
     ran = [group.choices["data"], group.choices["backbone"], group.steps] if group else [None] * 3
-    only = "; ".join(f"{name} {line.published[name]}" for name in comparison.others if name in line.published)
+    only = costs_in_csv(comparison, line.published, line)
     state = f"failed ({line.failed})" if line.state == "failed" else line.state
     start = [comparison.name, line.label, metric, column, *numbers, comparison.base_of(line).label, state]
     note = "; ".join(filter(None, [line.waiting, notes(comparison, line)]))
