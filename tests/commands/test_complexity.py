@@ -12,12 +12,13 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from contextseg import create_model
-from contextseg.commands.complexity import page, tables, text
+from contextseg.commands.complexity import page, tables, text, timing
 from contextseg.commands.complexity.command import complexity
 from contextseg.commands.complexity.flops import conv_matmul, leaf_modules, leaf_outputs
 from contextseg.commands.complexity.memory import peak_alive, saved_for_backward
 from contextseg.commands.complexity.network import parameters
 from contextseg.commands.compose import compose
+from contextseg.commands.report.counted import counted as counted_costs
 from contextseg.errors import ConfigError
 from contextseg.layers.non_local import NonLocal
 from contextseg.papers import rows as paper_rows
@@ -295,6 +296,37 @@ def test_the_command_counts_a_table(tmp_path, monkeypatch):
     code, said = call("complexity", "table=ccnet_t2")
     assert code == 0, said
     assert "CCNet, R=2" in said
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of the timing: every pass takes 4 ms."""
+    monkeypatch.setattr(timing, "timed", lambda call: 4.0)
+
+
+def test_times_are_of_this_device(clock, tmp_path):
+    words = ["heads=[fcn,psp]", "backbone=tiny", "classes=3", "width=16", "size=64", "time=true", f"output={tmp_path}"]
+    found = complexity(compose(words, config_name="complexity"), words)
+    assert [(one["name"], one["ms"], one["fps"]) for one in found["networks"]] == [("fcn", 4, 250), ("psp", 4, 250)]
+    assert timing.machine(timing.here()) in found["timed"]
+    assert "| fcn | 4.00 | 250 |" in (tmp_path / "complexity.md").read_text()
+
+
+def test_times_of_a_table_stand_beside_the_published_ones(clock, tmp_path):
+    """They have no difference: the paper's are of another device."""
+    found = complexity(compose(["table=ocr_t8", "time=true", f"output={tmp_path}"], config_name="complexity"))
+    assert [(row["published"]["fps"], row["counted"]["fps"]) for row in found["rows"]] == [(31, 250), (28, 250)]
+    assert found["columns"] == {"fps": "FPS"}
+    written = (tmp_path / "complexity.md").read_text()
+    assert "| row | frames per second: published | ours, this device | note |" in written
+    assert "| OCR | 28 | 250 |" in written
+    assert counted_costs(tmp_path)["ocr_t8"]["OCR"] == {"FPS": "250"}
+
+
+def test_a_pass_of_a_module_is_timed():
+    times = timing.modules_in_turn([nn.Conv2d(3, 4, 1), nn.Identity()], [IMAGE, [IMAGE]])
+    assert all(one > 0 for one in times.medians)
+    assert timing.FEWEST <= times.rounds <= timing.MOST
 
 
 def test_a_table_is_written(tmp_path):

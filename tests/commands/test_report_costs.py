@@ -13,8 +13,9 @@ from harness import subprocess_environment
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from contextseg.commands.complexity import timing
 from contextseg.commands.compose import options
-from contextseg.commands.report import costs, pareto, timing
+from contextseg.commands.report import costs, pareto
 from contextseg.commands.report.command import report
 from contextseg.commands.report.labels import place_labels
 from contextseg.commands.report.scored import scored

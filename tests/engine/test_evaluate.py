@@ -134,6 +134,12 @@ def test_wrong_lists_of_protocols(command, words, said):
     assert str(error.value).startswith(said)
 
 
+def test_a_command_of_one_protocol_says_so_in_one_line(tmp_path):
+    code, said = call("train", "eval=[ss,flip]", f"paths.runs={tmp_path}")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("error: eval=[ss,flip]: one protocol is needed")
+
+
 def test_a_setting_reaches_the_protocols_that_have_it():
     found = compose(["ckpt=x", "eval=[ss,slide,ms]", "eval.predictor.crop=[8,9]", "eval.batch_size=3"], "evaluate")
     assert found.protocols.slide.predictor.crop == [8, 9]

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,11 @@ def run_command(name: str, words: Sequence[str]) -> int:
         started = True
         sys.argv = typed_line  # Lightning starts the other processes of a run with it
         hydra_cfg = HydraConfig.get()
-        composed = without_hydra(cfg, hydra_cfg.runtime.choices, hydra_cfg.overrides.task)
+        composed = partial(without_hydra, cfg, hydra_cfg.runtime.choices, hydra_cfg.overrides.task)
         if hydra_cfg.mode == RunMode.MULTIRUN:
-            return run_job(composed, hydra_cfg)
+            return run_job(composed(), hydra_cfg)
         try:
-            outcome.append(work(name, composed))
+            outcome.append(work(name, composed()))
         except Exception as error:
             outcome.append(error)
         return None

@@ -21,12 +21,13 @@ class ComplexityOptions(TrainOptions):
 
     contextseg complexity head=ocr backbone=resnet101 size=[512,1024] classes=19
     contextseg complexity table=ocr_t4                         a paper's table, our counts beside the published ones
+    contextseg complexity heads=[fcn,ocr] time=true            milliseconds and frames per second of this device too
     """
 
     backbone: Node = group("resnet101", "backbone", freeze=FREEZE)
     experiment: None = group("none", "a recipe, which sets the groups above")
     table: str | None = option(
-        None, "count a paper's table instead of the network: ocr_t4, ctnet_t3, ccnet_t2, ccnet_t5 or agln_t8"
+        None, "count a paper's table instead of the network: ocr_t4, ocr_t8, ctnet_t3, ccnet_t2, ccnet_t5, agln_t8"
     )
     heads: Annotated[list[str], MinLen(1)] | None = option(
         None, "several heads side by side, such as [ocr,ccnet,ctnet], instead of head="
@@ -34,6 +35,7 @@ class ComplexityOptions(TrainOptions):
     classes: Count | None = option(None, "how many; null: those of the data set")
     size: Count | tuple[Count, Count] = option([512, 512], "height, width of the image in pixels")
     batch_size: Count = option(2, "images in training")
+    time: bool = option(False, "true: milliseconds and frames per second too, on this device, its GPU if there is one")
     output: Path | None = option(None, "a folder for complexity.json, .md and for networks .png")
 
     def __post_init__(self) -> None:

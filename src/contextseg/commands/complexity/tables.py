@@ -1,7 +1,7 @@
 """The papers' cost tables, read from papers/costs.yaml, and our networks counted as each paper did."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from contextseg.commands.complexity.definitions import MAPS, NETWORKS
 from contextseg.commands.complexity.flops import conv_matmul
 from contextseg.commands.complexity.memory import peak_alive, saved_for_backward
 from contextseg.commands.complexity.network import anonymous, parameters
+from contextseg.commands.complexity.timing import modules_in_turn
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.papers import rows as paper_rows
 from contextseg.plain_yaml import read_yaml
 
-FIGURES = ("params", "flops", "memory")
+COUNTED, TIMED = ("params", "flops", "memory"), ("ms", "fps")
+FIGURES = (*COUNTED, *TIMED)
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,34 @@ def counted(table: Table) -> list[Line]:
         return [line(table, entry) for entry in table.entries]
 
 
+def timed(table: Table, lines: Sequence[Line]) -> tuple[list[Line], str]:
+    """Add to the lines the milliseconds and frames per second of this device; return them, and how they were taken."""
+    networks = [network_of(table, one.entry) for one in lines]
+    there = [network for network in networks if network is not None]
+    times = modules_in_turn(there, [table.inputs(table.channels) for _ in there])
+    medians = iter(times.medians)
+    found = []
+    for one, network in zip(lines, networks, strict=True):
+        ms = next(medians) if network is not None else None
+        found.append(one if ms is None else replace(one, counted={**one.counted, "ms": ms, "fps": 1000 / ms}))
+    return found, times.how
+
+
+def network_of(table: Table, entry: Entry) -> nn.Module | None:
+    """Build what is counted for an entry, for inference; None if there is no such head."""
+    if entry.network is None and "overrides" not in table.row(entry.row):
+        return None
+    network = NETWORKS[entry.network](table.classes) if entry.network else table.ours(entry.row)
+    return network.eval()
+
+
 def line(table: Table, entry: Entry) -> Line:
     """Count one entry, within a fake tensor mode."""
     row = table.row(entry.row)
     published = {ours: row["published"][theirs] for ours, theirs in table.columns.items() if theirs in row["published"]}
-    if entry.network is None and "overrides" not in row:
+    network, inputs = network_of(table, entry), table.inputs(table.channels)
+    if network is None:
         return Line(entry, published, {})
-    network = NETWORKS[entry.network](table.classes) if entry.network else table.ours(entry.row)
-    network, inputs = network.eval(), table.inputs(table.channels)
     flops = COUNTS[table.count](network, inputs)
     omitted = [name for name, _ in network.named_children() if name in table.without]
     own = parameters(network) - sum(parameters(network.get_submodule(name)) for name in omitted)

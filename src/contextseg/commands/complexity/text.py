@@ -5,36 +5,55 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table as RichTable
 
 from contextseg.commands.complexity.network import Cost
-from contextseg.commands.complexity.tables import FIGURES, Line, Table
+from contextseg.commands.complexity.tables import COUNTED, FIGURES, TIMED, Line, Table
 from contextseg.papers import rows as paper_rows
 
 Cells = list[list[str]]  # the first row is the header
 UNITS = {"params": "parameters, M", "flops": "FLOPs, G", "memory": "memory, MiB"}
+UNITS |= {"ms": "time, ms", "fps": "frames per second"}
 NO_HEAD = "no such head here"
 MIB = 2**20
 
 
 def compared(table: Table, lines: Sequence[Line]) -> Cells:
-    """Write a paper's table in its convention: for each figure published, ours and the difference in percent."""
-    figures = [figure for figure in FIGURES if figure in table.columns]
+    """Write a paper's table in its convention: for each figure published, ours and the difference in percent.
+
+    Times are there if they were taken. They are of another device than the published ones, so they have no difference.
+    """
+    taken = {figure for line in lines for figure in line.counted}
+    here = [figure for figure in FIGURES if figure in table.columns]
+    figures = [figure for figure in here if figure in COUNTED or figure in taken] or here
     header = ["row"]
     for figure in figures:
-        header += [f"{UNITS[figure]}: published", "ours", "%"]
+        header += [f"{UNITS[figure]}: published", *(["ours", "%"] if figure in COUNTED else ["ours, this device"])]
     cells = [[*header, "note"]]
     for line in lines:
         row = [", ".join(filter(None, [line.entry.row, line.entry.variant]))]
         for figure in figures:
             ours, error = line.counted.get(figure), line.error(figure)
             row.append(str(line.published.get(figure, "")))
-            row += ["" if ours is None else number(figure, ours), "" if error is None else f"{error:+.1f}"]
+            row.append("" if ours is None else number(figure, ours))
+            if figure in COUNTED:
+                row.append("" if error is None else f"{error:+.1f}")
         note = "; ".join(filter(None, [line.entry.note, "" if line.counted else NO_HEAD]))
         cells.append([*row, note])
     return cells
 
 
 def number(figure: str, value: float) -> str:
-    """Write memory with one digit after the point, anything else with two."""
-    return f"{value:.1f}" if figure == "memory" else f"{value:.2f}"
+    """Write memory with one digit after the point, times with three digits, anything else with two after the point."""
+    return digits(value) if figure in TIMED else f"{value:.1f}" if figure == "memory" else f"{value:.2f}"
+
+
+def digits(value: float) -> str:
+    """Write a time or a speed with about three digits: more would not come again."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def speeds(names: Sequence[str], ms: Sequence[float]) -> Cells:
+    """Write milliseconds and frames per second of networks."""
+    rows = [[name, digits(one), digits(1000 / one)] for name, one in zip(names, ms, strict=True)]
+    return [["network", "ms", "frames per second"], *rows]
 
 
 def heads(table: Table, found: Mapping[str, Mapping[str, float]]) -> Cells:

@@ -217,8 +217,8 @@ def compare(
     beside = [column for column in columns if column in (SUCCESSES, *COSTS)]
     others = [column for column in columns if column not in (*dict(pairs), *beside)]
     quoted = [(row["row"], row["published"]) for row in paper_rows.quoted().get(table["table"], [])]
-    facts = (table["table"], table["source"], table["about"], table["data"], base_row(table, lines), lines)
-    return Comparison(*facts, pairs, others, beside, quoted, counted or {})
+    about = (table["table"], table["source"], table["about"], table["data"], base_row(table, lines), lines)
+    return Comparison(*about, pairs, others, beside, quoted, counted or {})
 
 
 def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:

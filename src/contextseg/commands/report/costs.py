@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contextseg.commands.complexity.network import Cost, anonymous, measure
+from contextseg.commands.complexity.timing import Times, in_turn
 from contextseg.commands.report.scored import Scored
-from contextseg.commands.report.timing import Times, in_turn
 from contextseg.console import progress
 from contextseg.door import parse
 from contextseg.engine import build
