@@ -106,8 +106,8 @@ def notes(comparison: Comparison, line: Line) -> str:
     found = [line.note] if line.note else []
     if line.twin:
         found.append(f"the runs of the row {line.twin}")
-    if line.test and line.group:
-        found.append(f"by eval={line.protocols.get(line.test) or '?'}")
+    if line.test == "ms" and line.group and (protocol := line.protocols.get("ms")):
+        found.append(f"by eval={protocol}")
     if line.group and len(kinds(comparison)) > 1:
         found.append(line.group.setting)
     if line.group and line.failed:
