@@ -56,6 +56,9 @@ def compare(cfg: DictConfig) -> Path:
         networks.append(network)
     refuse_unlabelled(data, options.split)
     source = data.source(options.split)
+    for network in networks:
+        if network.head.frames > 1:
+            build.refuse_other_clips(network, source)
     chosen = spaced(len(source), options.images)
     predictors = [build.predictor(options.eval, network) for network in networks]
     block = data.block if len(chosen) == len(source) else None
@@ -97,7 +100,7 @@ def protocol(options: CompareOptions) -> str:
 def predicted(
     source: Source, chosen: list[int], networks: list[Segmenter], predictors: list[Predictor], found: Predictions
 ) -> Predictions:
-    """Label images by every network; say after the first ones how long it takes."""
+    """Label images by every network, of clips the middle frame by a network of images; say early how long it takes."""
     start, told = time.perf_counter(), False
     with progress() as bar:
         task = bar.add_task("images", total=len(chosen), note="")
@@ -107,12 +110,13 @@ def predicted(
                 told = True
                 left = seconds / done * (len(chosen) - done) / 60
                 log.info("%d networks, %d images: about %.1f minutes more", len(networks), len(chosen), left)
-            image, truth, name = source.read(index)
-            pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-            labels = [
-                predictor(network.logits, pixels.to(network.backbone.mean.device), truth.shape)[0].cpu().numpy()
-                for network, predictor in zip(networks, predictors, strict=True)
-            ]
+            shown, truth, name = source.read_clip(index)
+            clip = torch.from_numpy(np.moveaxis(shown, -1, -3))[None]
+            image = clip if source.frames == 1 else clip[:, source.frames // 2]
+            labels = []
+            for network, predictor in zip(networks, predictors, strict=True):
+                pixels = (image if network.head.frames == 1 else clip).to(network.backbone.mean.device)
+                labels.append(predictor(network.logits, pixels, truth.shape)[0].cpu().numpy())
             found.add(index, name, truth, labels)
             bar.update(task, advance=1, note=name)
     return found
