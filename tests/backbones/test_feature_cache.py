@@ -24,15 +24,15 @@ class Pictures(Source):
     def __init__(self):
         super().__init__(num_classes=250)
         rng = np.random.default_rng(0)
-        self.images = [
+        self.pictures = [
             rng.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((40, 56), (37, 50), (16, 16))
         ]
 
     def __len__(self):
-        return len(self.images)
+        return len(self.pictures)
 
     def load(self, index):
-        image = self.images[index]
+        image = self.pictures[index]
         return image, np.broadcast_to(np.arange(image.shape[1], dtype=np.uint8), image.shape[:2]).copy(), str(index)
 
 
@@ -60,7 +60,7 @@ def maps_of(backbone, image):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_cached_maps_are_those_of_the_whole_image(tmp_path, backbone, mirrored):
     images, cache = Pictures(), filled(tmp_path, backbone)
-    for index, image in enumerate(images.images):
+    for index, image in enumerate(images.pictures):
         expected = maps_of(backbone, image[:, ::-1] if mirrored else image)
         for found in (cache.maps(images, index, mirrored), Features(backbone).maps(images, index, mirrored)):
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -68,7 +68,7 @@ def test_cached_maps_are_those_of_the_whole_image(tmp_path, backbone, mirrored):
 
 def test_half_precision_is_near(tmp_path, backbone):
     images, cache = Pictures(), filled(tmp_path, backbone, "float16")
-    for found, expected in zip(cache.maps(images, 0, False), maps_of(backbone, images.images[0]), strict=True):
+    for found, expected in zip(cache.maps(images, 0, False), maps_of(backbone, images.pictures[0]), strict=True):
         assert found.dtype == torch.float16
         torch.testing.assert_close(found.float(), expected, rtol=2**-10, atol=2**-14)
 
@@ -107,7 +107,7 @@ def test_a_crop_of_maps_shows_what_the_crop_of_the_mask_shows(backbone, flip, cr
             assert (one[:, ~inside] == 0).all()
             starts.add(int(one[0, 0, 0]) - 1)
         first = int(maps[0][0, 0, 0]) - 1
-        assert torch.equal(mask[:, 0] == 255, torch.arange(crop[0]) >= images.images[0].shape[0] - first)
+        assert torch.equal(mask[:, 0] == 255, torch.arange(crop[0]) >= images.pictures[0].shape[0] - first)
     assert all(start % max(backbone.strides) == 0 for start in starts)
 
 
@@ -183,7 +183,7 @@ def test_other_weights_settings_or_types_have_a_folder_of_their_own(tmp_path, ba
 
 
 def test_too_little_space_is_told_before_anything_is_written(tmp_path, backbone, monkeypatch):
-    cache, image = CachedFeatures(tmp_path, backbone, {}), Pictures().images[0]
+    cache, image = CachedFeatures(tmp_path, backbone, {}), Pictures().pictures[0]
     usage = feature_cache.shutil.disk_usage(tmp_path)._replace(free=10**6)
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(

@@ -164,7 +164,7 @@ def test_a_loss_that_nothing_feeds_is_refused():
     with pytest.raises(ConfigError) as refusal:
         paired("head=fcn", "loss=cp")
     message = str(refusal.value)
-    for part in ("loss term cp", "'class_probability'", "FCNHead", "heads that emit it: ctnet, reference"):
+    for part in ("loss term cp", "'class_probability'", "FCNHead", "heads that emit it: ctnet, encnet, reference"):
         assert part in message
 
 

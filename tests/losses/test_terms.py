@@ -33,8 +33,10 @@ def output(size=(8, 8), dtype=torch.float32):
     shapes = {
         "aux_logits": (2, K, *size),
         "class_probability": (2, K),
+        "aux_class_probability": (2, K),
         "prior_logits": (2, pixels, pixels),
         "embedding": (2, 16, *size),
+        "edge_logits": (2, 2, *size),
     }
     assert shapes.keys() == KNOWN_EXTRAS
     extras = {name: torch.randn(shape, dtype=dtype, requires_grad=True) for name, shape in shapes.items()}
@@ -162,7 +164,8 @@ def test_terms_compute_in_float32_under_autocast_and_leave_the_mask_alone(option
 @pytest.mark.parametrize("option", LOSSES)
 def test_every_term_moves_what_it_reads(option):
     criterion, found = build.loss(configuration(option)), output()
-    total, _ = criterion(found, masks())
+    areas = masks((16, 16)).repeat_interleave(4, 1).repeat_interleave(4, 2)  # with an inside, for `edge`
+    total, _ = criterion(found, areas)
     total.backward()
     read = {term.reads for term in criterion.term.values()}
     assert "logits" in read

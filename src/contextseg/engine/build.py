@@ -105,7 +105,6 @@ def network(options: TrainOptions, classes: ClassSet, *, pretrained: bool = True
 def module(options: TrainOptions, data: SegDataModule) -> SegModule:
     """Build the LightningModule that trains the network of a configuration."""
     built, found = network(options, data.classes)
-    refuse_other_clips(built, data.source("train"))
     try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
     set_memory_format(built, options)
     return SegModule(

@@ -70,6 +70,7 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             data.trainer = lightning  # knows the number of processes
             data.check()
             module = build.module(options, data)
+            build.refuse_other_clips(module.segmenter, data.source("train"))
             build.try_out_evaluation(module, data, options)
             module.config = config
             module.train_images = images = fingerprints(data.source("train"))

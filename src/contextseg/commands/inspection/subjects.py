@@ -56,7 +56,8 @@ def subjects(cfg: DictConfig, kind: type[InspectionOptions]) -> tuple[Any, dict[
     """Return the checked options, the networks of `ckpt=` by name, and the images of the first one's data set.
 
     A name is that of the training; of several with one name, the file is named too. Raises `ConfigError` for a wrong
-    option, for an oracle, for a head of clips, for networks of other classes than the data set, and for images that cannot be read.
+    option, for an oracle, for a head of clips, for networks of other classes than the data set, and for images that
+    cannot be read.
     """
     networks: dict[str, Segmenter] = {}
     ones = each_checkpoint(cfg)

@@ -52,5 +52,6 @@ def test_cached_maps_of_frames_change_nothing(tmp_run, tmp_path):
 )
 def test_clips_that_the_head_does_not_take_are_refused_before_training(small, wrong, message):
     options, _ = checked(small("data=context_clips", "width=8", "data.size=48", *wrong))
+    data = build.datamodule(options)
     with pytest.raises(ConfigError, match=message):
-        build.module(options, build.datamodule(options))
+        build.refuse_other_clips(build.module(options, data).segmenter, data.source("train"))
