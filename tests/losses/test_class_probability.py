@@ -219,7 +219,7 @@ def test_presence_by_hand():
 
 
 def test_presence_and_softmax_do_not_go_together():
-    with pytest.raises(ConfigError, match=r"target=presence .*loss\.term\.cp\.activation\)=softmax: .*; choose sigmoid"):
+    with pytest.raises(ConfigError, match=r"target=presence .*cp\.activation\)=softmax: .*; choose sigmoid"):
         ClassProbability(target="presence")
     with pytest.raises(ConfigError, match=r"cp\.target=binary: choose share or rescaled or presence"):
         ClassProbability(target="binary")

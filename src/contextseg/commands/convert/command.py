@@ -163,11 +163,12 @@ def choose_classes(count: int, cfg: ConvertOptions) -> tuple[str | None, ClassSe
 
 
 def data_sets() -> dict[str, ClassSet]:
-    """Return the data sets of `conf/data` whose classes are known without their files."""
-    found = {}
+    """Return the data sets of `conf/data` whose classes are known without their files, each once."""
+    found: dict[str, ClassSet] = {}
     for path in sorted((CONF / "data").glob("*.yaml")):
         kind = parts.find(read_yaml(path.read_text())["_target_"], "data")
-        if isinstance(classes := getattr(kind, "classes", None), ClassSet):
+        classes = getattr(kind, "classes", None)
+        if isinstance(classes, ClassSet) and classes not in found.values():  # clips of CamVid are CamVid
             found[path.stem] = classes
     return found
 
