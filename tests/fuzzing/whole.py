@@ -28,6 +28,10 @@ SMALL = {
     "check_data": ("data.train_size=4", "data.val_size=2", "data.test_size=2", "workers=0"),
     "report": ("least_steps=0", "resamples=100", "tables=ctnet_t5"),
     "prepare": ("workers=0",),
+    "compare": ("images=2", "device=cpu"),
+    "faithfulness": ("images=1", "pixels=1", "steps=2", "device=cpu"),
+    "attention_statistics": ("images=1", "device=cpu"),
+    "instances": ("trunk=resnet18", "train_size=2", "val_size=1", "batch_size=2", "max_steps=1", "accelerator=cpu"),
 }
 LONG = (
     "size",

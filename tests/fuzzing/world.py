@@ -70,4 +70,11 @@ class World:
             "check_data": (f"paths.runs={self.scratch}",),
             "samples": (f"output={self.scratch}/s.png",),
             "train": (f"paths.runs={self.scratch}",),
+            "compare": (
+                f"ckpts=[{self.checkpoint},{self.run}/checkpoints/last.ckpt]",
+                f"output={self.scratch}/compare",
+            ),
+            "faithfulness": (f"ckpt={self.checkpoint}", f"output={self.scratch}/faithfulness"),
+            "attention_statistics": (f"ckpt={self.checkpoint}", f"output={self.scratch}/reach"),
+            "instances": (f"output={self.scratch}/instances",),
         }.get(command, ())
