@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 
 import pytest
@@ -56,3 +57,17 @@ def test_of_two_members_of_one_name_none_is_lost(tmp_path):
 def test_a_member_without_a_name_is_refused(tmp_path):
     with pytest.raises(Damaged, match="the member '' has no name"):
         open_archive(zipped(tmp_path / "a.zip", {"": b"1"}))
+
+
+def test_damage_inside_a_compressed_tar_is_refused_in_words(tmp_path):
+    """Bytes changed in the middle: LZMA has an error class of its own."""
+    path = tmp_path / "set.tar.xz"
+    with tarfile.open(path, "w:xz") as tar:
+        info = tarfile.TarInfo("a.bin")
+        info.size = 4096
+        tar.addfile(info, io.BytesIO(os.urandom(4096)))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    path.write_bytes(data)
+    with pytest.raises(Damaged, match=r"set\.tar\.xz"):
+        open_archive(path)

@@ -27,3 +27,11 @@ def test_a_wrong_configuration_is_refused_by_file(trained, tmp_path, change, say
         load_run(tmp_path)
     assert str(refusal.value).startswith(f"{tmp_path / 'config.yaml'}: ")
     assert says in str(refusal.value)
+
+
+def test_a_configuration_that_was_cut_is_refused_in_words(trained, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "cut")
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config[: config.index("\ntrainer:") + 1])
+    with pytest.raises(ConfigError, match=r"config\.yaml: lacks trainer.*; restore the whole file"):
+        load_run(folder)

@@ -5,6 +5,7 @@ refused as a whole, because it is not the published one. (`tarfile`'s data filte
 """
 
 import hashlib
+import lzma
 import re
 import struct
 import tarfile
@@ -22,7 +23,10 @@ from contextseg.typed import shown
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 MAX_MEMBER = 2**30  # bytes; no picture is that large, PASCAL-Context's json is near it
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, RuntimeError, ValueError, struct.error),
+)
 CHUNK = 2**22
 
 

@@ -20,6 +20,8 @@ def load_run(folder: str | Path, which: str = "last") -> tuple[dict[str, Any], S
     """
     place = RunFolder(Path(folder))
     config = place.read_config()
+    if lacks := [name for name in ("seed", "trainer", "eval") if config.get(name) is None]:
+        raise ConfigError(f"{place.path / 'config.yaml'}: lacks {', '.join(lacks)}; restore the whole file")
     found = sorted((place.path / "checkpoints").glob(f"{which}*.ckpt"))
     if not found:
         raise ConfigError(f"{place.path} has no checkpoints/{which}*.ckpt")
