@@ -97,6 +97,12 @@ def test_the_last_step_is_no_stop(tmp_path, whole):
     assert_same_weights(whole.folder, run.folder)
 
 
+def test_a_run_that_diverged_is_not_finished(tmp_path):
+    stopped = train(tmp_path, EARLY % "divergence_threshold:200", "trainer.val_every_steps=3")
+    assert (stopped.metrics["status"], stopped.metrics["steps"]) == ("stopped", 3)
+    assert stopped.metrics["stopped_by"].startswith("EarlyStopping: ")
+
+
 @pytest.mark.parametrize("name", quick(["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"], ["SIGTERM"]))
 def test_a_signal_stops_after_the_step_and_saves_it(tmp_path, whole, warm, name):
     arguments = [*SMALL, f"paths.runs={tmp_path}", disturb(6, name)]

@@ -38,9 +38,8 @@ class KeyedDataset(Dataset):
         image, mask, name = self.source.read_clip(index)
         if self.transform is not None:
             image, mask = self.transform(image, mask, (self.seed, epoch, index))
-        planes = np.array(
-            np.moveaxis(image, -1, -3), order="C"
-        )  # torch takes no mirror image of one pixel, a mere view
+        # a copy: torch takes no mirror image of one pixel, a mere view
+        planes = np.array(np.moveaxis(image, -1, -3), order="C")
         return torch.from_numpy(planes), torch.from_numpy(np.array(mask, order="C")), name
 
 

@@ -98,9 +98,9 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
             finally:
                 metrics |= {"steps": lightning.global_step, "seconds": round(time.perf_counter() - began, 1)}
             if reason := stopping.reason(lightning):
-                metrics["stopped_by"] = reason
-                if stopping.early:
-                    log.info("step %d is the last: %s", lightning.global_step, reason)
+                metrics["stopped_by"] = reason.by
+                if reason.done:
+                    log.info("step %d is the last: %s", lightning.global_step, reason.by)
                 else:
                     metrics["status"] = "stopped"
             if module.scored_step != lightning.global_step:  # the run was killed after its last step

@@ -4,17 +4,26 @@ import logging
 import signal
 import threading
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from contextseg.engine.callbacks.save_last import SaveLast
 from contextseg.runs.folder import rank
 from contextseg.signals import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
+DONE = (EarlyStoppingReason.STOPPING_THRESHOLD, EarlyStoppingReason.PATIENCE_EXHAUSTED)  # not: it diverged
+
+
+class Reason(NamedTuple):
+    """Hold why a training ended before its last step."""
+
+    by: str
+    done: bool = False  # the run met its own criterion: it is finished, not cut short
 
 
 class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, in their order
@@ -26,11 +35,10 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
     noted   the number of the first signal that came to this process, 0 if none came
     signal  that on which all processes agreed
     asked   whether a callback asked for a stop
-    early   whether the run met the criterion of its EarlyStopping (known after `reason`): it is done, not cut short
     """
 
     def __init__(self) -> None:
-        self.noted, self.signal, self.asked, self.early = 0, 0, False, False
+        self.noted, self.signal, self.asked = 0, 0, False
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer, module):
@@ -95,19 +103,21 @@ class Stopping(Checkpoint):  # Lightning calls these after all other callbacks, 
             signal.signal(number, handler)
         self.handlers = {}
 
-    def reason(self, trainer: L.Trainer) -> str | None:
-        """Say what stopped the training; None if it did all its steps."""
+    def reason(self, trainer: L.Trainer) -> Reason | None:
+        """Return what stopped the training; None if it did all its steps."""
         if trainer.global_step >= trainer.max_steps:
             return None
         if self.signal:
-            return signal.Signals(self.signal).name
+            return Reason(signal.Signals(self.signal).name)
         for callback in trainer.callbacks:
             if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None and left <= 0:
-                return "trainer.lightning.max_time"
+                return Reason("trainer.lightning.max_time")
             if isinstance(callback, EarlyStopping) and trainer.should_stop and callback.stopping_reason_message:
-                self.early = True
-                return f"EarlyStopping: {callback.stopping_reason_message}"
-        return "trainer.should_stop, which a callback set" if trainer.should_stop else "a limit in trainer.lightning"
+                done = callback.stopping_reason in DONE
+                return Reason(f"EarlyStopping: {callback.stopping_reason_message}", done)
+        return Reason(
+            "trainer.should_stop, which a callback set" if trainer.should_stop else "a limit in trainer.lightning"
+        )
 
 
 def save(trainer: L.Trainer) -> None:
