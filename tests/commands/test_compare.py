@@ -10,7 +10,7 @@ from harness import call, last_checkpoint
 
 from contextseg.classes import ClassSet
 from contextseg.commands.compare import choose
-from contextseg.commands.compare.command import compare, named, spaced
+from contextseg.commands.compare.command import compare, named
 from contextseg.commands.compare.draw import changed, with_boxes
 from contextseg.commands.compare.predictions import Predictions
 from contextseg.commands.compare.regions import GAINED, LOST, Region, regions
@@ -93,11 +93,9 @@ def test_colours_of_a_change_and_boxes():
         assert tile.any()
 
 
-def test_names_and_places():
+def test_names():
     heads = [{"config": {"choices": {"head": head}}} for head in ("fcn", "ocr", "ocr")]
     assert named(heads) == ["fcn", "ocr 1", "ocr 2"]
-    assert spaced(10, 4) == [0, 3, 6, 9]
-    assert spaced(3, 9) == spaced(3, None) == [0, 1, 2]
 
 
 @pytest.fixture
@@ -173,3 +171,20 @@ def test_other_classes_are_refused(files):
     torch.save(contents, files[1])
     with pytest.raises(ConfigError, match=r"was trained for"):
         compare(compose([f"ckpts=[{files[0]},{files[1]}]"], "compare"))
+
+
+def test_of_some_frames_of_a_video_fewer_hang_together(files, tmp_path, monkeypatch):
+    """Intervals as of independent images would be too narrow."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_, block):
+        raise Stop(block)
+
+    monkeypatch.setattr("contextseg.datamodules.context_scenes.ContextScenes.block", 4)
+    monkeypatch.setattr("contextseg.commands.compare.command.Predictions", stop)
+    words = [f"ckpts=[{files[0]},{files[1]}]", "images=4", f"output={tmp_path}/out", "device=cpu"]
+    with pytest.raises(Stop) as stopped:
+        compare(compose(words, "compare"))
+    assert stopped.value.args == (2,)  # of eight images in the split

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from contextseg.commands.compare import tables
 from contextseg.commands.compare.options import CompareOptions
 from contextseg.commands.compare.page import Page
 from contextseg.commands.compare.predictions import Predictions
+from contextseg.commands.device import device
 from contextseg.commands.evaluate.options import checked
-from contextseg.commands.predict.command import device
 from contextseg.console import console, progress
 from contextseg.data.source import Source
 from contextseg.engine import build
@@ -25,6 +26,7 @@ from contextseg.files import write_atomically
 from contextseg.inference import Predictor
 from contextseg.runs.folder import new_folder
 from contextseg.segmenter import Segmenter
+from contextseg.statistics.means import spread, thinned_block
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,9 @@ def compare(cfg: DictConfig) -> Path:
     for network in networks:
         if network.head.frames > 1:
             build.refuse_other_clips(network, source)
-    chosen = spaced(len(source), options.images)
+    chosen = spread(len(source), options.images or len(source))
     predictors = [build.predictor(options.eval, network) for network in networks]
-    block = data.block if len(chosen) == len(source) else None
+    block = thinned_block(data.block, len(source), len(chosen))
     found = predicted(source, chosen, networks, predictors, Predictions(names, len(data.classes), block=block))
     folder = options.output or new_folder(options.paths.runs / "compare")
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,18 +89,13 @@ def named(checkpoints: list[dict[str, Any]]) -> list[str]:
     return [f"{head} {n}" if heads.count(head) > 1 else head for head, n in zip(heads, seen, strict=True)]
 
 
-def spaced(length: int, wanted: int | None) -> list[int]:
-    """Return so many places, evenly spaced; all for None."""
-    return np.unique(np.linspace(0, length - 1, min(wanted or length, length)).round().astype(int)).tolist()
-
-
 def protocol(options: CompareOptions) -> str:
     """Return the option of `eval=`."""
     return options.choices.get("eval", "own")
 
 
 def predicted(
-    source: Source, chosen: list[int], networks: list[Segmenter], predictors: list[Predictor], found: Predictions
+    source: Source, chosen: Sequence[int], networks: list[Segmenter], predictors: list[Predictor], found: Predictions
 ) -> Predictions:
     """Label images by every network, of clips the middle frame by a network of images; say early how long it takes."""
     start, told = time.perf_counter(), False

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 
 from contextseg.door import option
 from contextseg.errors import ConfigError
-from contextseg.files import existing_checkpoint, refuse_unwritable
+from contextseg.files import existing_checkpoint
 from contextseg.typed import Count, Natural, Positive
 
 
@@ -64,7 +64,6 @@ class InstancesOptions:
             raise ConfigError(f"weights={self.weights}: no such file; give none, imagenet or a file")
         if self.source == "coco_instances" and self.images is None and not self.root.is_dir():
             raise ConfigError(f"root={self.root}: no such folder; give the folder of COCO")
-        refuse_unwritable(self.output, "output")
 
     def settings(self) -> dict:
         """Return the settings of `mask_rcnn` that are plain values."""
