@@ -126,6 +126,7 @@ def test_parameters_of_the_definitions_to_the_last_digit():
     assert found["OCR", ""] == 10_492_672
 
 
+@pytest.mark.slow
 def test_heads_that_do_not_exist_here_are_named():
     without = {line.entry.row for line in counted("ctnet_t3") if not line.counted}
     assert without == {"CFNet"}
@@ -312,6 +313,7 @@ def test_times_are_of_this_device(clock, tmp_path):
     assert "| fcn | 4.00 | 250 |" in (tmp_path / "complexity.md").read_text()
 
 
+@pytest.mark.slow
 def test_times_of_a_table_stand_beside_the_published_ones(clock, tmp_path):
     """They have no difference: the paper's are of another device."""
     found = complexity(compose(["table=ocr_t8", "time=true", f"output={tmp_path}"], config_name="complexity"))
