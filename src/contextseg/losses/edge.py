@@ -65,9 +65,8 @@ class Edge(LossTerm):
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Compute the term: output with edge_logits (B, 2, h, w), and mask uint8 (B, H, W) -> scalar."""
-        logits, target = functional.at_label_size(
-            read(output, self.reads), edges(mask, self.width), self.label_stride, self.align_corners
-        )
+        target = functional.labels_at(edges(mask, self.width), self.label_stride)
         counts = torch.stack([(target == 0).sum(), (target == 1).sum()]).float()
         weights = counts.flip(0) / counts.sum().clamp(min=1)  # of no edge, of an edge
-        return functional.cross_entropy(logits, target, weights)
+        logits = read(output, self.reads)
+        return functional.cross_entropy(logits, target, weights, align_corners=self.align_corners)

@@ -8,10 +8,9 @@ number of ranks, so DDP's average of the gradients is the gradient of the global
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.layers.resize import resize
+from contextseg.losses.resized_cross_entropy import pixel_losses, resized_cross_entropy
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
@@ -23,35 +22,35 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
     return total / count.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def at_label_size(
-    logits: Tensor, mask: Tensor, label_stride: int = 1, align_corners: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Take every s-th label, s = `label_stride`, and up-sample the logits to that size.
+def labels_at(mask: Tensor, label_stride: int = 1) -> Tensor:
+    """Take every s-th label, s = `label_stride`: mask (B, H, W) -> int64 target (B, H/s, W/s).
 
-    Logits (B, K, h, w), mask (B, H, W) -> float32 logits (B, K, H/s, W/s), int64 target (B, H/s, W/s). The label of an
-    s x s cell is the one nearest to its centre.
+    The label of an s x s cell is the one nearest to its centre.
     """
     start = (label_stride - 1) // 2
-    target = mask[:, start::label_stride, start::label_stride].long()
-    return resize(logits.float(), target.shape[-2:], align_corners), target
+    return mask[:, start::label_stride, start::label_stride].long()
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, class_weights: Tensor | None = None, mean_over: str = "valid"
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Tensor | None = None,
+    mean_over: str = "valid",
+    align_corners: bool = False,
 ) -> Tensor:
-    """Compute the mean cross-entropy over valid pixels; with weights, the sum is divided by the sum of the weights.
+    """Compute the mean cross-entropy over valid pixels of the logits, resized to the target.
 
-    `mean_over="all"`: the sum is divided by the number of all pixels, ignored ones too, whatever the weights.
+    With weights, the sum is divided by the sum of the weights. `mean_over="all"`: the sum is divided by the number of
+    all pixels, ignored ones too, whatever the weights.
 
-    Logits float32 (B, K, H, W), target int64 (B, H, W) with 255 ignored -> scalar.
+    Logits (B, K, h, w), target int64 (B, H, W) with 255 ignored -> scalar.
     """
-    total = F.cross_entropy(logits, target, class_weights, ignore_index=IGNORE_INDEX, reduction="sum")
+    valid = target != IGNORE_INDEX
+    weights = valid.float() if class_weights is None else class_weights[target.where(valid, 0)] * valid  # (B, H, W)
+    total = resized_cross_entropy(logits, target, weights, align_corners)
     if mean_over == "all":
         return global_mean(total, total.new_tensor(target.numel()))
-    valid = target != IGNORE_INDEX
-    if class_weights is None:
-        return global_mean(total, valid.sum().float())
-    return global_mean(total, class_weights[target[valid]].sum())
+    return global_mean(total, valid.sum().float() if class_weights is None else weights.sum())
 
 
 def ohem_cross_entropy(
@@ -60,23 +59,23 @@ def ohem_cross_entropy(
     threshold: float,
     min_kept: int,
     class_weights: Tensor | None = None,
+    align_corners: bool = False,
 ) -> Tensor:
-    """Compute the mean cross-entropy over the hard pixels.
+    """Compute the mean cross-entropy over the hard pixels of the logits, resized to the target.
 
     Hard are those whose true class has a probability below `threshold`, and in any case the `min_kept` with the largest
     loss in this device's batch, both without class weights. The mean is over the hard pixels of all devices.
 
-    Logits float32 (B, K, H, W), target int64 (B, H, W) with 255 ignored -> scalar.
+    Logits (B, K, h, w), target int64 (B, H, W) with 255 ignored -> scalar.
     """
     valid = target != IGNORE_INDEX
-    losses = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")[valid]  # (valid,)
-    if losses.numel() == 0:
-        return global_mean(logits.sum() * 0, losses.new_zeros(()))
-    hardest = losses.detach().topk(min(min_kept, losses.numel())).values if min_kept > 0 else losses.new_empty(0)
+    of_pixel = pixel_losses(logits, target, align_corners)  # (B, H, W)
+    losses = of_pixel[valid]
+    hardest = losses.topk(min(min_kept, losses.numel())).values
     limit = -torch.log(torch.tensor(threshold, device=losses.device))  # loss of a pixel exactly at the threshold
     if hardest.numel():
         limit = torch.minimum(limit, hardest[-1])
-    weights = (losses.detach() >= limit).float()
+    weights = ((of_pixel >= limit) & valid).float()
     if class_weights is not None:
-        weights = weights * class_weights[target[valid]]
-    return global_mean((losses * weights).sum(), weights.sum())
+        weights = weights * class_weights[target.where(valid, 0)]
+    return global_mean(resized_cross_entropy(logits, target, weights, align_corners), weights.sum())

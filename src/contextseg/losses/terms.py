@@ -56,18 +56,16 @@ class CrossEntropy(LossTerm):
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Compute the term: output and mask uint8 (B, H, W) -> scalar."""
-        logits, target = self.at_label_size(output, mask)
-        return functional.cross_entropy(logits, target, self.class_weights, self.mean_over)
+        logits = self.logits(output)
+        target = functional.labels_at(mask, self.label_stride)
+        return functional.cross_entropy(logits, target, self.class_weights, self.mean_over, self.align_corners)
 
-    def at_label_size(self, output: SegOutput, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return float32 logits (B, K, H/s, W/s) of `reads` and int64 target (B, H/s, W/s), from mask uint8 (B, H, W).
-
-        Raises `ConfigError` unless there is one weight per class.
-        """
+    def logits(self, output: SegOutput) -> Tensor:
+        """Return the logits (B, K, h, w) of `reads`. Raises `ConfigError` unless there is one weight per class."""
         logits = read(output, self.reads)
         if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
             raise ConfigError(f"class_weights has {len(self.class_weights)} entries for {logits.shape[1]} classes")
-        return functional.at_label_size(logits, mask, self.label_stride, self.align_corners)
+        return logits
 
 
 class OHEM(CrossEntropy):
@@ -103,8 +101,10 @@ class OHEM(CrossEntropy):
 
     def forward(self, output: SegOutput, mask: Tensor) -> Tensor:
         """Compute the term: output and mask uint8 (B, H, W) -> scalar."""
-        logits, target = self.at_label_size(output, mask)
-        return functional.ohem_cross_entropy(logits, target, self.threshold, self.min_kept, self.class_weights)
+        target = functional.labels_at(mask, self.label_stride)
+        return functional.ohem_cross_entropy(
+            self.logits(output), target, self.threshold, self.min_kept, self.class_weights, self.align_corners
+        )
 
 
 class Affinity(LossTerm):

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import subprocess
+from functools import cache
 
 from contextseg import __version__
 from contextseg.conf import CHECKOUT
@@ -9,8 +10,9 @@ from contextseg.conf import CHECKOUT
 LIBRARIES = ("torch", "lightning", "timm", "torchmetrics", "albumentations", "hydra-core")
 
 
+@cache  # each is read from a file of the environment
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide the scores."""
+    """Return the versions of the libraries that decide the scores; not to be changed."""
     return {"contextseg": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
