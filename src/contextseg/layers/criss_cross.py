@@ -12,11 +12,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from contextseg.layers.attention import Attention, precise
 from contextseg.layers.attention_tap import AttentionTap
+from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross, can_do_without_map
 
 Path = Literal["criss_cross", "horizontal", "vertical"]
+AXES = {"criss_cross": (-3, -2), "horizontal": (-2,), "vertical": (-3,)}  # of (B, h, w, C): column and row
 
 
 class CrissCrossAttention(nn.Module):
@@ -35,13 +38,14 @@ class CrissCrossAttention(nn.Module):
         self.key = nn.Conv2d(channels, key_channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
-        self.criss_cross = AttentionTap(
-            levels=True
-        )  # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
+        # (B, h, w, h + w), rows sum to 1, the pixel's own slot in the column is 0
+        self.criss_cross = AttentionTap(levels=True)
 
     def forward(self, x: Tensor, path: Path = "criss_cross") -> Tensor:
         """Add to each pixel the context of its `path`: features (B, C, h, w) -> (B, C, h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)  # rows and columns are then both views
+        if can_do_without_map(x, self.criss_cross):
+            return self.recomputed(x, path)
         query = self.criss_cross.level(self.query(x)).permute(0, 2, 3, 1)  # (B, h, w, C')
         key = self.key(x).permute(0, 2, 3, 1)  # (B, h, w, C')
         values = x.permute(0, 2, 3, 1).to(query.dtype)  # (B, h, w, C)
@@ -49,6 +53,14 @@ class CrissCrossAttention(nn.Module):
         context = aggregate(weights, values)  # (B, h, w, C)
         context = self.value(context.permute(0, 3, 1, 2))  # (B, C, h, w)
         return x + (context if self.gate is None else self.gate * context)
+
+    def recomputed(self, x: Tensor, path: Path) -> Tensor:
+        """Compute the same for training, and keep no map: channels last (B, C, h, w) -> (B, C, h, w)."""
+        values = x.permute(0, 2, 3, 1)  # (B, h, w, C)
+        query, key = (F.linear(values, conv.weight.flatten(1), conv.bias) for conv in (self.query, self.key))
+        weight, bias = (p if self.gate is None else self.gate * p for p in self.value.parameters())
+        y = RecomputedCrissCross.apply(values, self.criss_cross.level(query), key, weight.flatten(1), bias, AXES[path])
+        return y.permute(0, 3, 1, 2)
 
 
 def attention_map(query: Tensor, key: Tensor, path: Path = "criss_cross") -> Tensor:
