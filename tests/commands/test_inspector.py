@@ -236,10 +236,18 @@ def test_how_far_a_head_looks(client, key, networks):
 
 def test_the_inside_of_a_head(client, key, networks):
     assert client.get(f"/looks/0/{key}/inside").json() == []
-    parts = client.get(f"/looks/1/{key}/inside").json()
-    assert parts == list(inside_maps(networks["ctnet"], torch.from_numpy(IMAGE).permute(2, 0, 1)))
-    assert client.get(f"/looks/1/{key}/inside/{parts[0]}").content.startswith(b"\x89PNG")
-    assert client.get(f"/looks/1/{key}/inside/nothing").status_code == 404
+    parts = {part.pop("name"): part for part in client.get(f"/looks/1/{key}/inside").json()}
+    inside = inside_maps(networks["ctnet"], torch.from_numpy(IMAGE).permute(2, 0, 1))
+    assert list(parts) == list(inside)
+    assert parts["class_probability"] == {"drawn": "bars", "white": "all", "takers": ""}
+    assert parts["pixel_class"] == {"drawn": "maps", "white": "all", "takers": "pixel_class"}
+    assert client.get(f"/looks/1/{key}/inside/class_probability").content.startswith(b"\x89PNG")
+    header, maps = unpacked(client.get(f"/looks/1/{key}/inside/pixel_class/maps").content)
+    assert header["area"] == [0, 0, 64, 48]
+    assert list(maps) == CLASSES.names
+    assert np.array_equal(np.stack([*maps.values()]), inside["pixel_class"].values)
+    for path in ("nothing", "nothing/maps", "class_probability/maps"):
+        assert client.get(f"/looks/1/{key}/inside/{path}").status_code == 404
 
 
 def test_a_network_runs_once_per_image(client, key, networks):

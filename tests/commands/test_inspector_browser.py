@@ -42,6 +42,15 @@ def url():
 
 
 @pytest.fixture(scope="module")
+def url_of_regions():
+    pytest.importorskip("uvicorn", reason="the page needs starlette and uvicorn: pip install 'contextseg[inspector]'")
+    from contextseg.commands.attend.server import served
+
+    with served({"one": network("ocr")}, [Example("ramp", RAMP, TRUTH)], port=free_port(), longest_side=128) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright, which drives a browser")
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")))
@@ -256,6 +265,45 @@ def test_read_the_other_way_round(user, browser, url):
     other = User(browser, url, user.page.url.removeprefix(url))
     other.expect(other.page.get_by_label("Read")).to_have_value("to")
     other.close()
+
+
+def shows(user, words):
+    """Who takes from a region is drawn, large, in place of the pixel's map."""
+    return user.expect(user.canvas).to_have_attribute("aria-label", re.compile(re.escape(words)))
+
+
+def test_a_region_under_the_cursor_or_focus_shows_who_takes_from_it(browser, url_of_regions):
+    user = User(browser, url_of_regions)
+    user.hover(30, 20)
+    user.page.get_by_text("Inside the head").click()
+    region = user.page.get_by_role("button", name="who takes from c (regions)")
+    region.scroll_into_view_if_needed()
+    before = user.canvas.screenshot()
+    region.hover()
+    shows(user, "who takes from c (regions)")
+    assert user.canvas.screenshot() != before
+    user.shot("region")
+    user.page.get_by_role("heading", level=1).hover()
+    shows(user, "pixel 30, 20")
+    assert user.canvas.screenshot() == before
+    region.focus()
+    shows(user, "who takes from c (regions)")
+    user.page.keyboard.press("Tab")
+    shows(user, "who takes from d (regions)")
+    user.hover(31, 21)
+    shows(user, "pixel 31, 21")
+    user.close()
+
+
+def test_a_tap_on_a_region_shows_who_takes_from_it(browser, url_of_regions):
+    user = User(browser, url_of_regions, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    user.page.get_by_text("Inside the head").tap()
+    user.page.get_by_role("button", name="who takes from c (relations)").tap()
+    shows(user, "who takes from c (relations)")
+    user.expect(user.canvas).to_be_in_viewport()
+    user.page.touchscreen.tap(*user.place(30, 20))
+    shows(user, "pixel 30, 20")
+    user.close()
 
 
 def test_how_far_it_looks(user):
