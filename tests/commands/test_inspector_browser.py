@@ -3,6 +3,9 @@
 import os
 import re
 import shutil
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -333,6 +336,41 @@ def test_a_phone_in_the_dark(browser, url):
             assert box["x"] + box["width"] <= 390
     user.shot("phone")
     user.close()
+
+
+@contextmanager
+def notebook(host, frame):
+    """A site of this machine that shows the page in a frame."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<iframe src="{frame}" width=1200 height=800></iframe>'.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer((host, 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_local_notebook_shows_the_page_and_another_site_does_not(browser, url):
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    with notebook("127.0.0.1", url) as port:
+        for name in ("localhost", "127.0.0.1"):
+            page.goto(f"http://{name}:{port}")
+            frame = page.frame_locator("iframe")
+            frame.locator("canvas.large").first.hover(timeout=20_000)
+            frame.locator(".range", has_text="This map goes from").first.wait_for(timeout=20_000)
+    with notebook("127.0.0.2", url) as port:
+        with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
+            page.goto(f"http://127.0.0.2:{port}")
+        assert not page.frame_locator("iframe").locator("canvas").count()
+    page.close()
 
 
 def test_the_end_of_the_server_is_told_and_the_picture_stays(user):
