@@ -1,7 +1,9 @@
 """What the notebooks share: a network by its name, trained once and then found again, and one question to several.
 
-STEPS  optimizer steps of a training (1500)
-RUNS   the folder that keeps the runs, RUNS/<name>/<date>_<time> (./runs)
+STEPS        optimizer steps of a training (1500)
+RUNS         the folder that keeps the runs, RUNS/<name>/<date>_<time> (./runs)
+CHECKPOINTS  a folder of .ckpt files of one data set, whose images are shown too
+CHECKPOINT, PHOTO  a .ckpt file and an image, for 06_your_image
 """
 
 import os
@@ -10,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from IPython.display import IFrame
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
 from contextseg import load_checkpoint, viz
+from contextseg.checkpoint import read_checkpoint
+from contextseg.commands.attend.command import examples
+from contextseg.commands.attend.gallery import Example, scaled_down
+from contextseg.commands.attend.inline import inline
 from contextseg.commands.compose import compose
 from contextseg.commands.train.command import train
 from contextseg.data.pixels import Reading, read_image
@@ -28,6 +35,7 @@ from contextseg.segmenter import Segmenter
 
 STEPS = int(os.environ.get("STEPS") or 1500)
 SETTINGS = ("seed", "width", "data", "backbone", "neck", "head", "loss", "optim", "schedule")
+TILE = 200  # pixels of the longer side of a photo beside others
 RUNS = Path(os.environ.get("RUNS") or "runs")
 
 
@@ -60,6 +68,15 @@ def trained(name: str, *overrides: str) -> Segmenter:
     return load_checkpoint(folder / "checkpoints/last.ckpt")
 
 
+def photographs(networks: Mapping[str, Segmenter], scene: Example) -> tuple[Mapping[str, Segmenter], Example]:
+    """The networks in `CHECKPOINTS` and a validation image of the first one's data set; without it, those given."""
+    files = sorted(Path(os.environ["CHECKPOINTS"]).glob("*.ckpt")) if os.environ.get("CHECKPOINTS") else []
+    if not files:
+        return networks, scene
+    images = examples(read_checkpoint(files[0])["config"])
+    return {file.stem: load_checkpoint(file) for file in files}, images[len(images) // 2 - 1] if images else scene
+
+
 def example() -> tuple[Path, Path]:
     """A checkpoint and a photo: `CHECKPOINT` and `PHOTO`, if set; else of OCR, trained here, and of a scene."""
     if os.environ.get("CHECKPOINT") and os.environ.get("PHOTO"):
@@ -88,6 +105,13 @@ def view(checkpoint: Path, photo: Path) -> Callable[[float, float], Image.Image]
     return at
 
 
+def page(checkpoint: Path, photo: Path) -> IFrame:
+    """The page of `attend serve=true` as the output of a cell, with the network of a checkpoint and a photo."""
+    network = load_checkpoint(checkpoint)
+    image = read_image(photo, Reading(network.value_range, upright=True))
+    return inline({type(network.head).__name__: network}, [Example(photo.name, image)])
+
+
 def asked(
     networks: Mapping[str, Segmenter], image: np.ndarray, mask: np.ndarray, point: tuple[int, int], kind: str = ""
 ) -> Image.Image:
@@ -101,6 +125,7 @@ def asked(
         chosen = kind or next(iter(maps))
         text = f"{label}: {chosen}\n{extent(maps[chosen])}"
         tiles |= {"truth": viz.colour_mask(mask, network.classes), text: viz.heat(maps[chosen], image)}
+    tiles = {text: scaled_down(tile, TILE) for text, tile in tiles.items()}
     return Image.fromarray(marked_sheet(tiles, point, image.shape))
 
 

@@ -1,7 +1,8 @@
 """Run notebooks from top to bottom and keep copies with their pictures: python notebooks/render.py docs/notebooks
 
-`STEPS` and `RUNS` as in networks.py; further arguments name notebooks (02_attention_maps). What was printed during a
-training is left out, and pictures become JPEG, no wider than 720 pixels, where that is smaller.
+`STEPS`, `RUNS`, `CHECKPOINTS`, `CHECKPOINT` and `PHOTO` as in networks.py; further arguments name notebooks
+(02_attention_maps). What was printed during a training is left out, and pictures become JPEG, no wider than 720
+pixels, where that is smaller.
 """
 
 import base64

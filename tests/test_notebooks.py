@@ -26,7 +26,7 @@ def code_of(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("STEPS", "20")
-    for variable in ("RUNS", "RESULTS"):
+    for variable in ("RUNS", "RESULTS", "CHECKPOINTS", "CHECKPOINT", "PHOTO"):
         monkeypatch.delenv(variable, raising=False)
     shutil.copy(path.with_name("networks.py"), tmp_path)
     notebook = nbformat.read(path, as_version=4)
@@ -81,3 +81,4 @@ def test_a_rendered_copy_is_the_notebook_and_its_pictures_are_small(path):
     ]
     assert pictures
     assert max(len(base64.b64decode(data)) for data in pictures) < 300_000
+    assert "\\u001b" not in path.read_text(), "colour codes of a terminal"

@@ -67,6 +67,8 @@ class Shown(NamedTuple):
     white     the maximum of "all" maps, or of "each", for maps without a common scale; black is 0
     chosen    if there is no room for all maps: those with the "highest" peaks, or an "even" sample
     peaks     (n,), by which the highest are chosen; None: the maximum of each map
+    takers    the part whose map k says how much every place takes from k; "": these are no regions. Both parts show the
+              same maps if there is no room for all
     """
 
     values: Tensor
@@ -74,6 +76,7 @@ class Shown(NamedTuple):
     white: Literal["all", "each"] = "all"
     chosen: Literal["highest", "even"] = "highest"
     peaks: Tensor | None = None
+    takers: str = ""
 
 
 class Neck(nn.Module):

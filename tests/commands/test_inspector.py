@@ -19,6 +19,7 @@ from contextseg import create_model
 from contextseg.classes import ClassSet
 from contextseg.commands.attend import command
 from contextseg.commands.attend.gallery import UPLOADS, Example, Gallery, scaled_down
+from contextseg.commands.attend.inline import OPENED, inline
 from contextseg.commands.attend.looks import KEPT
 from contextseg.commands.attend.server import served
 from contextseg.commands.attend.upload import read_upload
@@ -236,10 +237,18 @@ def test_how_far_a_head_looks(client, key, networks):
 
 def test_the_inside_of_a_head(client, key, networks):
     assert client.get(f"/looks/0/{key}/inside").json() == []
-    parts = client.get(f"/looks/1/{key}/inside").json()
-    assert parts == list(inside_maps(networks["ctnet"], torch.from_numpy(IMAGE).permute(2, 0, 1)))
-    assert client.get(f"/looks/1/{key}/inside/{parts[0]}").content.startswith(b"\x89PNG")
-    assert client.get(f"/looks/1/{key}/inside/nothing").status_code == 404
+    parts = {part.pop("name"): part for part in client.get(f"/looks/1/{key}/inside").json()}
+    inside = inside_maps(networks["ctnet"], torch.from_numpy(IMAGE).permute(2, 0, 1))
+    assert list(parts) == list(inside)
+    assert parts["class_probability"] == {"drawn": "bars", "white": "all", "takers": ""}
+    assert parts["pixel_class"] == {"drawn": "maps", "white": "all", "takers": "pixel_class"}
+    assert client.get(f"/looks/1/{key}/inside/class_probability").content.startswith(b"\x89PNG")
+    header, maps = unpacked(client.get(f"/looks/1/{key}/inside/pixel_class/maps").content)
+    assert header["area"] == [0, 0, 64, 48]
+    assert list(maps) == CLASSES.names
+    assert np.array_equal(np.stack([*maps.values()]), inside["pixel_class"].values)
+    for path in ("nothing", "nothing/maps", "class_probability/maps"):
+        assert client.get(f"/looks/1/{key}/inside/{path}").status_code == 404
 
 
 def test_a_network_runs_once_per_image(client, key, networks):
@@ -338,6 +347,8 @@ def test_a_browser_is_told_to_ask_nobody_else(client, key):
     for answer in (client.get("/"), client.get("/nothing"), client.get(f"/images/{key}")):
         policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
         assert policy["default-src"] == "'none'"
+        assert policy.pop("frame-ancestors") == "'self' http://127.0.0.1:* http://localhost:*"  # a local notebook
+        assert "x-frame-options" not in answer.headers  # which would forbid those too
         assert all(value in ("'none'", "'self'") for value in policy.values())
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -360,6 +371,20 @@ def test_this_machine_alone_and_a_port_in_use(networks):
             pass
     with served(networks, [], port=port, longest_side=64) as url:  # the port is free again
         assert httpx2.get(url).status_code == 200
+
+
+def test_the_page_in_a_notebook(networks):
+    pytest.importorskip("uvicorn", reason="the page needs starlette and uvicorn")
+    import httpx2
+
+    first, second = (inline({"ctnet": networks["ctnet"]}, [Example("noise", IMAGE)]) for _ in range(2))
+    assert first.src != second.src
+    for frame in (first, second):  # a cell that was run again has a page of its own
+        assert frame.src.startswith("http://127.0.0.1:")
+        assert httpx2.get(frame.src + "page").json()["images"][0]["name"] == "noise"
+    OPENED.close()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(first.src)
 
 
 @pytest.mark.slow

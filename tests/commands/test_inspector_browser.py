@@ -3,6 +3,9 @@
 import os
 import re
 import shutil
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -38,6 +41,15 @@ def url():
     examples = [Example("ramp", RAMP, TRUTH), Example("back", RAMP[:, ::-1].copy(), TRUTH)]
     models = {"one": network("ccnet"), "two": network("fcn")}
     with served(models, examples, port=free_port(), longest_side=128) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def url_of_regions():
+    pytest.importorskip("uvicorn", reason="the page needs starlette and uvicorn: pip install 'contextseg[inspector]'")
+    from contextseg.commands.attend.server import served
+
+    with served({"one": network("ocr")}, [Example("ramp", RAMP, TRUTH)], port=free_port(), longest_side=128) as address:
         yield address
 
 
@@ -258,6 +270,45 @@ def test_read_the_other_way_round(user, browser, url):
     other.close()
 
 
+def shows(user, words):
+    """Who takes from a region is drawn, large, in place of the pixel's map."""
+    return user.expect(user.canvas).to_have_attribute("aria-label", re.compile(re.escape(words)))
+
+
+def test_a_region_under_the_cursor_or_focus_shows_who_takes_from_it(browser, url_of_regions):
+    user = User(browser, url_of_regions)
+    user.hover(30, 20)
+    user.page.get_by_text("Inside the head").click()
+    region = user.page.get_by_role("button", name="who takes from c (regions)")
+    region.scroll_into_view_if_needed()
+    before = user.canvas.screenshot()
+    region.hover()
+    shows(user, "who takes from c (regions)")
+    assert user.canvas.screenshot() != before
+    user.shot("region")
+    user.page.get_by_role("heading", level=1).hover()
+    shows(user, "pixel 30, 20")
+    assert user.canvas.screenshot() == before
+    region.focus()
+    shows(user, "who takes from c (regions)")
+    user.page.keyboard.press("Tab")
+    shows(user, "who takes from d (regions)")
+    user.hover(31, 21)
+    shows(user, "pixel 31, 21")
+    user.close()
+
+
+def test_a_tap_on_a_region_shows_who_takes_from_it(browser, url_of_regions):
+    user = User(browser, url_of_regions, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    user.page.get_by_text("Inside the head").tap()
+    user.page.get_by_role("button", name="who takes from c (relations)").tap()
+    shows(user, "who takes from c (relations)")
+    user.expect(user.canvas).to_be_in_viewport()
+    user.page.touchscreen.tap(*user.place(30, 20))
+    shows(user, "pixel 30, 20")
+    user.close()
+
+
 def test_how_far_it_looks(user):
     user.page.get_by_text("How far it looks").first.click()
     user.expect(user.page.locator(".inside:visible")).to_contain_text("pixels away in the mean (equal weights: ")
@@ -285,6 +336,41 @@ def test_a_phone_in_the_dark(browser, url):
             assert box["x"] + box["width"] <= 390
     user.shot("phone")
     user.close()
+
+
+@contextmanager
+def notebook(host, frame):
+    """A site of this machine that shows the page in a frame."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<iframe src="{frame}" width=1200 height=800></iframe>'.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer((host, 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_local_notebook_shows_the_page_and_another_site_does_not(browser, url):
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    with notebook("127.0.0.1", url) as port:
+        for name in ("localhost", "127.0.0.1"):
+            page.goto(f"http://{name}:{port}")
+            frame = page.frame_locator("iframe")
+            frame.locator("canvas.large").first.hover(timeout=20_000)
+            frame.locator(".range", has_text="This map goes from").first.wait_for(timeout=20_000)
+    with notebook("127.0.0.2", url) as port:
+        with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
+            page.goto(f"http://127.0.0.2:{port}")
+        assert not page.frame_locator("iframe").locator("canvas").count()
+    page.close()
 
 
 def test_the_end_of_the_server_is_told_and_the_picture_stays(user):

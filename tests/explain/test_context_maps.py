@@ -7,6 +7,7 @@ from contextseg import create_model
 from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
 from contextseg.explain import context_maps, inside_maps, inside_picture
+from contextseg.explain.draw_inside import chosen
 from contextseg.recipe import head_classes
 
 HEADS = sorted(name for name, kind in head_classes().items() if not kind.needs_mask)
@@ -68,6 +69,10 @@ def test_what_a_head_shows_of_its_inside_can_be_drawn(name):
         assert (shown.values >= 0).all()
         assert not shown.by_class or len(shown.values) == 5
         assert shown.peaks is None or len(shown.peaks) == len(shown.values)
+        if shown.takers:  # a place takes shares of all regions, and the same of them are drawn
+            takers = inside[shown.takers]
+            assert torch.allclose(takers.values.sum(0), torch.tensor(1.0), atol=1e-4)
+            assert chosen(takers, 2) == chosen(shown, 2)
     if inside:
         classes = ClassSet("five", tuple("abcde"), tuple((i, 0, 0) for i in range(5)))
         picture = inside_picture(inside, classes, image[0].numpy() % 5)

@@ -46,11 +46,16 @@ def grey_maps(name: str, shown: Shown, classes: ClassSet, max_maps: int = MAX_MA
         white, scale = values.amax((1, 2)), "each to its own maximum"
     else:
         white, scale = values.amax().expand(len(values)), f"white: {values.max():.2g}"
-    names = classes.names if shown.by_class else range(len(values))
     tiles = [
-        viz.caption(viz.enlarge(grey(values[i], white[i]), MAP_SIDE), str(names[i])) for i in chosen(shown, max_maps)
+        viz.caption(viz.enlarge(grey(values[i], white[i]), MAP_SIDE), text)
+        for i, text in named(shown, classes, max_maps).items()
     ]
     return viz.caption(viz.sheet(tiles, COLUMNS), f"{name}, {scale}")
+
+
+def named(shown: Shown, classes: ClassSet, count: int = MAX_MAPS) -> dict[int, str]:
+    """Return the class, or the number, of each map that is drawn, by its index."""
+    return {i: classes.names[i] if shown.by_class else str(i) for i in chosen(shown, count)}
 
 
 def chosen(shown: Shown, count: int) -> list[int]:

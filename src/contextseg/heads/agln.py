@@ -156,7 +156,7 @@ class AGLNHead(Head):
         """
         block = self.finest(0)
         distribute = f"{block}.distribution.distribute"
-        descriptors = partial(Shown, peaks=heard[distribute][0][0].amax((1, 2)))
+        descriptors = partial(Shown, peaks=heard[distribute][0][0].amax((1, 2)), takers="distribute")
         features = partial(Shown, white="each", chosen="even")
         drawn: dict[str, tuple[str, Callable[..., Shown]]] = {
             "gather": ("aggregations.0.gather", descriptors),

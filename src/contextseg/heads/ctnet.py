@@ -201,7 +201,7 @@ class CTNetHead(Head):
         drawn: dict[str, tuple[str, Callable[..., Shown]]] = {
             "class_probability": ("probability", classes),
             "channel_weights": ("channel_weights", Shown),
-            "pixel_class": ("attention.pixel_class", classes),
+            "pixel_class": ("attention.pixel_class", partial(classes, takers="pixel_class")),
         }
         return {name: how(heard[tap][0][0]) for name, (tap, how) in drawn.items() if heard.get(tap)}
 

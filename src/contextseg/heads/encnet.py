@@ -112,7 +112,7 @@ class EncNetHead(Head):
         """Return sigmoid(W e) (C,), the codewords' shares of pixels (D, h, w) and the classes found (K,), if any."""
         shown = {
             "channel_gates": Shown(heard["channel_gates"][0][0]),
-            "codewords": Shown(heard["encoding.assignment"][0][0].unflatten(1, size)),
+            "codewords": Shown(heard["encoding.assignment"][0][0].unflatten(1, size), takers="codewords"),
         }
         if self.presence is not None:
             shown["class_presence"] = Shown(heard["class_presence"][0][0], by_class=True)

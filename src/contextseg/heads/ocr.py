@@ -174,7 +174,8 @@ class OCRHead(Head):
         """Return the soft regions m, each of sum one, and the relation w of every pixel to each, both (M, h, w)."""
         regions, relation = heard["regions"][0][0], heard["attention.pixel_region"][0][0]  # (M, hw), (hw, M)
         by_class = "aux_logits" in self.emits  # without supervision a region is of no class
+        shown = partial(Shown, by_class=by_class, peaks=relation.amax(0), takers="relations")
         return {
-            "regions": Shown(regions.unflatten(1, size), by_class, white="each"),
-            "relations": Shown(relation.mT.unflatten(1, size), by_class),
+            "regions": shown(regions.unflatten(1, size), white="each"),
+            "relations": shown(relation.mT.unflatten(1, size)),
         }

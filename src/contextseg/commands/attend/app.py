@@ -21,7 +21,9 @@ from contextseg.commands.attend.wire import packed
 from contextseg.contract import Head
 from contextseg.errors import ConfigError
 from contextseg.explain import Look, inside_picture
+from contextseg.explain.draw_inside import named
 from contextseg.explain.draw_reach import exchange_picture
+from contextseg.explain.look import Answer
 from contextseg.explain.record import taps
 from contextseg.segmenter import Segmenter
 from contextseg.viz import Picture
@@ -51,6 +53,7 @@ def application(networks: Mapping[str, Segmenter], examples: Iterable[Example], 
             Route(look + "reach/{kind}", page.exchange),
             Route(look + "inside", page.inside),
             Route(look + "inside/{part}", page.drawn),
+            Route(look + "inside/{part}/maps", page.maps),
         ],
         exception_handlers={ConfigError: told, Exception: failed},
     )
@@ -157,8 +160,12 @@ class Page:
         return png(exchange_picture(found, look.network.named_classes))
 
     def inside(self, request: Request) -> Response:
-        """Return the names of what else the head computed on an image."""
-        return JSONResponse(list(self.look(request).inside()))
+        """Return what else the head computed on an image, as maps or bars, and which part says who takes from them."""
+        found = []
+        for name, shown in self.look(request).inside().items():
+            facts = {"name": name, "drawn": "maps" if shown.values.ndim == 3 else "bars"}
+            found.append(facts | {"white": shown.white, "takers": shown.takers})
+        return JSONResponse(found)
 
     def drawn(self, request: Request) -> Response:
         """Return a picture of one part of the head's inside."""
@@ -166,6 +173,16 @@ class Page:
         if (shown := look.inside().get(part)) is None:
             return JSONResponse({"error": f"this head shows no {part}"}, 404)
         return png(inside_picture({part: shown}, look.network.named_classes))
+
+    def maps(self, request: Request) -> Response:
+        """Return the maps of one part that such a picture shows, by class or number, `packed`."""
+        look, part = self.look(request), request.path_params["part"]
+        shown = look.inside().get(part)
+        if shown is None or shown.values.ndim != 3:
+            return JSONResponse({"error": f"this head shows no maps {part}"}, 404)
+        names = named(shown, look.network.named_classes)
+        area = slice(0, look.size[0]), slice(0, look.size[1])
+        return octets(packed(Answer({text: shown.values[i] for i, text in names.items()}, area)))
 
     def look(self, request: Request) -> Look:
         """Return the look of the model at the image that a request names."""

@@ -29,8 +29,8 @@ def served(
     """Yield the address of the page while it is served.
 
     `networks` by the names that the page shows; images larger than `longest_side` are scaled down to it; the truth of
-    `examples` is in the classes of the first network. Raises `ConfigError` if the port is in use, if a head needs the
-    ground truth, or if a network was built without the names of its classes.
+    `examples` is in the classes of the first network; port 0 is any free one. Raises `ConfigError` if the port is in
+    use, if a head needs the ground truth, or if a network was built without the names of its classes.
     """
     import uvicorn
 
@@ -50,7 +50,7 @@ def served(
         while not server.started and thread.is_alive():
             time.sleep(0.01)
         try:
-            yield f"http://{HOST}:{port}/"
+            yield f"http://{HOST}:{listener.getsockname()[1]}/"
         finally:
             server.should_exit = True
             thread.join(10)

@@ -43,4 +43,5 @@ export const gradient = (model, key, { x, y }) => maps(`/looks/${model}/${key}/g
 export const reach = async (model, key) => (await answer(`/looks/${model}/${key}/reach`)).json();
 export const exchange = (model, key, kind) => `/looks/${model}/${key}/reach/${encodeURIComponent(kind)}`;
 export const inside = async (model, key) => (await answer(`/looks/${model}/${key}/inside`)).json();
+export const partMaps = async (model, key, name) => (await maps(`${part(model, key, name)}/maps`)).maps;
 export const part = (model, key, name) => `/looks/${model}/${key}/inside/${encodeURIComponent(name)}`;

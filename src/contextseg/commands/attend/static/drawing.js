@@ -14,8 +14,8 @@ export function seen(view = state.view) {
   };
 }
 
-// Draw into a rectangle of a canvas. `map` may be null; `marks`: [{x, y, text, colour}].
-export function draw(context, { x = 0, y = 0, width, height, under, map, top, marks = [], view = ALL }) {
+// Draw into a rectangle of a canvas. `map` may be null; `words`: in its corner; `marks`: [{x, y, text, colour}].
+export function draw(context, { x = 0, y = 0, width, height, under, map, top, words, marks = [], view = ALL }) {
   const part = seen(view), times = width / part.width;
   const place = (column, row) => [x + (column - part.left) * times, y + (row - part.top) * times];
   context.save();
@@ -34,6 +34,7 @@ export function draw(context, { x = 0, y = 0, width, height, under, map, top, ma
     context.globalAlpha = 1;
   }
   for (const mark of marks) drawMark(context, ...place(mark.x + 0.5, mark.y + 0.5), mark);
+  if (words) write(context, words, x + 10, y + 22);
   context.restore();
 }
 
@@ -45,12 +46,16 @@ function drawMark(context, x, y, { text = "", colour = "#fff" }) {
     context.strokeStyle = ink;
     context.stroke();
   }
+  write(context, text, x + 10, y - 6, colour);
+}
+
+function write(context, text, x, y, colour = "#fff") {
   context.font = "bold 14px system-ui, sans-serif";
   context.lineWidth = 3;
   context.strokeStyle = "#000";
-  context.strokeText(text, x + 10, y - 6);
+  context.strokeText(text, x, y);
   context.fillStyle = colour;
-  context.fillText(text, x + 10, y - 6);
+  context.fillText(text, x, y);
 }
 
 export const colourOf = (pin) => PINS[(pin.number - 1) % PINS.length];

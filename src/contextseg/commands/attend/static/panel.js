@@ -18,7 +18,7 @@ const TILES = ["image", "prediction", "truth", "difference"];
 
 export class Panel {
   constructor(index, model) {
-    Object.assign(this, { index, model, ready: false, answer: null, unders: {} });
+    Object.assign(this, { index, model, ready: false, answer: null, lit: null, unders: {} });
     this.canvas = make("canvas", { className: "large", tabIndex: 0, data: { role: "application" } });
     this.choice = make("select", { data: { "aria-label": `map of ${model.name}` } });
     this.choice.onchange = () => { state.shown[index] = this.choice.value; emit("view"); };
@@ -29,11 +29,11 @@ export class Panel {
     this.range = make("p", { className: "range" });
     this.tiles = make("div", { className: "tiles" });
     this.readout = new Readout(model);
-    this.inside = new Inside(index);
+    this.inside = new Inside(index, (map) => { this.lit = map; emit("view"); });
     this.reach = new Reach(index);
     const scale = make("div", { className: "scale" }, make("span", {}, "0"), this.legend, this.high);
     const title = make("h2", {}, model.name);
-    const main = make("div", {}, this.canvas, this.progress, this.error, scale, this.range);
+    const main = make("div", { className: "picture" }, this.canvas, this.progress, this.error, scale, this.range);
     const side = make("div", { className: "side" }, this.readout.element, this.tiles, this.inside.element,
       this.reach.element);
     this.element = make("article", { className: "panel" }, make("header", {}, title, this.choice), main, side);
@@ -49,7 +49,7 @@ export class Panel {
   async open() {
     this.opening?.abort();  // a browser has few connections, and nobody waits for the image before
     const opening = this.opening = new AbortController();
-    Object.assign(this, { ready: false, answer: null, labels: null, unders: { image: state.image.bitmap } });
+    Object.assign(this, { ready: false, answer: null, lit: null, labels: null, unders: { image: state.image.bitmap } });
     tell(this.error, "");
     this.readout.clear();
     this.inside.clear();
@@ -83,6 +83,7 @@ export class Panel {
 
   // Ask for the pixel under the cursor.
   follow() {
+    this.lit = null;
     if (this.ready && state.point) this.ask({ key: state.image.key, point: state.point, way: state.way });
   }
 
@@ -126,6 +127,12 @@ export class Panel {
     return state.point ? [...pins, state.point] : pins;
   }
 
+  // What lies over the image: a map of the head's inside that is pointed at, else that of the pixel.
+  get over() {
+    const { lit, map, top, marks } = this;
+    return lit ? { map: lit, top: lit.high, words: lit.words } : { map, top, marks };
+  }
+
   // Small pictures beside the large one; one that is chosen goes below the map.
   arrange() {
     const { width, height } = state.image;
@@ -145,14 +152,15 @@ export class Panel {
     const width = Math.round(this.canvas.clientWidth * Math.min(devicePixelRatio, 2));
     const height = Math.round((width * state.image.height) / state.image.width);
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-    const { map, top, marks, under } = this;
-    draw(this.canvas.getContext("2d"), { width, height, under, map, top, marks, view: state.view });
+    const { under, over } = this, { map, top } = over;
+    draw(this.canvas.getContext("2d"), { width, height, under, ...over, view: state.view });
     this.choice.value = this.kind;
     this.high.textContent = map ? number(top) : "";
     this.range.textContent = map ? rangeOf(map) : this.absent();
     for (const tile of this.tiles.children) tile.setAttribute("aria-pressed", tile.dataset.base === state.base);
     const at = state.point ? `pixel ${state.point.x}, ${state.point.y}` : "no pixel yet";
-    this.canvas.setAttribute("aria-label", `${this.model.name}: image with map, ${at}. Arrow keys move the pixel.`);
+    const what = over.words ?? at;
+    this.canvas.setAttribute("aria-label", `${this.model.name}: image with map, ${what}. Arrow keys move the pixel.`);
   }
 
   // Why there is no map.
