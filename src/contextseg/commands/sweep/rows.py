@@ -17,13 +17,16 @@ EMBEDDED = "context_scenes", "context_scenes_hard", "context_clips"  # the data 
 
 @dataclass
 class Row:
-    """A row of a table with those of its overrides that the command line keeps, and those that it `dropped`."""
+    """A row of a table with those of its overrides that the command line keeps, and those that it `dropped`.
+
+    `instead`: what runs it if that is not `train`; None if it is.
+    """
 
     table: dict[str, Any]
     label: str
     overrides: list[str]
     dropped: list[str]
-    waiting: str | None
+    instead: str | None
 
     @property
     def id(self) -> str:
@@ -52,12 +55,12 @@ def rows_of(table: dict[str, Any], given: Given) -> Iterator[Row]:
     """
     chosen = [*given, "neck"] if "backbone" in given else [*given]
     for row in table["rows"]:
-        overrides = row.get("overrides", [])
+        overrides = row["overrides"]
         lost = [text for text in overrides if any(within(text.partition("=")[0], name) for name in chosen)]
         kept = [text for text in overrides if text not in lost]
         dropped = [text for text in lost if text.partition("=")[0] not in given]
         other = f"use contextseg {table['command']} {' '.join(overrides)}" if "command" in table else None
-        yield Row(table, row["row"], kept, dropped, other or row.get("waiting"))
+        yield Row(table, row["row"], kept, dropped, other)
 
 
 def within(name: str, group: str) -> bool:
