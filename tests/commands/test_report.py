@@ -12,8 +12,8 @@ import yaml
 from contextseg.commands.compose import options
 from contextseg.commands.report import figures, text
 from contextseg.commands.report.as_csv import rows_as_csv
-from contextseg.commands.report.command import report
 from contextseg.commands.report.columns import columns_of, compared
+from contextseg.commands.report.command import report
 from contextseg.commands.report.compare import Choice, compare
 from contextseg.commands.report.counted import counted
 from contextseg.commands.report.kendall import agreement, tau_b
@@ -435,7 +435,9 @@ def test_average_precision_comes_from_the_runs_of_instances(run, tmp_path):
         (tmp_path / folder / "metrics.json").write_text(json.dumps(facts))
     lines = (make_report(tmp_path, "tables=ccnet_t8") / "ccnet_t8.md").read_text().splitlines()
     assert lines[2].startswith("| row | AP_unlabelled published | AP_unlabelled ours |")
-    assert [line for line in lines if "mask_rcnn, resnet50 |" in line][0].endswith("| 38.2 | box 1.0, mask - (instance_scenes) |")
+    assert next(line for line in lines if "mask_rcnn, resnet50 |" in line).endswith(
+        "| 38.2 | box 1.0, mask - (instance_scenes) |"
+    )
     assert any("rcca" in line and "| 39.3 | box 41.2, mask 38.0 (instance_scenes) |" in line for line in lines)
     assert any("mask_rcnn, resnet101 | 40.1 |  |" in line for line in lines)
 

@@ -34,8 +34,8 @@ def tables() -> list[dict]:
     """Return the papers' tables.
 
     Each has `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows`. A row has `row`, `published`,
-    `overrides`, which are options of `train` or of the table's `command`, and perhaps a `note`, and the row `over` which
-    its published `delta` is.
+    `overrides`, which are options of `train` or of the table's `command`, and perhaps a `note`, and `over`, the row to
+    which its published `delta` is.
     """
     names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
     return [table(name) for name in names]

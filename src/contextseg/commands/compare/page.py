@@ -150,7 +150,11 @@ class Page:
             for one in chosen
         ]
         header = ["truth", "taken for", *(f"{name}, % of its pixels" for name in names), "most in"]
-        parts = ["<h2>Classes that are confused most</h2>", html_page.table(header, rows), self.key(names[1] if len(names) == 2 else "the other network")]
+        parts = [
+            "<h2>Classes that are confused most</h2>",
+            html_page.table(header, rows),
+            self.key(names[1] if len(names) == 2 else "the other network"),
+        ]
         for one in chosen:
             truth, *labels = found.labels(one.image)
             other = one.network or 1

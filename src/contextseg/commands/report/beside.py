@@ -1,4 +1,4 @@
-"""Our numbers in the published columns that are not compared: costs, classes, further data sets; "" where we have none."""
+"""Our numbers in the published columns that are not compared, such as costs and classes; "" where there is none."""
 
 from contextseg.commands.report.columns import CLASSES, DELTA, SUCCESSES, data_of
 from contextseg.commands.report.compare import Comparison, Line

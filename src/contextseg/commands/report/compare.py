@@ -153,9 +153,7 @@ class Comparison:
             return None
         return line.published[column] - base.published[column]
 
-    def our_difference(
-        self, line: Line, metric: str, base: Line | None = None
-    ) -> tuple[float, float | None] | None:
+    def our_difference(self, line: Line, metric: str, base: Line | None = None) -> tuple[float, float | None] | None:
         """Return the difference of our means to a row, by default the base row, and its standard error.
 
         None across data sets and budgets, and if the scores are those of that row.

@@ -30,7 +30,9 @@ def detected(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
 
 def words(run: dict[str, Any]) -> str:
     """Write the two scores of a run and where they come from."""
-    box, mask = (f"{run[name]:.1f}" if isinstance(run.get(name), float | int) else "-" for name in ("box_ap", "mask_ap"))
+    box, mask = (
+        f"{run[name]:.1f}" if isinstance(run.get(name), float | int) else "-" for name in ("box_ap", "mask_ap")
+    )
     return f"box {box}, mask {mask} ({run.get('source', '?')})"
 
 

@@ -1,16 +1,16 @@
 """Writing a comparison: the cells of its table, its caption, and both as markdown and LaTeX."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from contextseg.commands.report.beside import delta_base, difference, ours_beside, spread
+from contextseg.commands.report.beside import difference, ours_beside, spread
 from contextseg.commands.report.columns import COSTS, SUCCESSES, TITLES
 from contextseg.commands.report.compare import Comparison, Line
 from contextseg.commands.report.detected import COLUMN
 from contextseg.commands.report.kendall import MIN_ROWS, Agreement
 from contextseg.commands.report.protocols import ENDINGS, KINDS
-from contextseg.runs.store import Group, mean_sd, settings
+from contextseg.runs.store import Group, settings
 
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
