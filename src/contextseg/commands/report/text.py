@@ -120,7 +120,8 @@ def caption(comparison: Comparison) -> list[str]:
     where = "" if comparison.data == "not applicable" else f"{comparison.data}, with "
     sentences = [f"Published: {where}the paper's own backbone, schedule and test."]
     if not comparison.ran:
-        return [*sentences, "Ours: no row has finished runs.", *costs(comparison)]
+        none = ["Ours: no row has finished runs."] if comparison.pairs else []
+        return [*sentences, *none, *costs(comparison)]
     groups = [line.group for line in comparison.lines if line.group]
     settings = dict.fromkeys(map(conditions, groups))
     sentences.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")

@@ -71,11 +71,13 @@ def within(name: str, group: str) -> bool:
 def completed(row: Row, given: Given) -> list[str]:
     """Return the overrides of a row, with data set and recipe if neither row nor command line names one.
 
-    The embedded data sets come with their recipe, any other with the paper's widths, SGD and poly. Raises `ConfigError`
-    if the table's data set is not here, or there are several.
+    An experiment other than `none` brings its data set. The embedded data sets come with their recipe, any other with
+    the paper's widths, SGD and poly. Raises `ConfigError` if the table's data set is not here, or there are several.
     """
     named = {text.partition("=")[0]: text for text in row.overrides} | dict(given)
     added = []
+    if "data" not in named and named.get("experiment", "experiment=none") != "experiment=none":
+        return row.overrides
     if "data" not in named:
         named["data"] = f"data={data_of(row.table)}"
         added = [named["data"]]
