@@ -147,8 +147,8 @@ def test_an_experiment_brings_its_data(here):
     words = ["ablation=ctnet_t6", "experiment=camvid_frozen", f"data.root={here}", "backbone=efficientnet_lite0"]
     jobs = plan(*words).jobs
     assert [job.name for job in jobs] == [f"ctnet_t6/{row}_resnet50_s0" for row in ("panet_parallel", "ctnet")]
-    assert {(job.cfg.choices.data, job.cfg.choices.experiment, job.cfg.data._target_) for job in jobs} == {
-        ("camvid", "camvid_frozen", "CamVid")
+    assert {(job.cfg.choices.data, job.cfg.data._target_, job.cfg.features.whole) for job in jobs} == {
+        ("camvid", "CamVid", True)
     }
     assert {job.cfg.data.root for job in jobs} == {str(here)}
 
