@@ -44,6 +44,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {  # beside the default settings
     ],
     "ce2p": [
         {"context": "rcca", "embedding_channels": 16},
+        {"context": "ocr"},
+        {"context": "ocr", "region_supervision": False, "embedding_channels": 16},
         {"parsing": False, "edge": False, "low_stride": 2, "align_corners": True},
     ],
     "ccnet": [
@@ -139,6 +141,7 @@ IDLE = {
     "agln": r"aggregations\.\d\.scores\.bias",
     "ccnet": r"attention\.key\.bias",
     "ce2p context=rcca": r"rcca\.attention\.key\.bias",
+    "ce2p context=ocr region_supervision=False": r"ocr\.coarse\.2\.bias",
     "danet": r"position_attention\.key\.bias",
     "double_attention": r"attention\.gather_scores\.bias",
     "nonlocal": r"attention\.key\.bias",

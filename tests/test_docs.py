@@ -13,6 +13,7 @@ import yaml
 
 import contextseg
 from contextseg.commands.table import COMMANDS
+from contextseg.papers import rows as paper_rows
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results/README.md")]
@@ -51,6 +52,19 @@ def test_commands_exist(page):
     written = re.findall(r"(?:^|^ {4}|`)contextseg ([a-z_]+)\b", text, re.MULTILINE)
     written += re.findall(r"\bpython src/([a-z_]+)\.py", text)
     assert {*written} <= {*COMMANDS, *examples}
+
+
+def test_the_figures_name_rows_that_have_a_run_of_their_own():
+    """With `backbone=` of the command line, rows that differ in it alone have one run, in the folder of the first."""
+    figures = re.findall(r"`ablation=(\w+)` \| (.*) \|$", (ROOT / "docs/compare.md").read_text(), re.MULTILINE)
+    assert len(figures) == 7
+    for table, names in figures:
+        first = {}
+        for row in paper_rows.table(table)["rows"]:
+            method = tuple(text for text in row["overrides"] if not text.startswith(("backbone", "neck")))
+            first.setdefault(method, paper_rows.key(row["row"]))
+        assert len(names.split(", ")) >= 2
+        assert {name.strip("`") for name in names.split(", ")} <= {*first.values()}, table
 
 
 def test_one_version():

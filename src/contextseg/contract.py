@@ -16,6 +16,7 @@ Known extras of a `SegOutput` (what a head `emits` and a loss term `reads`):
     prior_logits       (B, hw, hw)    raw scores, row = pixel, column = partner (CPNet)
     embedding          (B, 16, h, w)  features of the category-consistent loss (CCNet)
     edge_logits        (B, 2, h, w)   raw scores of no edge and edge (CE2P)
+    region_logits      (B, K, h, w)   raw scores of OCR's coarse classifier, where `aux_logits` is another (CE2P)
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +31,15 @@ from contextseg.layers.windows import in_windows
 IGNORE_INDEX = 255
 
 KNOWN_EXTRAS = frozenset(
-    {"aux_logits", "class_probability", "aux_class_probability", "prior_logits", "embedding", "edge_logits"}
+    {
+        "aux_logits",
+        "class_probability",
+        "aux_class_probability",
+        "prior_logits",
+        "embedding",
+        "edge_logits",
+        "region_logits",
+    }
 )
 
 Heard = dict[str, list[Any]]  # by tap, an entry for each call: a tensor, or a `QueryKey`

@@ -120,6 +120,10 @@ def test_the_command_writes_a_page_and_tables(files, tmp_path):
     assert "two against one" in page
     assert page.index("Where two beats one") < page.index("Where one beats two")
     assert page.count("data:image/") == len(list((folder / "pictures").iterdir())) >= 6
+    sections = [part for part in page.split("<h2")[1:] if "<div class=panel>" in part]
+    assert len(sections) >= 5
+    for part in sections:  # the colours are explained before the first picture that has them
+        assert part.index("gained: two is right, one is wrong") < part.index("<div class=panel>")
     with (folder / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4

@@ -26,6 +26,7 @@ MISTAKES = {
     "samples": [["count=0"]],
     "instances": [["context=nope"], ["images=x.ckpt"], ["ckpt=nope.ckpt"], ["source=coco_instances", "root=nope"]],
     "attention_statistics": [["ckpt=nope.ckpt", "output=x"]],
+    "receptive_field": [["ckpt=nope.ckpt", "output=x"], ["ckpt=x.ckpt", "output=x.png"]],
     "faithfulness": [["ckpt=nope.ckpt", "output=x"], ["ckpt=x.ckpt", "output=x.png"]],
     "report": [["runs=nope"]],
 }

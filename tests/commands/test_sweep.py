@@ -142,6 +142,17 @@ def test_a_row_of_another_command_says_which():
     assert planned.fate(planned.rows[0]) == fate
 
 
+def test_an_experiment_brings_its_data(here):
+    """Not the table's, which is PASCAL-Context."""
+    words = ["ablation=ctnet_t6", "experiment=camvid_frozen", f"data.root={here}", "backbone=efficientnet_lite0"]
+    jobs = plan(*words).jobs
+    assert [job.name for job in jobs] == [f"ctnet_t6/{row}_resnet50_s0" for row in ("panet_parallel", "ctnet")]
+    assert {(job.cfg.choices.data, job.cfg.data._target_, job.cfg.features.whole) for job in jobs} == {
+        ("camvid", "CamVid", True)
+    }
+    assert {job.cfg.data.root for job in jobs} == {str(here)}
+
+
 def test_another_data_set_means_the_papers_recipe():
     recipes = {
         ("data=camvid", "data.root=."): (40000, None),

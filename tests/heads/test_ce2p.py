@@ -47,16 +47,36 @@ def rcca(x, module):
     return block(torch.cat([z, x], 1), module.fuse), z
 
 
+def ocr(x, before, module):
+    """Regions of the coarse maps, gathered from the last map as it is; two blocks in phi and in psi."""
+    h, w = x.shape[-2:]
+    first, _, last = module.coarse
+    coarse = conv(block(before, first), last)
+    regions = up(coarse, x).flatten(2).softmax(-1)  # (B, K, hw)
+    vectors = (x.flatten(2) @ regions.mT)[..., None]  # (B, C', K, 1)
+    a = module.attention
+    query = block(block(x, a.phi[0]), a.phi[1]).flatten(2)
+    key = block(block(vectors, a.psi[0]), a.psi[1]).flatten(2)
+    relation = (query.mT @ key / query.shape[1] ** 0.5).softmax(-1)  # (B, hw, K)
+    context = (block(vectors, a.delta).flatten(2) @ relation.mT).unflatten(-1, (h, w))
+    return block(torch.cat([block(context, a.rho), x], 1), module.fuse), coarse
+
+
 def maps():
     torch.manual_seed(0)
     return [torch.randn(2, c, 48 // s, 64 // s, dtype=torch.float64) for c, s in zip(CHANNELS, STRIDES, strict=True)]
 
 
-@pytest.mark.parametrize("context", ["psp", "rcca"])
+@pytest.mark.parametrize("context", ["psp", "rcca", "ocr"])
 def test_the_head_is_its_figure(context):
     head = prepare(CE2PHead(CHANNELS, K, channels=C, low_channels=2, context=context, embedding_channels=16))
     x2, x3, x4, x5 = features = maps()
-    z, embedded = rcca(x5, head.rcca) if context == "rcca" else (psp(x5, head.pool),) * 2
+    coarse = None
+    if context == "ocr":
+        z, coarse = ocr(x5, x4, head.ocr)
+        embedded = z
+    else:
+        z, embedded = rcca(x5, head.rcca) if context == "rcca" else (psp(x5, head.pool),) * 2
     x = torch.cat([up(block(z, head.reduce), x2), block(x2, head.low)], 1)
     for layers in head.restore:
         x = block(x, layers)
@@ -68,7 +88,7 @@ def test_the_head_is_its_figure(context):
         "aux_logits": conv(x, head.parsing),
         "edge_logits": scores,
         "embedding": conv(embedded, head.embedding),
-    }
+    } | ({"region_logits": coarse} if context == "ocr" else {})
     assert output.extras.keys() == expected.keys()
     torch.testing.assert_close(output.logits, conv(fused, head.classifier), rtol=1e-5, atol=1e-6)
     for name, wanted in expected.items():
@@ -89,6 +109,17 @@ def test_what_it_shows():
     torch.testing.assert_close(first.sum().item(), 1.0)
     assert head.context(heard, (3, 3), size)["context"].equal(first)  # the same place of the last map
     assert not head.context(heard, (4, 3), size)["context"].equal(first)
+
+
+def test_a_place_takes_from_regions():
+    head = prepare(CE2PHead(CHANNELS, K, channels=C, context="ocr"))
+    features = [one[:1] for one in maps()]
+    with record_attention(head) as heard:
+        output = head(features)
+    (found,) = head.context(heard, (7, 5), output.logits.shape[-2:]).values()  # of (12, 16): place (1, 1) of (3, 4)
+    regions = up(output.extras["region_logits"], features[-1]).flatten(2).softmax(-1)[0]
+    relation = heard["ocr.attention.pixel_region"][0][0, 1 * 4 + 1]
+    torch.testing.assert_close(found.double().flatten(), relation @ regions, rtol=1e-5, atol=1e-7)
 
 
 def test_without_edges_there_is_no_branch():

@@ -33,6 +33,8 @@ def shape_of(name, head, logits):
         return (batch, 16, *SIZES[-1])
     if name == "edge_logits":
         return (batch, 2, height, width)
+    if name == "region_logits":
+        return (batch, K, *SIZES[-2])
     if name.endswith("class_probability"):
         return (batch, K)
     return {"prior_logits": (batch, height * width, height * width)}[name]

@@ -37,6 +37,7 @@ def output(size=(8, 8), dtype=torch.float32):
         "prior_logits": (2, pixels, pixels),
         "embedding": (2, 16, *size),
         "edge_logits": (2, 2, *size),
+        "region_logits": (2, K, *size),
     }
     assert shapes.keys() == KNOWN_EXTRAS
     extras = {name: torch.randn(shape, dtype=dtype, requires_grad=True) for name, shape in shapes.items()}

@@ -21,9 +21,7 @@ from contextseg.engine.build import plain
 from contextseg.papers import rows as paper_rows
 
 TABLES = {  # of `train`; test_instances has those of the other command
-    table["table"]: [row for row in table["rows"] if "overrides" in row]
-    for table in paper_rows.tables()
-    if "command" not in table
+    table["table"]: table["rows"] for table in paper_rows.tables() if "command" not in table
 }
 WHOLE = {"output_stride": 32, "stages": 4}
 STUDIES = {  # of the diagnostic data set, factor -> rows

@@ -22,6 +22,7 @@ from contextseg.errors import ConfigError
 FILES = sorted((CONF / "experiment").glob("*/*.yaml"))
 RECIPES = [str(path.relative_to(CONF / "experiment").with_suffix("")) for path in FILES]
 QUICK = {"cpnet/cityscapes_r101"}
+CE2P = {"ccnet/lip_r101": "rcca", "official/ocr_lip_r101": "ocr"}  # recipes of other papers with its head
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 # What makes a run of a recipe short: a small backbone and head, two steps of four images.
@@ -114,11 +115,11 @@ def test_a_header_says_what_the_file_does(name):
     assert ("init_from=RUN" in header) == starts(name)
     assert cfg.backbone.weights == ("none" if starts(name) else "imagenet")
     head = parts.index()[cfg.head._target_].rpartition(".")[2]
-    if name == "ccnet/lip_r101":
-        assert (head, cfg.head.context) == ("ce2p", "rcca"), "CCNet's attention within CE2P"
+    if name in CE2P:
+        assert (head, cfg.head.context) == ("ce2p", CE2P[name]), "the paper's context within CE2P"
     else:
         assert re.match(r"[a-z]+", head)[0] == re.search(r"(agln|ccnet|cpnet|ctnet|ocr)", name)[1]
-    assert cfg.choices.head.endswith("_official") == name.startswith("official/")
+        assert cfg.choices.head.endswith("_official") == name.startswith("official/")
     assert cfg.trainer.sync_batchnorm
     for epochs, images, batch, steps in re.findall(r"(\d+) epochs x ([\d,]+) images.*? / (\d+) = ([\d,]+)", header):
         images, steps = (int(number.replace(",", "")) for number in (images, steps))

@@ -40,6 +40,7 @@ FRAME = """<!DOCTYPE html>
 body {{ font: 15px/1.4 sans-serif; margin: 1em auto; max-width: 70em; padding: 0 1em }}
 div {{ overflow-x: auto }} table {{ border-collapse: collapse }} tr {{ border-bottom: 1px solid #ddd }}
 td, th {{ padding: .15em .7em; text-align: right; white-space: nowrap }}
+td:first-child, th:first-child {{ position: sticky; left: 0; background: #fff }}
 .words {{ text-align: left }} td.words:last-child {{ white-space: normal; min-width: 8em }}
 .ours {{ background: #e8f0f9 }} .error {{ color: #b00 }} .warning {{ color: #850 }}
 h2 {{ font-size: 1.15em; margin-top: 2.5em }} p {{ color: #444; max-width: 55em }}

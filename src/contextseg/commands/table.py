@@ -69,6 +69,11 @@ COMMANDS: dict[str, Command] = {
         "commands.attention_statistics.command:main",
         door="commands.attention_statistics.options:first_look",
     ),
+    "receptive_field": Command(
+        "commands.receptive_field.options:ReceptiveFieldOptions",
+        "commands.receptive_field.command:main",
+        door="commands.receptive_field.options:first_look",
+    ),
     "compare": Command(
         "commands.compare.options:CompareOptions",
         "commands.compare.command:main",

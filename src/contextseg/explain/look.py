@@ -152,15 +152,25 @@ class Look:
     def find(self, point: tuple[int, int]) -> tuple[Pass, tuple[int, int], Area]:
         """Return the pass that saw the pixel (x, y), the pixel's place in its logits, and the area that it saw."""
         x, y = point
+        rows, columns = self.area(point)
+        first, sides = (rows.start, columns.start), (rows.stop - rows.start, columns.stop - columns.start)
+        seen = self.run(first, self.canvas[..., rows, columns])
+        return seen, seen.place((y - first[0], x - first[1]), sides), (rows, columns)
+
+    def area(self, point: tuple[int, int]) -> Area:
+        """Return the rows and columns that the network sees for the pixel (x, y): all, or a window around it.
+
+        Raises `ConfigError` if the pixel lies outside the image.
+        """
+        x, y = point
         height, width = self.size
         if not (0 <= x < width and 0 <= y < height):
             raise ConfigError(f"point={[x, y]} lies outside the image, which is {width} x {height} (width x height)")
         full = (self.canvas.shape[-2], self.canvas.shape[-1])
         sides = self.network.head.window or full
-        first = start(y, sides[0], full[0]), start(x, sides[1], full[1])
-        rows, columns = (slice(begin, begin + side) for begin, side in zip(first, sides, strict=True))
-        seen = self.run(first, self.canvas[..., rows, columns])
-        return seen, seen.place((y - first[0], x - first[1]), (sides[0], sides[1])), (rows, columns)
+        begins = start(y, sides[0], full[0]), start(x, sides[1], full[1])
+        rows, columns = (slice(begin, begin + side) for begin, side in zip(begins, sides, strict=True))
+        return rows, columns
 
     def run(self, first: tuple[int, int], batch: Tensor) -> Pass:
         """Run the network on a batch uint8 (1, [T,] 3, H', W') that begins at `first`, unless its pass is kept."""

@@ -20,11 +20,13 @@ from contextseg.losses.category_consistent import Distance, category_consistency
 from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, TARGETS, class_probability_loss
 from contextseg.typed import Natural, NonNegative, Positive
 
+Read = Literal["logits", "aux_logits", "region_logits"]
+
 
 class CrossEntropy(LossTerm):
     """Compute the cross-entropy of pixels.
 
-    reads          "logits", the main loss, or "aux_logits", the auxiliary one
+    reads          "logits", the main loss, or "aux_logits" or "region_logits", auxiliary ones
     weight         factor of the term in the sum
     class_weights  one per class
     label_stride   s: only every s-th label is compared, which is cheaper and, with logits at stride 8, nearly the same
@@ -39,7 +41,7 @@ class CrossEntropy(LossTerm):
     def __init__(
         self,
         *,
-        reads: Literal["logits", "aux_logits"] = "logits",
+        reads: Read = "logits",
         weight: NonNegative = 1.0,
         class_weights: Annotated[Sequence[Positive], MinLen(1)] | None = None,
         label_stride: Annotated[int, Ge(1), Le(32)] = 1,
@@ -80,7 +82,7 @@ class OHEM(CrossEntropy):
     def __init__(
         self,
         *,
-        reads: Literal["logits", "aux_logits"] = "logits",
+        reads: Read = "logits",
         weight: NonNegative = 1.0,
         class_weights: Annotated[Sequence[Positive], MinLen(1)] | None = None,
         label_stride: Annotated[int, Ge(1), Le(32)] = 1,

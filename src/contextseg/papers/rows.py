@@ -18,7 +18,6 @@ INTRODUCTION = """# The papers' rows
 Every row that the authors ran themselves (their method, their ablations, their own runs of other methods), as options
 of `contextseg train`, or of the command that is named. Numbers are the papers', accuracies in percent, with the digits
 printed there, of the data set that is named above each table; none is ours. *Not printed*: shown in a figure only.
-*Waiting*: needs something that this project does not have.
 
 The options do not set the data set. Rows of one table that differ only in how they are evaluated or trained share their
 options. By default they run the embedded recipe on `context_scenes` at width 64; `experiment=none` gives the papers'
@@ -35,7 +34,8 @@ def tables() -> list[dict]:
     """Return the papers' tables.
 
     Each has `table` (the option of `ablation=`), `source`, `about`, `data`, and `rows`. A row has `row`, `published`,
-    perhaps a `note`, and `overrides` or `waiting` (what is missing). Overrides are options of `train`, or of `command`.
+    `overrides`, which are options of `train` or of the table's `command`, and perhaps a `note`, and `over`, the row to
+    which its published `delta` is.
     """
     names = sorted((file.stem for file in (CONF / "ablation").glob("*.yaml")), key=in_order)
     return [table(name) for name in names]
@@ -83,9 +83,8 @@ def page() -> str:
         lines = ["| row | published | overrides |", "|---|---|---|"]
         for row in table["rows"]:
             published = ", ".join(f"{name} {value}" for name, value in row["published"].items()) or "not printed"
-            how = f"`{' '.join(row['overrides'])}`" if "overrides" in row else f"waiting: {row['waiting']}"
             note = f" ({row['note']})" if "note" in row else ""
-            lines.append(f"| {row['row']} | {published}{note} | {how} |")
+            lines.append(f"| {row['row']} | {published}{note} | `{' '.join(row['overrides'])}` |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 

@@ -98,15 +98,16 @@ class Page:
         ):
             winner, loser = (name, first) if kind == GAINED else (first, name)
             parts.append(f"<h2>Where {html.escape(winner)} beats {html.escape(loser)}</h2>")
-            parts.append(self.key(first, name))
+            parts.append(self.key(name))
             parts += [self.pictured(place, other, kind) for place in places]
             if not places:
                 parts.append("<p>No image.</p>")
         return "\n".join(parts)
 
-    def key(self, first: str, other: str) -> str:
-        """Say what the colours mean."""
-        gained = f"<span class={GAINED}>▬</span> gained: {html.escape(other)} is right, {html.escape(first)} is wrong"
+    def key(self, other: str) -> str:
+        """Say what the colours of a change from the first network mean."""
+        names = html.escape(other), html.escape(self.found.networks[0])
+        gained = f"<span class={GAINED}>▬</span> gained: {names[0]} is right, {names[1]} is wrong"
         lost = f"<span class={LOST}>┅</span> lost: the reverse"
         return f"<p>{gained}; {lost}. Grey: light where both are right, dark where both are wrong.</p>"
 
@@ -149,7 +150,11 @@ class Page:
             for one in chosen
         ]
         header = ["truth", "taken for", *(f"{name}, % of its pixels" for name in names), "most in"]
-        parts = ["<h2>Classes that are confused most</h2>", html_page.table(header, rows)]
+        parts = [
+            "<h2>Classes that are confused most</h2>",
+            html_page.table(header, rows),
+            self.key(names[1] if len(names) == 2 else "the other network"),
+        ]
         for one in chosen:
             truth, *labels = found.labels(one.image)
             other = one.network or 1
@@ -169,7 +174,7 @@ class Page:
         found, name = self.found, self.found.networks[network]
         parts, other = [], network or 1
         for word, places in zip(("Worst", "Best"), choose.extremes(found, network, self.count), strict=True):
-            parts.append(f"<h2>{word} images of {html.escape(name)}, by mIoU</h2>")
+            parts += [f"<h2>{word} images of {html.escape(name)}, by mIoU</h2>", self.key(found.networks[other])]
             for place in places:
                 truth, first, *others = found.labels(place)
                 names = (found.networks[0], found.networks[other])
@@ -181,7 +186,7 @@ class Page:
 
     def figure(self, picture: Picture, file: str, title: str, below: str = "") -> str:
         """Write a picture under its title."""
-        return f"<h3>{html.escape(title)}</h3>{self.embedded(picture, file, title)}{below}"
+        return f"<h3>{html.escape(title)}</h3><div class=panel>{self.embedded(picture, file, title)}</div>{below}"
 
     def embedded(self, picture: Picture, file: str, meaning: str) -> str:
         """Save a picture as a file of its own, and embed it."""
@@ -202,6 +207,7 @@ def with_contents(body: str) -> str:
 STYLE = (
     "<style>"
     f".gained {{ color: rgb{COLOURS[GAINED]} }} .lost {{ color: rgb{COLOURS[LOST]} }} "
-    "h3 { font-size: 1em; margin: 2em 0 .3em } img { margin: .3em 0 } ol { margin-top: .2em }"
+    "h3 { font-size: 1em; margin: 2em 0 .3em } img { margin: .3em 0 } ol { margin-top: .2em } "
+    ".panel img { min-width: 50em }"  # on a phone a panel scrolls, as a table does
     "</style>"
 )

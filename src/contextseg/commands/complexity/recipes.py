@@ -67,7 +67,11 @@ class Training(nn.Module):
         """Return the sum of the terms, (), for images uint8 (B, 3, H, W) and masks uint8 (B, H, W)."""
         output = self.network(image, mask)
         named = {"logits": output.logits, **output.extras}
-        maps = [resize(named[name].float(), mask.shape[-2:]) for name in ("logits", "aux_logits") if name in named]
+        maps = [
+            resize(named[name].float(), mask.shape[-2:])
+            for name in ("logits", "aux_logits", "region_logits")
+            if name in named
+        ]
         terms = (functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
         total = sum(terms, image.new_zeros((), dtype=torch.float32))
         if "prior_logits" in named:

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from contextseg.commands.report import plain, sequences, text
+from contextseg.commands.report.as_csv import rows_as_csv
 from contextseg.commands.report.compare import Choice, Comparison, compare
 from contextseg.commands.report.counted import counted
+from contextseg.commands.report.detected import detected
 from contextseg.commands.report.figures import draw
 from contextseg.commands.report.intervals import Belief
 from contextseg.commands.report.intervals import tables as statistics_tables
@@ -43,7 +45,7 @@ def report(cfg: ReportOptions) -> Path:
     shown = asked_for(cfg.tables, tables)
     rows, others = by_row(runs, tables)
     check_choice(choice, [run for found in rows.values() for run in found])
-    costs_of = counted(cfg.runs)
+    costs_of = counted(cfg.runs) | detected(cfg.runs)
     there = any(rows.values()) or costs_of
     comparisons = [compare(table, rows, choice, costs_of.get(table["table"])) for table in shown] if there else []
     folder = cfg.output or cfg.runs / "report"
@@ -105,7 +107,7 @@ def write(folder: Path, comparisons: Sequence[Comparison], runs: str, statistics
         files: Mapping[str, str] = {
             "md": text.markdown(comparison),
             "tex": text.latex(comparison),
-            "csv": text.rows_as_csv(comparison),
+            "csv": rows_as_csv(comparison),
         }
         for kind, content in files.items():
             write_atomically(folder / f"{comparison.name}.{kind}", content)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from contextseg.commands.report.columns import columns_of, compared
 from contextseg.commands.report.kendall import Agreement, agreement
 from contextseg.commands.report.protocols import ENDINGS, KINDS, shown
 from contextseg.commands.report.rows import chosen_instead, without
@@ -13,13 +14,6 @@ from contextseg.errors import ConfigError
 from contextseg.papers import rows as paper_rows
 from contextseg.runs.store import Group, Run, grouped, mean_sd, settings
 
-TITLES = {"miou": "mIoU", "pix_acc": "PixAcc", "mean_acc": "mean acc."}
-TITLES |= {f"{metric}_{kind}": f"{title} {kind}" for metric, title in TITLES.items() for kind in KINDS}
-MIOU = ("mIoU", "mean_mIoU")  # the first of these in a table is compared
-ACCURACIES = {"PixAcc": "pix_acc", "pixel_acc": "pix_acc", "mean_acc": "mean_acc"}
-DATA_SETS = {"pcontext": "pascal_context", "voc": "voc2012"}  # short names in columns
-SUCCESSES = "successes"  # of runs: those whose loss stayed finite (CCNet, Table 3)
-COSTS = ("params", "FLOPs", "memory", "time", "FPS", "dFLOPs", "dParams", "dMemory", "GFLOPs_delta", "memory_delta")
 VARYING = {"head", "loss", "neck", "aux_head", "backbone", "choices"}  # settings in which the rows of a table differ
 
 
@@ -39,6 +33,7 @@ class Choice:
 class Line:
     """A row as published and as run.
 
+    over       the row to which the paper's `delta` is; None: the base row
     test       "ss" or "ms": the kind of test that gave its values; None: that of the training, or of the column
     protocols  by kind of test, the option of `eval=` whose scores are shown
     twin       a row above with the same runs
@@ -48,8 +43,8 @@ class Line:
 
     label: str
     published: dict[str, Any]
-    waiting: str | None = None
     note: str | None = None
+    over: str | None = None
     overrides: list[str] = field(default_factory=list)
     test: str | None = None
     protocols: dict[str, str | None] = field(default_factory=dict)
@@ -112,8 +107,6 @@ class Line:
     def state(self) -> str:
         if self.group:
             return "finished"
-        if self.waiting:
-            return "waiting"
         return "failed" if self.failed else "not run"
 
 
@@ -121,8 +114,8 @@ class Line:
 class Comparison:
     """A table with `pairs` of a published column and our metric.
 
-    beside   columns that are no score: the runs that succeeded, and costs, of which `counted` has ours by row
-    others   columns without a number of ours
+    beside   all other published columns (`beside.ours_beside`)
+    counted  our costs by row
     quoted   rows that the paper quotes: label and values
     """
 
@@ -133,8 +126,7 @@ class Comparison:
     base: Line
     lines: list[Line]
     pairs: list[tuple[str, str]]
-    others: list[str]
-    beside: list[str] = field(default_factory=list)
+    beside: list[str]
     quoted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     counted: Counted = field(default_factory=dict)
 
@@ -161,12 +153,12 @@ class Comparison:
             return None
         return line.published[column] - base.published[column]
 
-    def our_difference(self, line: Line, metric: str) -> tuple[float, float | None] | None:
-        """Return the difference of our means to the base row, and its standard error.
+    def our_difference(self, line: Line, metric: str, base: Line | None = None) -> tuple[float, float | None] | None:
+        """Return the difference of our means to a row, by default the base row, and its standard error.
 
-        None across data sets and budgets, and if the scores are those of the base row.
+        None across data sets and budgets, and if the scores are those of that row.
         """
-        base = self.base_of(line)
+        base = base or self.base_of(line)
         mine, its = line.values(metric), base.values(metric)
         if not mine or not its or line.kind != base.kind or line.scores == base.scores:
             return None
@@ -202,7 +194,7 @@ def compare(
     tested = any("test" in row for row in table["rows"])
     for row in table["rows"]:
         found = runs.get(f"{table['table']}/{paper_rows.key(row['row'])}", [])
-        facts = (row["row"], row["published"], row.get("waiting"), row.get("note"), row.get("overrides", []))
+        facts = (row["row"], row["published"], row.get("note"), row.get("over"), row["overrides"])
         line = with_runs(Line(*facts, test=row.get("test", "ss" if tested else None)), found, choice)
         same = (above for above in lines if line.group and above.group and same_runs(above.group, line.group))
         if above := next(same, None):
@@ -213,12 +205,10 @@ def compare(
     for line in lines:
         line.protocols = protocols
     pairs = compared(table, {line.group.choices["data"] for line in lines if line.group})
-    columns = columns_of(table)
-    beside = [column for column in columns if column in (SUCCESSES, *COSTS)]
-    others = [column for column in columns if column not in (*dict(pairs), *beside)]
+    beside = [column for column in columns_of(table) if column not in dict(pairs)]
     quoted = [(row["row"], row["published"]) for row in paper_rows.quoted().get(table["table"], [])]
     about = (table["table"], table["source"], table["about"], table["data"], base_row(table, lines), lines)
-    return Comparison(*about, pairs, others, beside, quoted, counted or {})
+    return Comparison(*about, pairs, beside, quoted, counted or {})
 
 
 def with_runs(line: Line, runs: Sequence[Run], choice: Choice) -> Line:
@@ -253,35 +243,3 @@ def base_row(table: Mapping[str, Any], lines: Sequence[Line]) -> Line:
         if line.label == named:
             return line
     raise ConfigError(f"conf/ablation/{table['table']}.yaml: base: {named}: no such row; give the label of a row")
-
-
-def compared(table: Mapping[str, Any], ours: set[str]) -> list[tuple[str, str]]:
-    """Pair a published column with each of our metrics; of several data sets, one of ours comes first.
-
-    A column of a single-scale or multi-scale test has its own. A table without accuracies (costs) gets our mIoU beside
-    an empty column.
-    """
-    columns = columns_of(table)
-    metrics = ACCURACIES | dict.fromkeys(MIOU, "miou")
-    if tested := [(column, f"{metrics[column[:-3]]}{column[-3:]}") for column in columns if column.endswith(ENDINGS)]:
-        return tested
-    by_data = [column for column in columns if data_of(column, table["data"])]
-    by_data.sort(key=lambda column: data_of(column, table["data"]) not in ours)
-    mious = [column for column in MIOU if column in columns] + by_data
-    pairs = [(column, ACCURACIES[column]) for column in columns if column in ACCURACIES]
-    if mious or not pairs:
-        pairs.insert(0, (mious[0] if mious else MIOU[0], "miou"))
-    return pairs
-
-
-def columns_of(table: Mapping[str, Any]) -> list[str]:
-    """Return the published columns of a table, also those whose values only a figure shows."""
-    published = (column for row in table["rows"] for column in row["published"])
-    return list(dict.fromkeys([*table.get("columns", []), *published]))
-
-
-def data_of(column: str, data: str) -> str | None:
-    """Return the data set in the name of a column of mIoU, such as "mIoU_voc" or "cityscapes_test"; None if none."""
-    name = column.removeprefix("mIoU_")
-    known = {known: known for known in data.split(", ")} | DATA_SETS
-    return next((full for short, full in known.items() if name == short or name.startswith(f"{short}_")), None)

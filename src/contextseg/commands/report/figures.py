@@ -12,7 +12,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from contextseg.commands.report.compare import TITLES, Comparison, Line
+from contextseg.commands.report.columns import TITLES
+from contextseg.commands.report.compare import Comparison, Line
 from contextseg.runs.store import mean_sd
 
 THEIRS, OURS, BASE = "#8a8f98", "#2a6fb0", "#c98a2b"
@@ -25,6 +26,8 @@ Values = list[tuple[float, float | None] | None]  # (value, sd) of each row
 
 def draw(comparison: Comparison, path: Path) -> bool:
     """Draw the first metric, ours from runs of one kind; return False, without a file, if no row has a finished run."""
+    if not comparison.ran:
+        return False
     column, metric = comparison.pairs[0]
     shown = [line for line in comparison.ran if line.kind == comparison.kind and line.values(metric)]
     if not shown:

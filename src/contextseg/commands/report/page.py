@@ -11,7 +11,6 @@ from contextseg.commands.report.compare import Comparison
 
 INTRODUCTION = """<p>Published values are the papers', for their data and schedules. Shaded columns are our own runs; a
 caption says with which data and budget. Nothing published stands in a shaded column.</p>"""
-WORDS = ("published only", "note")  # columns
 
 
 def page(
@@ -49,7 +48,7 @@ def section(comparison: Comparison, picture: Path | None) -> str:
 
 def kind(column: str) -> str:
     """Return the kind of a column, as `html_page.table` takes it."""
-    return "ours" if column.endswith(" ours") else "words" if column in WORDS else ""
+    return "ours" if column.endswith(" ours") else "words" if column == "note" else ""
 
 
 def from_markdown(source: str, folder: Path) -> list[str]:

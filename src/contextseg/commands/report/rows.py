@@ -14,7 +14,7 @@ def by_row(runs: Iterable[Run], tables: Iterable[Mapping]) -> tuple[dict[str, li
     A sweep runs rows of the same configuration once, under the first of them.
     """
     rows = {f"{table['table']}/{paper_rows.key(row['row'])}": row for table in tables for row in table["rows"]}
-    known = {id: row["overrides"] for id, row in rows.items() if "overrides" in row}
+    known = {id: row["overrides"] for id, row in rows.items()}
     found: dict[str, list[Run]] = {id: [] for id in rows}
     others = []
     for run in runs:

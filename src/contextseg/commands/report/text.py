@@ -1,15 +1,16 @@
-"""Writing a comparison: the cells of its table, its caption, and both as markdown, LaTeX and CSV."""
+"""Writing a comparison: the cells of its table, its caption, and both as markdown and LaTeX."""
 
-import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from contextseg.commands.report.compare import SUCCESSES, TITLES, Comparison, Line
+from contextseg.commands.report.beside import difference, ours_beside, spread
+from contextseg.commands.report.columns import COSTS, SUCCESSES, TITLES
+from contextseg.commands.report.compare import Comparison, Line
+from contextseg.commands.report.detected import COLUMN
 from contextseg.commands.report.kendall import MIN_ROWS, Agreement
 from contextseg.commands.report.protocols import ENDINGS, KINDS
-from contextseg.runs.store import Group, mean_sd, settings
+from contextseg.runs.store import Group, settings
 
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
@@ -29,8 +30,6 @@ def header(comparison: Comparison) -> list[str]:
         names += [f"{column} published", f"{ours} ours", f"{delta} published", f"{delta} ours"]
     for column in comparison.beside:
         names += [f"{column} published", f"{column} ours"]
-    if comparison.others:
-        names.append("published only")
     return [*names, "note"] if any(notes(comparison, line) for line in comparison.lines) else names
 
 
@@ -47,9 +46,7 @@ def body(comparison: Comparison) -> list[list[str]]:
                 *differences(comparison, line, column, metric),
             ]
         for column in comparison.beside:
-            cells += [str(line.published.get(column, "")), beside(comparison, line, column)]
-        if comparison.others:
-            cells.append(only(comparison, line.published))
+            cells += [str(line.published.get(column, "")), ours_beside(comparison, line, column)]
         if names[-1] == "note":
             cells.append(notes(comparison, line))
         rows.append(cells)
@@ -63,31 +60,16 @@ def quoted(comparison: Comparison, label: str, published: Mapping[str, Any]) -> 
         cells += [str(published.get(column, "")), "", "", ""]
     for column in comparison.beside:
         cells += [str(published.get(column, "")), ""]
-    if comparison.others:
-        cells.append(only(comparison, published))
     return [*cells, *[""] * (len(header(comparison)) - len(cells))]
-
-
-def only(comparison: Comparison, published: Mapping[str, Any]) -> str:
-    """Write the columns without a number of ours."""
-    return ", ".join(f"{name} {published[name]}" for name in comparison.others if name in published)
-
-
-def beside(comparison: Comparison, line: Line, column: str) -> str:
-    """Write our number in a column that is no score."""
-    return line.successes if column == SUCCESSES else comparison.counted.get(line.label, {}).get(column, "")
 
 
 def ours(line: Line, metric: str) -> str:
     """Write our mean ± sd (seeds), or the reason why there is none."""
     if values := line.values(metric):
-        mean, sd = mean_sd(values)
-        return f"{mean:.2f}{'' if sd is None else f' ± {sd:.2f}'} ({len(values)})"
+        return spread(values)
     if line.group and (line.test or metric.endswith(ENDINGS)):
         return "not scored"
-    return {"waiting": f"waiting: {line.waiting}", "failed": f"failed ({line.failed})", "finished": ""}.get(
-        line.state, "not run"
-    )
+    return {"failed": f"failed ({line.failed})", "finished": ""}.get(line.state, "not run")
 
 
 def differences(comparison: Comparison, line: Line, column: str, metric: str) -> tuple[str, str]:
@@ -95,15 +77,14 @@ def differences(comparison: Comparison, line: Line, column: str, metric: str) ->
     if line is comparison.base_of(line):
         return "base", "base"
     published, mine = comparison.published_difference(line, column), comparison.our_difference(line, metric)
-    text = ""
-    if mine:
-        text = f"{mine[0]:+.2f}" + ("" if mine[1] is None else f" ± {mine[1]:.2f}")
-    return "" if published is None else f"{published:+.2f}", text
+    return "" if published is None else f"{published:+.2f}", difference(mine)
 
 
 def notes(comparison: Comparison, line: Line) -> str:
     """Write the notes on a row."""
     found = [line.note] if line.note else []
+    if line.over:
+        found.append(f"delta to {line.over}")
     if line.twin:
         found.append(f"the runs of the row {line.twin}")
     if line.test == "ms" and line.group and (protocol := line.protocols.get("ms")):
@@ -139,7 +120,8 @@ def caption(comparison: Comparison) -> list[str]:
     where = "" if comparison.data == "not applicable" else f"{comparison.data}, with "
     sentences = [f"Published: {where}the paper's own backbone, schedule and test."]
     if not comparison.ran:
-        return [*sentences, "Ours: no row has finished runs.", *costs(comparison)]
+        none = ["Ours: no row has finished runs."] if comparison.pairs else []
+        return [*sentences, *none, *costs(comparison)]
     groups = [line.group for line in comparison.lines if line.group]
     settings = dict.fromkeys(map(conditions, groups))
     sentences.append(f"Ours: {'; or '.join(settings)}; mean ± standard deviation over the seeds (their number).")
@@ -172,10 +154,12 @@ def costs(comparison: Comparison) -> list[str]:
     said = []
     if SUCCESSES in comparison.beside:
         said.append("Successes ours: runs whose loss stayed finite, of all; runs that failed otherwise do not count.")
-    if set(comparison.beside) - {SUCCESSES}:
+    if set(comparison.beside) & set(COSTS):
         about = comparison.counted.get("", {}).get("about")
         way = f"`contextseg complexity table={comparison.name} time=true output=FOLDER` below runs= fills them"
         said.append(f"Costs ours: {about}" if about else f"Costs ours: none counted here; {way}.")
+    if COLUMN in comparison.beside:
+        said.append("AP ours: of runs of `contextseg instances` below runs=, on the data in brackets.")
     if comparison.quoted:
         said.append("Quoted: rows that the paper has from other work; neither the paper nor we ran them.")
     return said
@@ -222,8 +206,7 @@ def latex(comparison: Comparison) -> str:
     """Write a LaTeX table environment that needs no package."""
     names = header(comparison)
     lines = [r"\begin{table}", r"\centering\small", rf"\begin{{tabular}}{{l{'r' * 4 * len(comparison.pairs)}"]
-    numbers = 4 * len(comparison.pairs) + 2 * len(comparison.beside)
-    lines[-1] += "r" * 2 * len(comparison.beside) + "l" * (len(names) - 1 - numbers) + "}"
+    lines[-1] += "r" * 2 * len(comparison.beside) + ("l}" if names[-1] == "note" else "}")
     rows = [" & ".join(map(escaped, cells)) + r" \\" for cells in (names, *body(comparison))]
     lines += [r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}"]
     lines += [rf"\caption{{{escaped(f'{title(comparison)}. ' + ' '.join(caption(comparison)))}}}"]
@@ -235,43 +218,3 @@ def escaped(text: str) -> str:
     text = "".join(SPECIAL.get(character, character) for character in text)
     text = re.sub(r"√\((.*?)\)", r"$\\sqrt{\1}$", text)
     return re.sub(r"(?<!\S)([+-])(?=\d)", r"$\1$", text)
-
-
-def rows_as_csv(comparison: Comparison) -> str:
-    """Write a line per row and metric, with separate, unrounded numbers, data and steps, but without the caption."""
-    names = ["table", "row", "metric", "published_as", "published", "ours_mean", "ours_sd", "seeds"]
-    names += ["published_difference", "ours_difference", "ours_difference_se", "base", "state"]
-    names += ["published_data", "data", "backbone", "steps", "published_only", "note"]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    for line in comparison.lines:
-        for column, metric in comparison.pairs:
-            writer.writerow(csv_cells(comparison, line, column, metric))
-    for label, published in comparison.quoted:
-        for column, metric in comparison.pairs:
-            cells = [comparison.name, label, metric, column, published.get(column), *[None] * 7, "quoted"]
-            writer.writerow([*cells, comparison.data, *[None] * 3, costs_in_csv(comparison, published), None])
-    return file.getvalue()
-
-
-def costs_in_csv(comparison: Comparison, published: Mapping[str, Any], line: Line | None = None) -> str:
-    """Write the columns that are no score, ours beside the published ones."""
-    found = [f"{name} {published[name]}" for name in (*comparison.beside, *comparison.others) if name in published]
-    mine = [(name, beside(comparison, line, name)) for name in comparison.beside] if line else []
-    return "; ".join([*found, *(f"{name} ours {value}" for name, value in mine if value)])
-
-
-def csv_cells(comparison: Comparison, line: Line, column: str, metric: str) -> Sequence:
-    values = line.values(metric)
-    mean, sd = mean_sd(values) if values else (None, None)
-    difference, error = comparison.our_difference(line, metric) or (None, None)
-    numbers = [line.published.get(column), mean, sd, len(values), comparison.published_difference(line, column)]
-    numbers = [round(number, 4) if isinstance(number, float) else number for number in [*numbers, difference, error]]
-    group = line.group
-    ran = [group.choices["data"], group.choices["backbone"], group.steps] if group else [None] * 3
-    only = costs_in_csv(comparison, line.published, line)
-    state = f"failed ({line.failed})" if line.state == "failed" else line.state
-    start = [comparison.name, line.label, metric, column, *numbers, comparison.base_of(line).label, state]
-    note = "; ".join(filter(None, [line.waiting, notes(comparison, line)]))
-    return [*start, comparison.data, *ran, only, note]

@@ -81,7 +81,7 @@ class Plan:
     def add_tables(self, given: Given) -> None:
         """Add the jobs of all rows with one combination; rows of the same configuration share one."""
         shared: dict[str, PlannedJob] = {}
-        for row in (row for row in self.rows if not row.waiting):
+        for row in (row for row in self.rows if not row.instead):
             overrides = completed(row, given)
             cfg = self.compose([*overrides, *given.values()])
             refuse_missing(cfg)
@@ -168,8 +168,8 @@ class Plan:
 
     def fate(self, row: Row) -> str:
         """Describe the state of a row in words."""
-        if row.waiting:
-            return f"not run: {row.waiting}"
+        if row.instead:
+            return f"not run: {row.instead}"
         jobs = [job for job in self.jobs if row.id in job.rows]
         first = next(other for other in self.rows if other.id == jobs[0].rows[0])
         if first is row:

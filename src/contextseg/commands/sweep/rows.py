@@ -17,13 +17,16 @@ EMBEDDED = "context_scenes", "context_scenes_hard", "context_clips"  # the data 
 
 @dataclass
 class Row:
-    """A row of a table with those of its overrides that the command line keeps, and those that it `dropped`."""
+    """A row of a table with those of its overrides that the command line keeps, and those that it `dropped`.
+
+    `instead`: what runs it if that is not `train`; None if it is.
+    """
 
     table: dict[str, Any]
     label: str
     overrides: list[str]
     dropped: list[str]
-    waiting: str | None
+    instead: str | None
 
     @property
     def id(self) -> str:
@@ -52,12 +55,12 @@ def rows_of(table: dict[str, Any], given: Given) -> Iterator[Row]:
     """
     chosen = [*given, "neck"] if "backbone" in given else [*given]
     for row in table["rows"]:
-        overrides = row.get("overrides", [])
+        overrides = row["overrides"]
         lost = [text for text in overrides if any(within(text.partition("=")[0], name) for name in chosen)]
         kept = [text for text in overrides if text not in lost]
         dropped = [text for text in lost if text.partition("=")[0] not in given]
         other = f"use contextseg {table['command']} {' '.join(overrides)}" if "command" in table else None
-        yield Row(table, row["row"], kept, dropped, other or row.get("waiting"))
+        yield Row(table, row["row"], kept, dropped, other)
 
 
 def within(name: str, group: str) -> bool:
@@ -68,11 +71,13 @@ def within(name: str, group: str) -> bool:
 def completed(row: Row, given: Given) -> list[str]:
     """Return the overrides of a row, with data set and recipe if neither row nor command line names one.
 
-    The embedded data sets come with their recipe, any other with the paper's widths, SGD and poly. Raises `ConfigError`
-    if the table's data set is not here, or there are several.
+    An experiment other than `none` brings its data set. The embedded data sets come with their recipe, any other with
+    the paper's widths, SGD and poly. Raises `ConfigError` if the table's data set is not here, or there are several.
     """
     named = {text.partition("=")[0]: text for text in row.overrides} | dict(given)
     added = []
+    if "data" not in named and named.get("experiment", "experiment=none") != "experiment=none":
+        return row.overrides
     if "data" not in named:
         named["data"] = f"data={data_of(row.table)}"
         added = [named["data"]]
