@@ -20,8 +20,6 @@ from contextseg.losses.category_consistent import Distance, category_consistency
 from contextseg.losses.class_probability import ACTIVATIONS, BATCH_WEIGHTS, TARGETS, class_probability_loss
 from contextseg.typed import Natural, NonNegative, Positive
 
-Read = Literal["logits", "aux_logits", "region_logits"]
-
 
 class CrossEntropy(LossTerm):
     """Compute the cross-entropy of pixels.
@@ -41,7 +39,7 @@ class CrossEntropy(LossTerm):
     def __init__(
         self,
         *,
-        reads: Read = "logits",
+        reads: Literal["logits", "aux_logits", "region_logits"] = "logits",
         weight: NonNegative = 1.0,
         class_weights: Annotated[Sequence[Positive], MinLen(1)] | None = None,
         label_stride: Annotated[int, Ge(1), Le(32)] = 1,
@@ -82,7 +80,7 @@ class OHEM(CrossEntropy):
     def __init__(
         self,
         *,
-        reads: Read = "logits",
+        reads: Literal["logits", "aux_logits", "region_logits"] = "logits",
         weight: NonNegative = 1.0,
         class_weights: Annotated[Sequence[Positive], MinLen(1)] | None = None,
         label_stride: Annotated[int, Ge(1), Le(32)] = 1,

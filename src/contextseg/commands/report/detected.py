@@ -16,7 +16,8 @@ def detected(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
 
     Of several runs of a row the last by its path. A file that cannot be read is skipped with a warning.
     """
-    runs = [run for file in sorted(folder.glob("**/metrics.json")) if "box_ap" in (run := content(file))]
+    files = [file for file in sorted(folder.glob("**/metrics.json")) if not (file.parent / "config.yaml").is_file()]
+    runs = [run for file in files if "box_ap" in (run := content(file))]  # a folder with config.yaml is of `train`
     tables = [table for table in paper_rows.tables() if table.get("command") == "instances"] if runs else []
     found: dict[str, dict[str, dict[str, str]]] = {}
     for table in tables:
