@@ -11,7 +11,7 @@ from harness import call, last_checkpoint
 from contextseg.classes import ClassSet
 from contextseg.commands.compare import choose
 from contextseg.commands.compare.command import compare, named
-from contextseg.commands.compare.draw import changed, with_boxes
+from contextseg.commands.compare.draw import changed, panel, with_boxes
 from contextseg.commands.compare.predictions import Predictions
 from contextseg.commands.compare.regions import GAINED, LOST, Region, regions
 from contextseg.commands.compose import compose
@@ -77,6 +77,15 @@ def test_regions_are_connected_of_one_class_and_thick():
     large = [np.kron(one, np.ones((9, 9), np.uint8)) for one in (truth, first, other)]
     large[2][:270, 500] = large[0][:270, 500]  # a strip of one pixel
     assert [one.pixels for one in regions(*large, least=0)] == [81 * 40, 81 * 30, 81 * 9, 81 * 6]
+
+
+@pytest.mark.parametrize("networks", [2, 3, 4])
+def test_a_panel_shows_the_prediction_of_every_network(networks):
+    image, names = np.zeros((90, 120, 3), np.uint8), [f"network {n}" for n in range(networks)]
+    each = [np.full((90, 120), n % 3, np.uint8) for n in range(1 + networks)]
+    drawn = panel(image, each, names, 1, CLASSES, [])
+    tiles = [(drawn == colour).all(-1).sum() / (480 * 360) for colour in CLASSES.palette]
+    assert [round(share) for share in tiles] == [sum(n % 3 == k for n in range(1 + networks)) for k in range(3)]
 
 
 def test_colours_of_a_change_and_boxes():

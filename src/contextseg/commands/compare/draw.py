@@ -1,5 +1,6 @@
 """The pictures of a comparison: truth, predictions and what changed, with boxes; images in a scatter plot."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from contextseg.lettering import font
 from contextseg.viz import Picture
 
 SIDE = 480  # pixels of the longer side of a tile
+COLUMNS, LEGENDS = 3, 7  # of a panel, and of a legend as wide as a panel
 COLOURS = {
     GAINED: (20, 105, 235),
     LOST: (235, 95, 0),
@@ -25,25 +27,36 @@ DASH, TAG = 7, 16  # pixels: of a dash, and of the square with the number of a b
 
 
 def panel(
-    image: Picture, labels: Sequence[NDArray], names: Sequence[str], classes: ClassSet, boxed: Sequence[Region]
+    image: Picture,
+    labels: Sequence[NDArray],
+    names: Sequence[str],
+    other: int,
+    classes: ClassSet,
+    boxed: Sequence[Region],
 ) -> Picture:
-    """Draw image | truth | what changed, below them both predictions and the names of the classes.
+    """Draw image | truth | what changed, below them the predictions of all networks and the names of the classes.
 
-    `labels`: truth, the first network, the other one, each (H, W). Every tile has the boxes.
+    `labels`: truth, then those of each of the networks `names`, each (H, W); `other`: the network whose change from the
+    first is drawn. Every tile has the boxes.
     """
-    truth, first, other = labels
+    truth, first, *_ = labels
     tiles = {
         "image": fitted(image, smooth=True),
         "truth": fitted(viz.colour_mask(truth, classes)),
-        f"change from {names[0]} to {names[1]}": fitted(changed(truth, first, other)),
-        names[0]: fitted(viz.colour_mask(first, classes)),
-        names[1]: fitted(viz.colour_mask(other, classes)),
+        f"change from {names[0]} to {names[other]}": fitted(changed(truth, first, labels[1 + other])),
+        **{name: fitted(viz.colour_mask(one, classes)) for name, one in zip(names, labels[1:], strict=True)},
     }
     scale = max(tiles["image"].shape[:2]) / max(truth.shape)
     drawn = [viz.caption(with_boxes(tile, boxed, scale), title) for title, tile in tiles.items()]
     present = sorted({label for each in labels for label in np.unique(each).tolist()})
-    legend = viz.legend(classes, rows=max(1, drawn[0].shape[0] // viz.LINE - 1), shown=present)
-    return viz.sheet([*drawn, legend], columns=3)
+    if len(drawn) % COLUMNS:  # the last row has a free place
+        legend = viz.legend(classes, rows=max(1, drawn[0].shape[0] // viz.LINE - 1), shown=present)
+        return viz.sheet([*drawn, legend], columns=COLUMNS)
+    legend = viz.legend(classes, rows=math.ceil(len(present) / LEGENDS), shown=present)
+    rows = [viz.sheet(drawn, columns=COLUMNS), legend]
+    wide = max(row.shape[1] for row in rows)
+    paper = [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    return np.concatenate(paper)
 
 
 def fitted(picture: Picture, smooth: bool = False) -> Picture:

@@ -114,9 +114,8 @@ class Page:
     def pictured(self, place: int, other: int, section: str) -> str:
         """Draw an image with the largest regions gained and lost, and list them."""
         found = self.found
-        truth, first, *others = found.labels(place)
-        labels = (truth, first, others[other - 1])
-        every = regions(*labels, self.least)
+        labels = found.labels(place)
+        every = regions(labels[0], labels[1], labels[1 + other], self.least)
         boxed = [one for kind in (GAINED, LOST) for one in [r for r in every if r.kind == kind][: self.boxes]]
         gained, lost = 100 * found.changed(other)[place] / found.pixels[place]
         accuracy = [found.accuracy(number)[place] for number in (0, other)]
@@ -124,8 +123,8 @@ class Page:
             f"{found.names[place]}: {gained:.1f} % of the pixels gained, {lost:.1f} % lost; pixel accuracy "
             f"{accuracy[0]:.1f} → {accuracy[1]:.1f}"
         )
+        picture = panel(self.image(place), labels, found.networks, other, self.classes, boxed)
         names = (found.networks[0], found.networks[other])
-        picture = panel(self.image(place), labels, names, self.classes, boxed)
         listed = "".join(f"<li class={one.kind}>{html.escape(self.said(one, names))}" for one in boxed)
         return self.figure(picture, f"{section}_{other}_{place}.jpg", title, f"<ol>{listed}</ol>")
 
@@ -156,16 +155,15 @@ class Page:
             self.key(names[1] if len(names) == 2 else "the other network"),
         ]
         for one in chosen:
-            truth, *labels = found.labels(one.image)
-            other = one.network or 1
-            shown = (truth, labels[0], labels[other])
-            cell = (truth == one.truth) & (labels[one.network] == one.prediction)
-            boxed = sorted(connected(MARKED, cell, *shown), key=lambda region: -region.pixels)[: self.boxes]
+            labels, other = found.labels(one.image), one.network or 1
+            cell = (labels[0] == one.truth) & (labels[1 + one.network] == one.prediction)
+            marked = connected(MARKED, cell, labels[0], labels[1], labels[1 + other])
+            boxed = sorted(marked, key=lambda region: -region.pixels)[: self.boxes]
             title = (
                 f"{self.classes.names[one.truth]} taken for {self.classes.names[one.prediction]} by "
                 f"{names[one.network]}: {found.names[one.image]}, {int(cell.sum()):,} pixels"
             )
-            drawn = panel(self.image(one.image), shown, (names[0], names[other]), self.classes, boxed)
+            drawn = panel(self.image(one.image), labels, names, other, self.classes, boxed)
             parts.append(self.figure(drawn, f"confused_{one.truth}_{one.prediction}.jpg", title))
         return "\n".join(parts)
 
@@ -176,9 +174,7 @@ class Page:
         for word, places in zip(("Worst", "Best"), choose.extremes(found, network, self.count), strict=True):
             parts += [f"<h2>{word} images of {html.escape(name)}, by mIoU</h2>", self.key(found.networks[other])]
             for place in places:
-                truth, first, *others = found.labels(place)
-                names = (found.networks[0], found.networks[other])
-                drawn = panel(self.image(place), (truth, first, others[other - 1]), names, self.classes, [])
+                drawn = panel(self.image(place), found.labels(place), found.networks, other, self.classes, [])
                 scores = ", ".join(f"{n} {found.miou(i)[place]:.1f}" for i, n in enumerate(found.networks))
                 title = f"{found.names[place]}: mIoU {scores}"
                 parts.append(self.figure(drawn, f"{word.lower()}_{network}_{place}.jpg", title))
