@@ -15,8 +15,8 @@ class AttentionTap(nn.Module):
     """Pass a map, or what it is made of, on unchanged, under a name: no parameters, no state, no key in `state_dict`.
 
     `levels`: the layer passes the scores of the map through `level` too, so that the map can be made uniform: it is, if
-    `uniform` is set (`attention_control`). `stored`: `attend` makes the whole map, as the papers' code does, to count
-    its memory.
+    `uniform` is set (`attention_control`). `stored`: `attend` makes the whole map and passes it on, as the papers' code
+    does, to count its memory.
     """
 
     def __init__(self, *, levels: bool = False):
@@ -40,10 +40,12 @@ class AttentionTap(nn.Module):
         Queries (B, N, C'), keys (B, M, C'), values (B, M, C) -> (B, N, C). torch chooses how, without the map (B, N, M)
         where the device can; while the tap is heard, some rows at a time, so that no device makes the map.
         """
+        precision = torch.promote_types(query.dtype, torch.float32)
+        if self.stored:
+            return self((query @ key.mT).softmax(-1, dtype=precision).to(value.dtype)) @ value
         query, key = self(QueryKey(query, key))
-        if not (self.stored or self._forward_hooks):
+        if not self._forward_hooks:
             q, k, v = (x.unsqueeze(1) for x in (query, key, value))  # one head
             return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
-        precision = torch.promote_types(query.dtype, torch.float32)
-        parts = query.split(query.shape[1] if self.stored else max(1, CHUNK // key.shape[1]), dim=1)
+        parts = query.split(max(1, CHUNK // key.shape[1]), dim=1)
         return torch.cat([(q @ key.mT).softmax(-1, dtype=precision).to(value.dtype) @ value for q in parts], dim=1)
