@@ -120,6 +120,7 @@ def test_hover_pin_and_compare_two_models(user):
     user.expect(user.page.locator(".where").first).to_contain_text(re.compile("truth: c [✓✗]"))
     user.expect(user.page.locator(".best li")).to_have_count(10)
     user.expect(user.page.locator(".range").first).to_contain_text("This map goes from")
+    user.expect(user.page.locator(".range").first).to_contain_text(re.compile(r"^(Takes from|Lies on) \w+ [\d.]+ %"))
     user.expect(user.page.locator(".range").last).to_contain_text("no attention of its own")
     before = user.canvas.screenshot()
     user.hover(90, 70)

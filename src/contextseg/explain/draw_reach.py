@@ -17,7 +17,7 @@ INK = 55  # percent from which on they are white
 def exchange_picture(found: Reach, classes: ClassSet) -> Picture:
     """Draw the matrix of one image as a picture uint8 (H, W, 3)."""
     side = 2.6 + min(0.42 * len(classes), 20)
-    figure = Figure(figsize=(side + 0.6, side), dpi=100, layout="constrained")
+    figure = Figure(figsize=(side + 0.6, side), dpi=150, layout="constrained")
     draw_exchange(figure.add_subplot(), by_class(found.exchange, found.places), 100 * found.available, classes)
     return viz.rendered(figure)
 

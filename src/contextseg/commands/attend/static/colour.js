@@ -56,4 +56,4 @@ export function drawScale(context, x, y, width, height) {
 }
 
 export const number = (value) => (value === 0 ? "0" : Number(value.toPrecision(2)).toString());
-export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+export const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`);

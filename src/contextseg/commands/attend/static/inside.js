@@ -26,7 +26,7 @@ export class Inside {
     const parts = await telling(this.error, () => this.load(key));
     if (!parts || key !== state.image.key) return;
     const shown = parts.map((part) => (part.maps ? this.maps(part, parts) : this.bars(part, key)));
-    this.pictures.replaceChildren(...(shown.length ? shown : ["This head shows nothing else."]));
+    this.pictures.replaceChildren(...(shown.length ? shown : ["This head has nothing else to show."]));
   }
 
   async load(key) {

@@ -28,7 +28,22 @@ export function commonTop(gradients) {
 export const titleOf = ({ name }) =>
   (name !== "gradient" && state.way === "to" ? `${name}, the other way round: who takes from here` : name);
 
-export function rangeOf({ low, high }) {
+export function rangeOf({ low, high, name }) {
   const even = low > high / 2 ? ": nearly uniform, however bright" : "";
-  return `This map goes from ${number(low)} to ${number(high)}${even}.`;
+  const way = name === "gradient" && state.way === "to" ? " A gradient has no other way round." : "";
+  return `This map goes from ${number(low)} to ${number(high)}${even}.${way}`;
+}
+
+// On which classes a map lies, as `labels` of the image name them: [[id, share]], the largest first.
+export function sharesOf({ values, width, height, area: [left, upper, wide, high] }, labels) {
+  const sums = new Map();
+  let total = 0;
+  values.forEach((value, i) => {
+    const x = left + Math.floor(((i % width + 0.5) * wide) / width);
+    const y = upper + Math.floor(((Math.floor(i / width) + 0.5) * high) / height);
+    const id = labels[y * state.image.width + x];
+    sums.set(id, (sums.get(id) ?? 0) + value);
+    total += value;
+  });
+  return [...sums].map(([id, sum]) => [id, sum / (total || 1)]).sort((one, other) => other[1] - one[1]);
 }

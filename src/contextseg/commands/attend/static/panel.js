@@ -1,12 +1,12 @@
 // One model: its large picture, what it predicts at the pixel, and what lies beside.
 
 import * as api from "./api.js";
-import { coloured, difference, drawScale, number, surface } from "./colour.js";
+import { coloured, difference, drawScale, number, percent, surface } from "./colour.js";
 import { make, sentence, tell } from "./dom.js";
 import { draw, markOf } from "./drawing.js";
 import { Inside } from "./inside.js";
 import { latest } from "./latest.js";
-import { commonTop, gradientOf, rangeOf } from "./maps.js";
+import { commonTop, gradientOf, rangeOf, sharesOf } from "./maps.js";
 import { handled } from "./pointer.js";
 import { Reach } from "./reach.js";
 import { Readout } from "./readout.js";
@@ -156,11 +156,19 @@ export class Panel {
     draw(this.canvas.getContext("2d"), { width, height, under, ...over, view: state.view });
     this.choice.value = this.kind;
     this.high.textContent = map ? number(top) : "";
-    this.range.textContent = map ? rangeOf(map) : this.absent();
+    this.range.textContent = map ? `${this.classes(map)}${rangeOf(map)}` : this.absent();
     for (const tile of this.tiles.children) tile.setAttribute("aria-pressed", tile.dataset.base === state.base);
     const at = state.point ? `pixel ${state.point.x}, ${state.point.y}` : "no pixel yet";
     const what = over.words ?? at;
     this.canvas.setAttribute("aria-label", `${this.model.name}: image with map, ${what}. Arrow keys move the pixel.`);
+  }
+
+  // On which classes the map of the pixel lies: "Takes from car 83 %, road 6 %, bicyclist 6 %."
+  classes(map) {
+    if (this.lit || !this.labels) return "";
+    const known = sharesOf(map, this.labels).filter(([id, share]) => share >= 0.005).slice(0, 3);
+    const verb = this.kind === GRADIENT ? "Lies on" : state.way === "to" ? "Given to" : "Takes from";
+    return `${verb} ${known.map(([id, share]) => `${this.model.classes[id] ?? "void"} ${percent(share)}`).join(", ")}. `;
   }
 
   // Why there is no map.

@@ -9,7 +9,7 @@ export class Reach {
     this.model = model;
     this.found = make("div", { className: "inside" });
     this.error = make("p", { className: "error", hidden: true, data: { role: "alert" } });
-    this.element = make("details", {}, make("summary", {}, "How far it looks"), this.error, this.found);
+    this.element = make("details", {}, make("summary", {}, "How far it looks, and at which classes"), this.error, this.found);
     this.element.ontoggle = () => this.element.open && this.fill();
   }
 
@@ -29,7 +29,7 @@ export class Reach {
 
   shown(key, { name, distance, uniform, entropy }) {
     const far = `${name}: a place takes from ${Math.round(distance)} pixels away in the mean`;
-    const words = `${far} (equal weights: ${Math.round(uniform)}); entropy ${entropy.toFixed(0)} % of equal weights.`;
+    const words = `${far} (equal weights: ${Math.round(uniform)}); entropy ${entropy.toFixed(0)} % of theirs: 100 is all places alike, 0 one place.`;
     const picture = make("img", { src: api.exchange(this.model, key, name), alt: `matrix: which class takes from which` });
     const button = make("button", { className: "tile", data: { "aria-label": `enlarge the matrix of ${name}` } }, picture);
     button.onclick = () => {
@@ -37,6 +37,7 @@ export class Reach {
       Object.assign(large.querySelector("img"), { src: picture.src, alt: picture.alt });
       large.showModal();
     };
-    return [make("p", {}, words), button];
+    const title = "From which class each class takes, in percent; classes as predicted. Below 0.5 a cell is empty.";
+    return [make("p", {}, words), make("p", {}, title), button];
   }
 }

@@ -15,22 +15,23 @@ export class Readout {
       row.element = make("li", {}, row.colour, row.name, make("span", { className: "bar" }, row.bar), row.share);
       return row;
     });
+    this.title = make("h4", {}, "What is predicted there");
     this.list = make("ol", { className: "best", data: { "aria-label": "most probable classes" } });
     this.list.append(...this.rows.map((row) => row.element));
-    this.element = make("div", { className: "readout" }, this.where, this.list);
+    this.element = make("div", { className: "readout" }, this.where, this.title, this.list);
     this.clear();
   }
 
   clear() {
     this.best = null;
-    this.list.hidden = true;
+    this.list.hidden = this.title.hidden = true;
     this.where.textContent = "Move over the image.";
   }
 
   show({ point: [x, y], best }, truth) {
     const { classes, palette } = this.model;
     this.best = best;
-    this.list.hidden = false;
+    this.list.hidden = this.title.hidden = false;
     const label = truth?.[y * state.image.width + x];
     const mark = label === 255 ? "" : label === best[0][0] ? " ✓" : " ✗";
     const known = truth ? `; truth: ${classes[label] ?? "void"}${mark}` : "";
@@ -44,6 +45,6 @@ export class Readout {
     });
   }
 
-  // "road 83 %", for the screen reader and for pins.
-  static words(model, best) { return best ? `${model.classes[best[0][0]]} ${percent(best[0][1])}` : ""; }
+  // "predicted: road 83 %", for the screen reader and for pins.
+  static words(model, best) { return best ? `predicted: ${model.classes[best[0][0]]} ${percent(best[0][1])}` : ""; }
 }
