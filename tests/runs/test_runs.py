@@ -23,7 +23,7 @@ from contextseg.runs.configuration import differences
 from contextseg.runs.folder import ENVIRONMENT, RunFolder, supervised
 from contextseg.runs.lock import at_work
 from contextseg.runs.opening import newest_unfinished, open_folder
-from contextseg.runs.store import Run, find, settings
+from contextseg.runs.store import Run, find, named_settings, settings
 
 WORDS = ("head=fcn", "seed=3")
 BROKEN = [
@@ -229,3 +229,12 @@ def test_the_defaults_of_a_stranger_s_part_are_not_looked_up():
     node = {"head": {"_target_": "antigravity.Head", "depth": 1}, "choices": {}}
     assert completed(node) == node
     assert "antigravity" not in sys.modules
+
+
+def test_seeds_of_one_recipe_may_come_from_several_kinds_of_devices():
+    one = {"seed": 0, "trainer": {"accelerator": "cpu", "precision": "bf16"}}
+    other = {"seed": 1, "trainer": {"accelerator": "gpu", "precision": "bf16"}}
+    assert named_settings(one) == named_settings(other)
+    other["trainer"]["precision"] = "32"
+    assert named_settings(one) != named_settings(other)
+    assert differences(one, other | {"seed": 0}), "a run goes on where it began"

@@ -13,8 +13,9 @@ from contextseg.runs.configuration import FREE_SETTINGS, differences, flatten
 from contextseg.runs.folder import RunFolder, Unreadable
 from contextseg.typed import shown
 
-# Settings that may differ within a group; unlike in a restart, the number of steps may not.
-IGNORED = ("seed", "row", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
+# Settings that may differ within a group. Unlike in a restart, the number of steps may not, and the device may: seeds
+# of one recipe may come from a CPU and a GPU, whose arithmetic differs by rounding.
+IGNORED = ("seed", "row", "trainer.accelerator", *(option for option in FREE_SETTINGS if option != "trainer.max_steps"))
 
 TEXTS = ("status", "split", "protocol", "class_set", "ckpt")  # in metrics.json, as the numbers below
 NUMBERS = re.compile(r"seed|steps|seconds|parameters|images_per_second|classes_used|[mf]\w*iou|iou_\w+|\w+_acc(_\w+)?")
