@@ -7,6 +7,7 @@ import zipfile
 import pytest
 import torch
 import yaml
+from selected import slow
 
 from contextseg import load_checkpoint
 from contextseg.checkpoint import read_checkpoint, restore
@@ -42,7 +43,9 @@ def plain(value):
     return value is None or type(value) in (str, int, float, bool)
 
 
-@pytest.mark.parametrize("overrides", [["head=ocr"], ["head=fcn", "loss=aux"], ["head=fcn", "backbone=test_resnet"]])
+@pytest.mark.parametrize(
+    "overrides", [["head=ocr"], slow(["head=fcn", "loss=aux"]), slow(["head=fcn", "backbone=test_resnet"])]
+)
 def test_a_checkpoint_alone_gives_the_same_logits(overrides, tmp_run, tmp_path, no_network):
     result = tmp_run(*overrides)
     expected = logits_of(result)

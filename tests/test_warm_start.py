@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from selected import PAPERS, quick
+from selected import quick
 
 from contextseg.classes import ClassSet, class_set
 from contextseg.commands.compose import compose
@@ -53,7 +53,7 @@ def test_all_is_taken_but_what_depends_on_the_classes(head, other):
     assert f"(12 of context_scenes there, 5 of context_scenes here): {min(as_before)}, " in words
 
 
-@pytest.mark.parametrize("head", quick(HEADS, [*PAPERS, "label_refinement"]))
+@pytest.mark.parametrize("head", quick(HEADS, ["ocr", "label_refinement"]))
 def test_every_head_knows_what_depends_on_its_classes(head):
     """Those of the weights that differ in shape between two networks, built in full."""
     more = ["data.size=96"] if head in ("cpnet", "psanet") else []

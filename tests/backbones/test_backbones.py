@@ -20,7 +20,7 @@ from contextseg.heads.fcn import FCNHead
 
 OPTIONS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 
-QUICK = ("tiny", "test_resnet", "resnet50s", "resnet101d", "mobilenetv2", "efficientnet_lite0", "hrnet_w18")
+QUICK = ("tiny", "test_resnet", "resnet50s", "efficientnet_lite0")
 
 
 def backbone(*overrides):

@@ -3,6 +3,7 @@
 import pytest
 import slow
 import torch
+from selected import quick
 
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.commands.compose import compose
@@ -178,11 +179,14 @@ def test_the_command_line_gives_hrnet_at_stride_4():
 
 @pytest.mark.parametrize(
     ("name", "channels", "strides"),
-    [
-        ("hrnet_w18", (18, 36, 72, 144), (4, 8, 16, 32)),
-        ("hrnet_w48", (48, 96, 192, 384), (4, 8, 16, 32)),
-        ("mobilenetv2", (24, 32, 96, 320), (4, 8, 8, 8)),
-    ],
+    quick(
+        [
+            ("hrnet_w18", (18, 36, 72, 144), (4, 8, 16, 32)),
+            ("hrnet_w48", (48, 96, 192, 384), (4, 8, 16, 32)),
+            ("mobilenetv2", (24, 32, 96, 320), (4, 8, 8, 8)),
+        ],
+        ["('hrnet_w18', (18, 36, 72, 144), (4, 8, 16, 32))"],
+    ),
 )
 def test_backbones_of_the_ocr_paper(name, channels, strides):
     cfg = compose(["head=ocr", f"backbone={name}"])

@@ -13,6 +13,7 @@ from contextseg.checkpoint import load_checkpoint
 GOLDEN = "tests/golden"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", ["prediction", "truth"])
 def test_numbers_of_all_files_agree(tmp_path, classes):
     files = f"ckpt=[{GOLDEN}/format2_ocr.ckpt,{GOLDEN}/format1_ccnet_official.ckpt]"

@@ -360,6 +360,7 @@ def test_a_sweep_leaves_complete_folders_and_a_table(here, warm):
         assert f"{folder.name} │ finished" in said
 
 
+@pytest.mark.slow
 def test_a_failing_job_does_not_stop_a_sweep(here, warm):
     code, said = call("train", "head.regions=7,null", "-m", "head=ocr", *SHORT[1:])  # overrides on both sides of -m
     assert code == 1

@@ -252,6 +252,7 @@ def test_what_is_frozen_is_not_trained_and_keeps_nothing():
     assert frozen[2]["training"]["float32"]["head"] >= 4 * 2 * 8 * 12 * 96  # the last map: 96 channels at stride 8
 
 
+@pytest.mark.slow
 def test_a_head_of_one_image_size_is_made_for_it():
     (small,) = run("head=cpnet", "classes=7")["networks"]
     (large,) = run("head=cpnet", "classes=7", "size=[64,192]")["networks"]
@@ -263,6 +264,7 @@ def test_the_classes_are_those_of_the_data_set():
     assert twelve["parameters"]["head"] - seven["parameters"]["head"] == 5 * 17
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_heads():
     code, said = call("complexity", "heads=[fcn,gcn]", "backbone=tiny", "width=16", "size=[64,64]", "classes=3")
     assert code == 0, said
@@ -291,6 +293,7 @@ def test_one_image_cannot_train_a_pooled_batch_norm():
         run("head=psp", "batch_size=1")
 
 
+@pytest.mark.slow
 def test_the_command_counts_a_table(tmp_path, monkeypatch):
     """Its rows are composed while the command's own configuration is in place."""
     monkeypatch.chdir(tmp_path)
@@ -305,6 +308,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(timing, "timed", lambda call: 4.0)
 
 
+@pytest.mark.slow
 def test_times_are_of_this_device(clock, tmp_path):
     words = ["heads=[fcn,psp]", "backbone=tiny", "classes=3", "width=16", "size=64", "time=true", f"output={tmp_path}"]
     found = complexity(compose(words, config_name="complexity"), words)

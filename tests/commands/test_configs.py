@@ -135,7 +135,7 @@ def test_every_head_learns_with_its_loss_on_tiny(option):
         assert parameter.grad.isfinite().all(), name
 
 
-@each("head")
+@each("head", *PAPERS)
 def test_every_head_has_its_width_from_the_paper(option):
     node = composed(f"head={option}", "width=null").head
     with torch.device("meta"):
@@ -190,7 +190,7 @@ def test_head_constructors_take_settings_by_name():
             assert parameter.default is not parameter.empty
 
 
-@each("loss")
+@each("loss", "ce", "affinity+aux", "cp+aux", "ccl+aux", "ohem")
 def test_a_loss_is_named_after_its_terms(option):
     cfg = composed(f"loss={option}")
     names = {name.removesuffix("_official") for name in option.split("+")}
@@ -303,7 +303,7 @@ def test_every_callback_builds(option, tmp_path):
         assert isinstance(build.instantiate(node, f"callbacks.{name}"), L.Callback)
 
 
-@each("experiment", "camvid_frozen", "context_scenes")
+@each("experiment", "camvid_frozen")
 def test_every_experiment_builds(option):
     cfg = composed(f"experiment={option}")
     text = (CONF / f"experiment/{option}.yaml").read_text()

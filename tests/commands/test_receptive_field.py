@@ -12,6 +12,7 @@ GOLDEN = "tests/golden"
 FILES = f"ckpt=[{GOLDEN}/format2_ocr.ckpt,{GOLDEN}/format1_ccnet_official.ckpt]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [["radii=[8,200]"], slow(["noise=true", "point=[40,60]"])])
 def test_numbers_of_all_files_agree(tmp_path, settings):
     code, said = call(

@@ -66,6 +66,7 @@ def made(tmp_path, *overrides):
     return {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}, page, folder
 
 
+@pytest.mark.slow
 def test_costs_stand_beside_scores(old, untimed, tmp_path):
     """Networks that are the same are timed once; seeds are one row; names of version 0.1.0 are read."""
     for seed in range(3):
@@ -213,6 +214,7 @@ def test_labels_are_short_where_they_can_be():
     assert pareto.without_tables(names) == ["fcn", "ocr (lr=1/2)", "other/psp", "heads/psp", "fcn_wide, lr=0.1"]
 
 
+@pytest.mark.slow
 def test_labels_of_a_crowd_do_not_overlap():
     figure = Figure(figsize=(4, 6), dpi=130)
     axis = figure.subplots()

@@ -21,6 +21,7 @@ def pictures(folder):
     return sorted(path.name for path in (folder / "context").glob("*.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["ocr", *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_the_training_is_the_same_with_and_without(tmp_path, head):
     drawn, bare = (train(tmp_path, *SHORT, f"head={head}", *more).folder for more in ([], [WITHOUT]))

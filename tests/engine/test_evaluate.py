@@ -62,7 +62,9 @@ def score(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("words", [("eval=ss",), slow((("eval=ss", "trainer.precision=bf16"),)), SLIDE], ids=str)
+@pytest.mark.parametrize(
+    "words", [("eval=ss",), slow((("eval=ss", "trainer.precision=bf16"),)), slow((SLIDE,))], ids=str
+)
 def test_counts_are_those_of_a_checkpoint_alone(checkpoint, score, words):
     """The third sees other views, mirror images of which it has resized with aligned corners."""
     files = checkpoint("head=psp"), checkpoint("head=ocr"), checkpoint("head=fcn", "align_corners=true")

@@ -30,7 +30,7 @@ def test_every_kind_of_tensor_is_looked_at():
         (["trainer.max_steps=9", "trainer.save_every_steps=3", POISON % 6], 6),
         (["trainer.max_steps=9", "trainer.save_every_steps=3", POISON % 7], 6),  # no save before the end
         slow((["trainer.max_steps=9", "trainer.save_every_steps=5", "trainer.val_every_steps=7", POISON % 6], 5)),
-        (["trainer.max_steps=9", POISON % 8, "trainer.save_every_steps=4", "trainer.max_device_batch=2"], 8),
+        slow((["trainer.max_steps=9", POISON % 8, "trainer.save_every_steps=4", "trainer.max_device_batch=2"], 8)),
     ],
     ids=["at a save", "at the end", "at an evaluation", "two batches per step"],
 )

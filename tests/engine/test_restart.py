@@ -151,6 +151,7 @@ class Remove(L.Callback):
             shutil.rmtree(module.config["run"]["dir"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", quick(["constant", "onecycle"], ["constant"]))
 def test_a_finished_run_goes_on_with_more_steps(tmp_path, schedule):
     choice = f"schedule={schedule}"
@@ -180,6 +181,7 @@ def test_auto_leaves_a_finished_run_alone(tmp_path, caplog):
     assert folders(tmp_path) == sorted([run.folder, anew])
 
 
+@pytest.mark.slow
 def test_auto_starts_a_new_run_when_none_is_unfinished(tmp_path):
     first = train(tmp_path, "resume=auto", "trainer.max_steps=2").folder
     second = train(tmp_path, "resume=auto", "trainer.max_steps=2", "seed=1").folder

@@ -57,6 +57,7 @@ def test_a_callback_stops_a_run(tmp_path, whole, step):
     assert_same_weights(whole.folder, resumed.folder)
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_a_step_comes_after_it(tmp_path):
     """`StopAt` asks at the first of the two batches of step 7."""
     two = "trainer.max_device_batch=2"
@@ -66,6 +67,7 @@ def test_a_stop_in_the_middle_of_a_step_comes_after_it(tmp_path):
     assert_same_weights(whole.folder, train(tmp_path / "cut", two, "resume=auto").folder)
 
 
+@pytest.mark.slow
 def test_time_that_is_up_stops_a_run(tmp_path, whole):
     cut = train(tmp_path, STOP_AT % 3).folder
     stopped = train(tmp_path, "resume=auto", TIME_IS_UP)

@@ -91,6 +91,7 @@ def test_white_is_the_maximum_of_all_maps_or_of_each():
         assert [left, right] == levels
 
 
+@pytest.mark.slow
 def test_only_what_is_by_class_has_the_names_and_colours_of_classes():
     values = torch.tensor([0.2, 0.4])
     plain, coloured, compared = (

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import slow
 import torch
+from selected import quick
 from slow_pyramid import conv_block, convolve, fused
 from torch import nn
 
@@ -124,7 +125,13 @@ def slow_agln(head, features, dense):
     return fused(head, [x1, x2, x3, x4])
 
 
-@pytest.mark.parametrize("name", sorted(VARIANTS.keys() - {"alpha", "beta", "more", "lateral"}))
+@pytest.mark.parametrize(
+    "name",
+    quick(
+        sorted(VARIANTS.keys() - {"alpha", "beta", "more", "lateral"}),
+        ["dense", "gap", "lite", "value_conv", "alpha_beta"],
+    ),
+)
 def test_agln_is_its_equations(name):
     head = opened(slow.prepare(variant(name)))
     features = inputs(batch=1, dtype=torch.float64)

@@ -293,6 +293,7 @@ def test_predictors_within_a_window():
 # in a run
 
 
+@pytest.mark.slow
 def test_a_run_is_tied_to_its_crop_and_its_checkpoint_knows_it(tmp_run, caplog):
     caplog.set_level("INFO", logger="contextseg")
     result = tmp_run("head=cpnet", "trainer.max_steps=1")

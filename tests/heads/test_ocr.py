@@ -109,14 +109,17 @@ def test_coarse_maps_of_another_size_are_resized_as_the_option_says(align_corner
     torch.testing.assert_close(maps["regions"][0], resized.flatten(2).softmax(-1))
 
 
-def test_rho_before_the_sum_trains_as_rho_after_it():
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_rho_before_the_sum_trains_as_rho_after_it(memory_format):
     """Batch statistics and their running means too: the paper applies rho to every pixel, the code to K vectors."""
     block = slow.prepare(variant("ocr")).attention.train()
     features, vectors = (torch.randn(2, 8, *size, dtype=torch.float64) for size in ((3, 4), (K,)))
+    features = features.to(memory_format=memory_format)
     before = {key: value.clone() for key, value in block.state_dict().items()}
     fast, after = block(features, vectors), {key: value.clone() for key, value in block.state_dict().items()}
     block.load_state_dict(before)
     relation = block.relation(features, vectors, None)
+    assert fast.is_contiguous(memory_format=memory_format)
     summed = block.delta(vectors[..., None]).flatten(2) @ relation.mT  # (B, C', hw)
     torch.testing.assert_close(fast, block.rho(summed.unflatten(-1, (3, 4))), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(after, dict(block.state_dict()), rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fake_release import random_tensors
+from selected import quick
 from torch.nn import functional as F
 
 from contextseg import create_model
@@ -101,7 +102,7 @@ def network(tensors):
     return network.double()
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", quick([False, True], ["True"]))
 @torch.no_grad()
 def test_it_computes_what_the_released_code_computes(network, tensors, training):
     network.train(training)
@@ -140,7 +141,7 @@ def test_options_without_weights_change_the_numbers(network, option):
         ("agln_official", "resnet50s", 39_593_765),
     ],
 )
-@pytest.mark.parametrize("classes", [19, 59])
+@pytest.mark.parametrize("classes", quick([19, 59], ["59"]))
 def test_it_has_the_parameters_of_the_released_network(head, backbone, count, classes):
     node = compose([f"head={head}", "experiment=none"]).head
     settings = {key: value for key, value in node.items() if key != "_target_" and value is not None}

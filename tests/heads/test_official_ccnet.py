@@ -3,6 +3,7 @@
 import pytest
 import torch
 from released import Plain, close, parameters, randomise, released
+from selected import quick
 from torch.nn import functional as F
 
 from contextseg.commands.compose import compose
@@ -52,7 +53,7 @@ def written_out(plain, stage3, stage4, loops=2):
     return plain.conv("head.classifier", x), aux
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", quick([False, True], ["True"]))
 def test_it_is_the_released_forward(training):
     """On 64 x 64 the stem's map is even, so that the pooling rounds up: 32 -> 17 -> 9 rows."""
     network = randomise(released(K, *OFFICIAL, "width=16")).train(training)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from released import released
 from released_names import Named, count, randomised
-from selected import slow
+from selected import quick, slow
 from torch.nn import functional as F
 
 from contextseg.commands.compose import compose
@@ -90,7 +90,7 @@ def ours():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", quick([False, True], ["True"]))
 def test_the_network_is_the_released_one(ours, training):
     image = torch.randint(0, 256, (2, 3, 32, 40), dtype=torch.uint8)
     normalised = (image - ours.backbone.mean) / ours.backbone.std

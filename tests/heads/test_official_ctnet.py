@@ -5,7 +5,7 @@ import pytest
 import torch
 from released import released
 from released_names import Named, count, randomised
-from selected import slow
+from selected import quick, slow
 from torch import nn
 from torch.nn import functional as F
 
@@ -115,7 +115,7 @@ def ours(request):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", quick([False, True], ["True"]))
 def test_the_network_is_the_released_one(ours, training):
     form, model = ours
     image = torch.randint(0, 256, (3, 3, 41, 56), dtype=torch.uint8)  # sides that the shortcuts round up

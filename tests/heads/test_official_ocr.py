@@ -3,6 +3,7 @@
 import pytest
 import torch
 from released import Plain, close, parameters, randomise, released
+from selected import quick, slow
 from torch.nn import functional as F
 
 K = 5
@@ -18,7 +19,7 @@ OPENSEG_HRNET = ("head=ocr_hrnet_official", "head.coarse_kernel=3", "head.bias=t
             (57_856_230, 57_897_270, 57_898_296, 57_990_636),
         ),
         (("head=ocr_hrnet_official", "backbone=hrnet_w48"), (70_372_678, 70_422_038, 70_423_272, 70_534_332)),
-        ((*OPENSEG_HRNET, "backbone=hrnet_w48"), (74_522_182, 74_571_542, 74_572_776, 74_683_836)),
+        slow(((*OPENSEG_HRNET, "backbone=hrnet_w48"), (74_522_182, 74_571_542, 74_572_776, 74_683_836))),
         (
             (
                 "head=fcn",
@@ -71,7 +72,7 @@ def ocr(plain, coarse, features):
     return plain.conv("head.classifier", z)
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", quick([False, True], ["True"]))
 def test_the_resnet_of_openseg(training):
     """It contracts the dilation, and its pooling rounds up: 32 -> 17 -> 9 rows."""
     network = randomise(released(K, "head=ocr_official", "backbone=resnet50s", "width=16")).train(training)
@@ -174,6 +175,7 @@ def test_the_ground_truth_networks(ideal):
     assert (network.aux_head is None) is (ideal == "distribute")
 
 
+@pytest.mark.slow
 def test_dropouts():
     def rates(*overrides):
         head = released(K, *overrides, device="meta").head

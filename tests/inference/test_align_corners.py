@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from head_variants import ALL, HEADS, Variant, inputs
+from selected import PAPERS, quick
 from torch.nn import functional as F
 
 from contextseg import create_model, parts
@@ -150,7 +151,7 @@ def test_every_resize_of_a_head_follows_the_option(monkeypatch, variant, wanted)
     assert has or not seen
 
 
-@pytest.mark.parametrize("option", options_of("head"))
+@pytest.mark.parametrize("option", quick(options_of("head"), [*PAPERS, "fpn", "psp", "deeplabv3plus"]))
 def test_every_option_of_a_head_passes_it_on(option):
     head = compose([f"head={option}", "experiment=none", "align_corners=true"]).head
     if "align_corners" in inspect.signature(parts.find(head._target_, "head")).parameters:

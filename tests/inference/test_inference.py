@@ -397,6 +397,7 @@ def test_exp_scores_stay_finite():
     assert MultiScale(scores="exp", **TOY).probabilities(sure, images(1)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_labels_never_need_the_full_map(monkeypatch):
     monkeypatch.setitem(STRIP_SCORES, "cpu", 2**16)
     classes, image = 60, images(1, 200, 160)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contextseg.layers import criss_cross_recomputed
+from contextseg.layers import attention_tap
 from contextseg.layers.attention import Chain
 from contextseg.layers.criss_cross import CrissCross, CrissCrossAttention, attention_map
 
@@ -72,7 +72,7 @@ def test_block_is_the_slow_block_forward_and_backward(path, size, gate, stored, 
     """With the map, and without one (`criss_cross_recomputed`), which is how it trains."""
     module = block(gate=gate)
     module.criss_cross.stored = stored
-    monkeypatch.setattr(criss_cross_recomputed, "LEAST", 0)
+    monkeypatch.setattr(attention_tap, "LEAST", 0)
     x = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
     leaves, direction = [x, *module.parameters()], torch.randn_like(x)
     expected = slow_attention(module, x, path)

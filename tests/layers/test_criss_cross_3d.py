@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from contextseg.layers import criss_cross_recomputed
+from contextseg.layers import attention_tap
 from contextseg.layers.criss_cross import CrissCrossAttention
 from contextseg.layers.criss_cross_3d import CrissCrossAttention3d, attention_map, compose
 
@@ -57,7 +57,7 @@ def test_block_is_the_dense_masked_block_forward_and_backward(size, stored, monk
     """With the map, and without one, which is how it trains."""
     block = CrissCrossAttention3d(8, 3).double()
     block.criss_cross.stored = stored
-    monkeypatch.setattr(criss_cross_recomputed, "LEAST", 0)
+    monkeypatch.setattr(attention_tap, "LEAST", 0)
     x = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
     leaves, direction = [x, *block.parameters()], torch.randn_like(x)
     expected, found = dense_attention(block, x), block(x)

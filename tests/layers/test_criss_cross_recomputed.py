@@ -5,7 +5,7 @@ import torch
 
 from contextseg.commands.complexity.memory import saved_for_backward
 from contextseg.explain.record import record_attention
-from contextseg.layers import criss_cross_recomputed as module
+from contextseg.layers import attention_tap
 from contextseg.layers.criss_cross import CrissCrossAttention
 from contextseg.layers.criss_cross_3d import CrissCrossAttention3d
 from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross
@@ -13,7 +13,7 @@ from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross
 
 @pytest.fixture(autouse=True)
 def of_any_size(monkeypatch):
-    monkeypatch.setattr(module, "LEAST", 0)
+    monkeypatch.setattr(attention_tap, "LEAST", 0)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_it_is_for_training_unless_the_map_is_wanted(block, used, monkeypatch):
     assert heard["criss_cross"]
     with torch.autocast("cpu", torch.bfloat16):
         block(x)
-    monkeypatch.setattr(module, "LEAST", x[0].numel() + 1)
+    monkeypatch.setattr(attention_tap, "LEAST", x[0].numel() + 1)
     block(x)
     assert len(used) == 1
 

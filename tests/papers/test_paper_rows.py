@@ -147,6 +147,7 @@ def test_a_published_row_of_a_study_is_that_of_a_paper(factor):
         assert not row["published"] or method(row["overrides"]) in [method(o["overrides"]) for o in same_numbers], row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", quick(STUDIES, ["matching"]))
 def test_rows_of_a_study_learn_and_differ_in_what_runs(factor):
     rows = [tuple(row["overrides"]) for row in STUDIES[factor]["rows"]]
@@ -172,6 +173,7 @@ def on_real_images(overrides):
     return stepped(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", quick(REAL, ["pairs"]))
 def test_rows_on_real_images_learn_and_differ_in_what_runs(table):
     rows = [tuple(row["overrides"]) for row in REAL[table]["rows"]]

@@ -133,6 +133,7 @@ def test_every_recipe_is_on_the_page():
     assert set(re.findall(r"`experiment=(\w+/\w+)", PAGE.read_text())) == set(RECIPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["agln/pcontext_r50", pytest.param("cpnet/ade20k_r50", marks=pytest.mark.slow)])
 def test_the_memory_table_stands(name):
     (row,) = (line for line in PAGE.read_text().partition(MARK)[2].splitlines() if f"`{name}`" in line)
@@ -148,6 +149,7 @@ def test_the_most_images_divide_the_batch_and_stay_within_the_budget():
     assert need.most(8, budget=12) is None
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_batch_grows_by_the_image():
     """Against a batch of four, in which nothing is worked out: only counted."""
     cfg = compose([*shrunk("ocr/pcontext_r101"), "backbone.output_stride=8"])
@@ -176,6 +178,7 @@ def test_the_chain_of_voc(run):
     assert second.folder.parent.name == "ctnet_resnet101_voc2012_finetune"
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_its_own_weights(run):
     first = run("ocr/lip_r101")
     more = [f"init_from={first.folder / 'checkpoints/last.ckpt'}", "name=second"]

@@ -12,6 +12,7 @@ import yaml
 from harness import PowerCut
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from selected import slow
 
 from contextseg.commands.compose import compose, options
 from contextseg.commands.report.command import report
@@ -40,7 +41,9 @@ BROKEN = [
     }.items()
     for content in contents
 ]
-broken = pytest.mark.parametrize(("name", "content"), BROKEN)
+broken = pytest.mark.parametrize(
+    ("name", "content"), [case if number % 5 == 0 else slow(case) for number, case in enumerate(BROKEN)]
+)
 
 
 @pytest.fixture(autouse=True)

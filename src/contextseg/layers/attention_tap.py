@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from contextseg.layers.attention import CHUNK, QueryKey
 
 Passed = TypeVar("Passed", Tensor, QueryKey)
+LEAST = 2**17  # numbers of an image, below which a map takes little time and memory
 
 
 class AttentionTap(nn.Module):
@@ -33,6 +34,18 @@ class AttentionTap(nn.Module):
         The product keeps what made them in the graph, with zero gradients: DDP stops at parameters without any.
         """
         return 0 * scores if self.uniform else scores
+
+    def can_be_left_out(self, x: Tensor) -> bool:
+        """Say whether this is a training pass that gains by computing a map about as large as `x` (B, ...) twice.
+
+        Not where the map is heard or counted, nor in lower precision, nor where a compiler sees the graph and plans
+        what is kept; nor on other devices than the CPU, on which this has not been timed.
+        """
+        if not torch.is_grad_enabled() or x.device.type != "cpu" or x[0].numel() < LEAST:
+            return False
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+        return full and not (self.stored or self._forward_hooks or traced)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Pass queries and keys on, and compute softmax(Q K^T) V.

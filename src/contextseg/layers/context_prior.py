@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from contextseg.errors import ConfigError
 from contextseg.layers.attention_tap import AttentionTap
+from contextseg.layers.context_prior_recomputed import RecomputedPrior
 from contextseg.layers.conv import ConvNormAct
 from contextseg.layers.windows import same_window
 
@@ -55,16 +56,22 @@ class ContextPrior(nn.Module):
         With `side` both sums go over the pixel's window of `side` x `side` places, and are as large as over the map.
         """
         logits = self.relate(x).flatten(2).mT  # (B, hw, hw), row = pixel, column = partner
-        prior = self.prior(self.prior.level(logits).sigmoid())
         values = x.flatten(2) * self.scale  # (B, C, hw), scaled before they are summed, for float16
-        near = None
-        if side is not None:
-            near = same_window(x.shape[-2:], side, x.device).to(prior.dtype)  # (hw, hw)
-            near = near * (len(near) / near.sum(-1, keepdim=True))
-            prior = prior * near
-        intra = values @ prior.mT  # (B, C, hw)
+        if side is None and self.prior.can_be_left_out(logits):
+            intra: Tensor = RecomputedPrior.apply(self.prior.level(logits), values)  # (B, C, hw)
+            total = values.sum(-1, keepdim=True)  # (B, C, 1)
+        else:
+            intra, total = self.sums(logits, values, x.shape[-2:], side)
         found = {"intra": intra}
         if "inter" in self.contexts:
-            total = values.sum(-1, keepdim=True) if near is None else values @ near.mT  # (B, C, 1 or hw)
             found["inter"] = (total - intra).to(intra.dtype)
         return [self.project[name](found[name].view_as(x)) for name in self.contexts], logits
+
+    def sums(self, logits: Tensor, values: Tensor, size: Sequence[int], side: int | None) -> tuple[Tensor, Tensor]:
+        """Sum values (B, C, hw) with the prior, and all of them: logits (B, hw, hw) -> (B, C, hw), (B, C, 1 or hw)."""
+        prior = self.prior(self.prior.level(logits).sigmoid())
+        if side is None:
+            return values @ prior.mT, values.sum(-1, keepdim=True)
+        near = same_window(size, side, values.device).to(prior.dtype)  # (hw, hw)
+        near = near * (len(near) / near.sum(-1, keepdim=True))
+        return values @ (prior * near).mT, values @ near.mT

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from contextseg.layers.attention import Attention, precise
 from contextseg.layers.attention_tap import AttentionTap
-from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross, can_do_without_map
+from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross
 
 Path = Literal["criss_cross", "horizontal", "vertical"]
 AXES = {"criss_cross": (-3, -2), "horizontal": (-2,), "vertical": (-3,)}  # of (B, h, w, C): column and row
@@ -44,7 +44,7 @@ class CrissCrossAttention(nn.Module):
     def forward(self, x: Tensor, path: Path = "criss_cross") -> Tensor:
         """Add to each pixel the context of its `path`: features (B, C, h, w) -> (B, C, h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)  # rows and columns are then both views
-        if can_do_without_map(x, self.criss_cross):
+        if self.criss_cross.can_be_left_out(x):
             return self.recomputed(x, path)
         query = self.criss_cross.level(self.query(x)).permute(0, 2, 3, 1)  # (B, h, w, C')
         key = self.key(x).permute(0, 2, 3, 1)  # (B, h, w, C')

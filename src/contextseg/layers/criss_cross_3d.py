@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from contextseg.layers.attention_tap import AttentionTap
-from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross, can_do_without_map
+from contextseg.layers.criss_cross_recomputed import RecomputedCrissCross
 
 AXES = (-4, -3, -2)  # time, column and row of a tensor (..., T, h, w, n)
 
@@ -46,7 +46,7 @@ class CrissCrossAttention3d(nn.Module):
         query, key = (conv(flat).unflatten(3, x.shape[3:]).movedim(1, -1) for conv in (self.query, self.key))
         query = self.criss_cross.level(query)  # (B, T, h, w, C'), as the key
         values = x.movedim(1, -1).to(query.dtype)  # (B, T, h, w, C)
-        if can_do_without_map(x, self.criss_cross):
+        if self.criss_cross.can_be_left_out(x):
             weight, bias = self.value.weight.flatten(1), self.value.bias
             return RecomputedCrissCross.apply(values.contiguous(), query, key, weight, bias, AXES).movedim(-1, 1)
         weights = self.criss_cross(attention_map(query, key))  # (B, T, h, w, T + h + w)

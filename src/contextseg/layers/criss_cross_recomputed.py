@@ -13,24 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from contextseg.layers.attention_tap import AttentionTap
-
-LEAST = 2**17  # numbers in the features of an image, below which the map takes little time and memory
-
-
-def can_do_without_map(x: Tensor, tap: AttentionTap) -> bool:
-    """Say whether a pass over `x` (B, C, ...) is a training pass that gains by computing the map again.
-
-    Not where the map is heard or counted, nor in lower precision, nor where a compiler sees the graph and plans what is
-    kept; nor on other devices than the CPU, on which this has not been timed.
-    """
-    if not torch.is_grad_enabled() or x.device.type != "cpu" or x[0].numel() < LEAST:
-        return False
-    heard = tap.stored or tap._forward_hooks
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-    return full and not (heard or traced)
-
 
 class RecomputedCrissCross(torch.autograd.Function):
     """Attend along the axes of a map, apply V's 1x1 convolution and add the map; differentiable once.

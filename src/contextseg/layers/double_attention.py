@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from contextseg.layers.attention_tap import AttentionTap
-from contextseg.layers.region_attention import gather_regions, soft_regions
+from contextseg.layers.region_attention import distribute_regions, gather_regions, soft_regions
 
 
 class DoubleAttention(nn.Module):
@@ -34,4 +34,4 @@ class DoubleAttention(nn.Module):
         scores = self.distribute.level(self.distribute_scores(x)).flatten(2).mT  # (B, hw, regions)
         distribute = self.distribute(scores.softmax(-1, dtype=torch.float32).to(scores.dtype))  # (B, hw, regions)
         value = self.up(vectors.unsqueeze(-1)).flatten(2)  # (B, C, regions)
-        return (value @ distribute.mT).unflatten(-1, x.shape[-2:])  # (B, C, h, w)
+        return distribute_regions(distribute, value, x)  # (B, C, h, w)

@@ -22,6 +22,18 @@ def gather_regions(regions: Tensor, features: Tensor) -> Tensor:
     return features.flatten(2) @ regions.mT
 
 
+def distribute_regions(relation: Tensor, vectors: Tensor, features: Tensor) -> Tensor:
+    """Give each pixel its share of the region vectors (Eq. 3): w (B, hw, K), vectors (B, C, K) -> (B, C, h, w).
+
+    The result has the memory format of the features (B, any, h, w), so what follows need not copy it.
+    """
+    if features.is_contiguous(memory_format=torch.channels_last):
+        context = (relation @ vectors.mT).mT  # (B, C, hw), stored as (B, hw, C)
+    else:
+        context = vectors @ relation.mT  # (B, C, hw)
+    return context.unflatten(-1, features.shape[-2:])
+
+
 class RegionContext(nn.Module):
     """Distribute region vectors to pixels (Eq. 3): y_i = rho(sum_k w_ik delta(f_k)).
 
@@ -49,7 +61,7 @@ class RegionContext(nn.Module):
         convolution, *norm_act = self.rho
         assert isinstance(convolution, nn.Conv2d)
         value = F.conv2d(self.delta(vectors.unsqueeze(-1)), convolution.weight).flatten(2)  # (B, C, K)
-        context = (value @ relation.mT).unflatten(-1, features.shape[-2:])  # (B, C, h, w)
+        context = distribute_regions(relation, value, features)  # (B, C, h, w)
         if convolution.bias is not None:
             context = context + convolution.bias.view(-1, 1, 1).to(context.dtype)
         for module in norm_act:
