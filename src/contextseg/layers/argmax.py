@@ -40,8 +40,8 @@ def argmax_resized(logits: Tensor, size: Sequence[int], align_corners: bool = Fa
     """Compute `resize(...).argmax(1)`: (B, K, h, w) -> labels uint8 (B, *size).
 
     The full (B, K, *size) map never exists. On a tie the lowest class wins, as in `argmax`. (The last bit of torch's
-    map depends on the number of classes in one call for sizes below some 100 pixels; no more is left open.) Raises `ValueError` for
-    more than 255 classes, because 255 is void.
+    map depends on the number of classes in one call for sizes below some 100 pixels; no more is left open.) Raises
+    `ValueError` for more than 255 classes, because 255 is void.
     """
     refuse_more_than_labels_hold(logits.shape[1])
     logits = logits.contiguous()  # channels-last slices resize slowly, and by a kernel that depends on their number
