@@ -142,6 +142,17 @@ def test_batch_size_is_checked():
         scenes(train_size=0).check()
 
 
+def test_a_check_draws_few_generated_scenes(monkeypatch):
+    data, read = scenes(train_size=100, val_size=20), []
+    for split in ("train", "val"):
+        monkeypatch.setattr(
+            data.source(split), "load", lambda index, load=data.source(split).load: read.append(index) or load(index)
+        )
+    data.set_stream(seed=0, num_batches=1)
+    data.check(limit=50)
+    assert len(read) == 2 * 16
+
+
 # CamVid
 
 
