@@ -17,7 +17,7 @@ try:
 finally:
     print("imported", *sorted({unwanted} & sys.modules.keys()))
 """
-UNUSED = {  # by a training without W&B, TensorBoard, compile, a packaged backbone, SLURM and a progress bar in a notebook
+UNUSED = {  # by a training without W&B, TensorBoard, torch.compile, a packaged backbone, SLURM and a notebook
     "wandb",
     "tensorboard",
     "timm",
@@ -58,7 +58,9 @@ def test_the_collector_rests_while_something_is_imported(monkeypatch):
         return pytest
 
     monkeypatch.setattr("contextseg.commands.importing.import_module", look)
-    assert gc.isenabled() and named("any:mark") is pytest.mark and gc.isenabled()
+    assert gc.isenabled()
+    assert named("any:mark") is pytest.mark
+    assert gc.isenabled()
     with pytest.raises(AttributeError):
         named("any:nothing")
     assert gc.isenabled()
