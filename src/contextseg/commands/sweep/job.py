@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from contextseg.commands.sweep.warm import PYTHON, Fork, WarmParent
-from contextseg.runs.folder import ENVIRONMENT, RunFolder
+from contextseg.runs.folder import ENVIRONMENT, RANK, RunFolder
 from contextseg.runs.lock import HANDED, RunLock
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ MAX_WAIT = 60  # seconds that a job gets to end by itself
 
 # Variables that a job must not inherit: its place among the processes of a launcher, or of another run.
 FOREIGN = {"LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", ENVIRONMENT, HANDED, "CONTEXTSEG_SWEEP_FOLDER"}
+FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", RANK, ENVIRONMENT, HANDED, "CONTEXTSEG_SWEEP_FOLDER"}
 FOREIGN_PREFIXES = ("SLURM_", "TORCHELASTIC_", "PL_")
 
 
