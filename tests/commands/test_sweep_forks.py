@@ -109,10 +109,12 @@ def test_only_several_trainings_share_a_parent():
 
 
 @pytest.mark.slow
-def test_a_forked_job_trains_as_one_that_starts_by_itself(tmp_path):
+@pytest.mark.parametrize("more", [["data.num_workers=1"], ["trainer=ddp_cpu"]])
+def test_a_forked_job_trains_as_one_that_starts_by_itself(tmp_path, more):
     found = {}
     for warm in (True, False):
-        words = [[*SMALL, "trainer.max_steps=4", f"seed={seed}", f"run.dir={tmp_path}/{warm}{seed}"] for seed in (0, 1)]
+        small = [*SMALL, "trainer.max_steps=4", *more]
+        words = [[*small, f"seed={seed}", f"run.dir={tmp_path}/{warm}{seed}"] for seed in (0, 1)]
         jobs = [Job(compose(line), line, number, tmp_path) for number, line in enumerate(words)]
         pool.run(jobs, at_once=2, warm=warm)
         assert {isinstance(job.process, Fork) for job in jobs} == {warm}
