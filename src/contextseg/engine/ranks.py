@@ -57,9 +57,10 @@ def present(folder: Path, rank: int) -> Iterator[None]:
     own.take()
     try:
         yield
-    except BaseException as error:
-        if not isinstance(error, ProcessGone):
-            own.hand_over()
+    except ProcessGone:
+        raise
+    except Exception:
+        own.hand_over()
         raise
     finally:
         if own.file >= 0:
