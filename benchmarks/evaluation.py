@@ -18,7 +18,8 @@ from contextseg.classes import ClassSet
 from contextseg.contract import IGNORE_INDEX
 from contextseg.inference import MultiScale, Network, SlidingWindow, windows
 from contextseg.inference.multi_scale import resized_image
-from contextseg.layers.resize import argmax_resized, resize
+from contextseg.layers.argmax import argmax_resized
+from contextseg.layers.resize import resize
 from contextseg.metrics import SegMetrics
 
 SIZE, K, ROUNDS = (512, 683), 150, 11
@@ -46,9 +47,13 @@ def compare(title: str, rounds: int = ROUNDS, **calls: Callable) -> None:
             call()
             times[name].append(1000 * (time.perf_counter() - start))
     median = {name: statistics.median(values) for name, values in times.items()}
+    peak = {name: peak_mib(call) for name, call in calls.items()}
     print(title)
-    for name, call in calls.items():
-        print(f"  {name:24}{median[name]:9.2f} ms {median[name] / median['ours']:7.1f}x {peak_mib(call):9.1f} MiB")
+    for name in calls:
+        time_ratio, memory_ratio = median[name] / median["ours"], peak["ours"] / peak[name]
+        print(
+            f"  {name:24}{median[name]:9.2f} ms {time_ratio:7.1f}x {peak[name]:9.1f} MiB, ours {memory_ratio:.2f} of it"
+        )
 
 
 def logits_of(classes: int) -> Network:
@@ -100,10 +105,21 @@ def compare_views(classes: int, size: tuple[int, int], crop: int) -> None:
         print(f"  {differ} of {size[0] * size[1]} labels differ")
 
 
+def compare_argmax(logits: torch.Tensor, size: tuple[int, int]) -> None:
+    """Compare the arg-max at image size, of logits in either memory format."""
+    channels_last = logits.contiguous(memory_format=torch.channels_last)
+    for name, x in (("planes", logits), ("channels last", channels_last)):
+        compare(
+            f"arg-max at {size[0]}x{size[1]}, from {tuple(logits.shape)}, {name}",
+            ours=lambda x=x: argmax_resized(x, size),
+            plain=lambda x=x: resize(x, size).argmax(1),
+        )
+    assert torch.equal(argmax_resized(logits, size).long(), resize(logits, size).argmax(1))
+
+
 def main() -> None:
     torch.manual_seed(0)
     logits = resize(3 * torch.randn(1, K, 16, 22), (64, 86))  # smooth, as the logits of a network are
-    channels_last = logits.contiguous(memory_format=torch.channels_last)
     prediction = argmax_resized(logits, SIZE)
     mask = torch.where(torch.rand(1, *SIZE) < 0.7, prediction, torch.randint(K, (1, *SIZE), dtype=torch.uint8))
     mask[:, :20] = IGNORE_INDEX
@@ -122,13 +138,8 @@ def main() -> None:
         torchmetrics=lambda: checked.update(prediction, mask),
         torchmetrics_unchecked=lambda: unchecked.update(prediction, mask),
     )
-    compare(
-        "arg-max at image size, from 64x86",
-        ours=lambda: argmax_resized(logits, SIZE),
-        ours_channels_last=lambda: argmax_resized(channels_last, SIZE),
-        plain=lambda: resize(logits, SIZE).argmax(1),
-        plain_channels_last=lambda: resize(channels_last, SIZE).argmax(1),
-    )
+    compare_argmax(logits, SIZE)
+    compare_argmax(resize(3 * torch.randn(1, 19, 32, 64), (128, 256)), (1024, 2048))
     compare_views(150, SIZE, 480)
     compare_views(19, (1024, 2048), 769)
 

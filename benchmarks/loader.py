@@ -1,9 +1,13 @@
 """Images per second of the scene generator and of the training loaders: python benchmarks/loader.py [CAMVID_ROOT]"""
 
+import statistics
 import sys
 import time
 
-from contextseg.data.transforms import TrainTransform
+import cv2
+import numpy as np
+
+from contextseg.data.transforms import A, TrainTransform
 from contextseg.datamodules.camvid import CamVid
 from contextseg.datamodules.context_scenes import ContextScenes, draw_scene
 from contextseg.datamodules.datamodule import SegDataModule
@@ -29,7 +33,33 @@ def loader(data: SegDataModule, num_batches: int, *, warm_up: int = 4) -> float:
     return count / (time.perf_counter() - start)
 
 
+def transforms(size: tuple[int, int] = (1024, 2048), crop: int = 512, count: int = 40) -> None:
+    """Print the milliseconds of training transforms, as one warp and as the chain of the same steps, interleaved."""
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (size[0] // 16, size[1] // 16, 3), np.uint8), size[::-1])
+    mask = np.repeat(np.repeat(rng.integers(0, 19, (size[0] // 32, size[1] // 32), np.uint8), 32, 0), 32, 1)
+    colour = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
+    for name, settings in (
+        ("scale, crop, flip", {}),
+        ("scale, rotate, crop, flip", {"rotate": 10}),
+        ("scale, rotate, crop, colour, flip", {"rotate": 10, **colour}),
+    ):
+        one, chain = (TrainTransform(scale=(0.5, 2.0), crop_size=crop, **settings) for _ in range(2))
+        warp, *others = chain.compose.transforms
+        chain.compose = A.Compose([*warp.steps, *others])
+        times: dict[str, list[float]] = {"one warp": [], "chain": []}
+        for index in range(count):
+            for way, transform in (("one warp", one), ("chain", chain)):
+                start = time.perf_counter()
+                transform(image, mask, (0, 0, index))
+                times[way].append(1000 * (time.perf_counter() - start))
+        for way, values in times.items():
+            print(f"{name + ', ' + way:<44}{statistics.median(values):8.2f} ms")
+
+
 def main() -> None:
+    transforms()
     print(f"{'generator, one core':<32}{generator():8.0f} images/s")
     for workers in (0, 1, 2):
         loading = {"batch_size": 8, "num_workers": workers}

@@ -66,8 +66,12 @@ def sgd(
     head_lr_mult: Positive = 1.0,
     backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
+    fused: bool = False,
 ) -> optim.Optimizer:
-    """Build SGD with momentum, the optimizer of all five papers; settings as in `parameter_groups`."""
+    """Build SGD with momentum, the optimizer of all five papers; settings as in `parameter_groups`.
+
+    fused  one kernel for many parameters
+    """
     _require("optim.momentum", momentum, 0 <= momentum < 1, "0 or more, below 1")
     groups = parameter_groups(
         model,
@@ -77,7 +81,7 @@ def sgd(
         backbone_lr_mult=backbone_lr_mult,
         decay_norm_and_bias=decay_norm_and_bias,
     )
-    return optim.SGD(groups, lr=lr, momentum=momentum)
+    return optim.SGD(groups, lr=lr, momentum=momentum, fused=fused or None)
 
 
 def adamw(
@@ -88,8 +92,9 @@ def adamw(
     head_lr_mult: Positive = 1.0,
     backbone_lr_mult: Positive = 1.0,
     decay_norm_and_bias: bool = True,
+    fused: bool = False,
 ) -> optim.Optimizer:
-    """Build AdamW, the optimizer of the embedded recipe; settings as in `parameter_groups`."""
+    """Build AdamW, the optimizer of the embedded recipe; settings as in `sgd`."""
     groups = parameter_groups(
         model,
         lr=lr,
@@ -98,7 +103,7 @@ def adamw(
         backbone_lr_mult=backbone_lr_mult,
         decay_norm_and_bias=decay_norm_and_bias,
     )
-    return optim.AdamW(groups, lr=lr)
+    return optim.AdamW(groups, lr=lr, fused=fused or None)
 
 
 def poly(

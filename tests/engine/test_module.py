@@ -244,7 +244,7 @@ def test_the_compiled_graph_runs(train_with, monkeypatch):
     torch._dynamo.register_backend(counting, name="counting")
     plain, _ = train_with(["head=fcn", "optim=sgd"])  # AdamW would amplify rounding
     assert not runs
-    monkeypatch.setattr(build, "set_memory_format", lambda network, options: network.compile(backend="counting"))
+    monkeypatch.setattr(build, "set_switches", lambda network, options: network.compile(backend="counting"))
     compiled, _ = train_with(["head=fcn", "optim=sgd"])
     assert len(runs) == 2  # one graph, two steps
     for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):

@@ -16,7 +16,6 @@ from contextseg.conf import options_of
 from contextseg.contract import SegOutput
 from contextseg.engine import build
 from contextseg.inference import MultiScale, SlidingWindow, WholeImage
-from contextseg.inference.views import resized_rows
 from contextseg.losses.terms import OHEM, CrossEntropy
 
 K = 4
@@ -72,15 +71,6 @@ def test_scales(image, inner):
         else corners(corners(logits, (20, 28)).softmax(1), (40, 56))
     )
     torch.testing.assert_close(predictor.probabilities(coarse, image), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(37, 50), (9, 7), (1, 5), (4, 13)])
-def test_rows_are_those_of_the_whole(size):
-    x = torch.randn(2, 3, 9, 7)
-    whole = corners(x, size)
-    for start in range(0, size[0], 3):
-        rows = slice(start, min(start + 3, size[0]))
-        torch.testing.assert_close(resized_rows(x, size, rows, align_corners=True), whole[..., rows, :])
 
 
 @pytest.mark.parametrize("term", [CrossEntropy(align_corners=True), OHEM(align_corners=True, threshold=1.0)])

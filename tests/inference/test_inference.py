@@ -14,7 +14,7 @@ from contextseg.classes import ClassSet
 from contextseg.errors import ConfigError
 from contextseg.inference import PAD_COLOUR, MultiScale, RandomScales, SlidingWindow, WholeImage, padded, windows
 from contextseg.inference.predictor import STRIP_SCORES
-from contextseg.layers.resize import argmax_resized, resize
+from contextseg.layers.resize import resize
 from contextseg.metrics import SegMetrics
 
 K = 5
@@ -152,27 +152,6 @@ def test_windows_of_the_usual_protocol():
 def test_impossible_windows_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         parts.make({"_target_": "SlidingWindow", **settings}, "eval.predictor")
-
-
-@pytest.mark.parametrize("classes", [1, 5, 16, 40, 255])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_argmax_resized_differs_in_no_pixel(classes, memory_format):
-    logits = torch.randn(2, classes, 6, 9).to(memory_format=memory_format)
-    for size in [(6, 9), (23, 31), (4, 4), (99, 130)]:
-        labels = argmax_resized(logits, size, chunk=7)
-        assert labels.dtype == torch.uint8
-        assert torch.equal(labels.long(), resize(logits.contiguous(), size).argmax(1))
-
-
-def test_argmax_resized_gives_a_tie_to_the_lowest_class():
-    logits = torch.randint(0, 2, (2, 40, 5, 5)).float()
-    for size in [(5, 5), (10, 10)]:
-        assert torch.equal(argmax_resized(logits, size, chunk=3).long(), resize(logits, size).argmax(1))
-
-
-def test_argmax_resized_refuses_more_classes_than_uint8_labels_hold():
-    with pytest.raises(ValueError, match="256 classes"):
-        argmax_resized(torch.zeros(1, 256, 2, 2), (4, 4))
 
 
 def test_resize_to_its_own_size_is_the_same_tensor():

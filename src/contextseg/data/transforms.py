@@ -1,4 +1,4 @@
-"""Augmentation of training samples: the only file that knows albumentations."""
+"""Augmentation of training samples; this file and `one_warp` alone know albumentations."""
 
 import math
 import os
@@ -18,6 +18,8 @@ from contextseg.typed import Colour, Count, Natural, Positive, Share
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
 import albumentations as A
 import cv2
+
+from contextseg.data.one_warp import OneWarp
 
 
 class TrainTransform:
@@ -92,11 +94,16 @@ class TrainTransform:
         if crop_size is not None:
             size = [crop_size] * 2 if isinstance(crop_size, int) else list(crop_size)
             steps.append(A.RandomCrop(*size, pad_if_needed=True, pad_position="random", **outside))
+        self.changes = [type(step).__name__ for step in steps]
+        if crop_size is not None and len(steps) > 1:
+            steps = [OneWarp(steps, fill, IGNORE_INDEX)]
         if any(colour.values()):
             steps.append(A.ColorJitter(**{name: _around(value, name) for name, value in colour.items()}, p=1))
+            self.changes.append("ColorJitter")
         if brightness_shift:
             limits = (-brightness_shift / 255, brightness_shift / 255)
             steps.append(A.RandomBrightnessContrast(limits, 0, brightness_by_max=True, p=1))
+            self.changes.append("RandomBrightnessContrast")
         self.compose = A.Compose(steps) if steps else None
         self.crop_size, self.flip = crop_size, flip
         self.flip_pairs = tuple(flip_pairs)
@@ -106,8 +113,7 @@ class TrainTransform:
 
         Raises `ConfigError` if others are set: they change size or colour of an image before its maps are made.
         """
-        steps = [type(step).__name__ for step in self.compose.transforms] if self.compose is not None else []
-        if others := sorted(set(steps) - {"RandomCrop"}):
+        if others := sorted(set(self.changes) - {"RandomCrop"}):
             raise ConfigError(
                 f"data.transform: features.whole=true crops and mirrors only, and this one has {', '.join(others)}; "
                 "set crop_size and flip alone, and resize, scale, aspect, rotate, colours to null or 0"
@@ -162,6 +168,8 @@ def random_streams(key: tuple[int, ...]) -> tuple[np.random.Generator, random.Ra
 
 def swap_labels(mask: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return a mask uint8, of any shape, with the labels of each pair exchanged."""
+    if not pairs:
+        return mask
     table = np.arange(256, dtype=np.uint8)
     for a, b in pairs:
         table[[a, b]] = b, a

@@ -11,7 +11,7 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torchmetrics import Metric
 
-from contextseg import parts
+from contextseg import blocks, parts
 from contextseg import recipe as recipes
 from contextseg.classes import ClassSet
 from contextseg.contract import LossTerm, Maps
@@ -106,7 +106,7 @@ def module(options: TrainOptions, data: SegDataModule) -> SegModule:
     """Build the LightningModule that trains the network of a configuration."""
     built, found = network(options, data.classes)
     try_out(built, crop_size(options) or data.source("train").read(0)[0].shape[:2])
-    set_memory_format(built, options)
+    set_switches(built, options)
     return SegModule(
         built,
         loss(options),
@@ -235,9 +235,16 @@ def refuse_other_clips(network: Segmenter, source: Source) -> None:
         )
 
 
-def set_memory_format(network: Segmenter, options: TrainOptions) -> None:
-    """Set the memory format of a network that is to be trained, and compile it, as `trainer=` says."""
-    if options.trainer.channels_last:
+def set_switches(network: Segmenter, options: TrainOptions) -> None:
+    """Set memory format, checkpointing and compilation of a network that is to be trained, as `trainer=` says."""
+    switches = options.trainer
+    if switches.channels_last:
         network.to(memory_format=torch.channels_last)
-    if options.trainer.compile:
-        network.compile(backend="inductor" if options.trainer.compile is True else options.trainer.compile)
+    if switches.activation_checkpointing:
+        blocks.compute_again(network)
+    if switches.compile:
+        backend = "inductor" if switches.compile is True else switches.compile
+        if switches.compile_region == "blocks":
+            blocks.compile_each(network, backend)
+        else:
+            network.compile(backend=backend)

@@ -56,6 +56,13 @@ class TrainerOptions:
     compile: bool | Literal["inductor", "aot_eager", "eager", "cudagraphs"] = option(
         False, "torch.compile; true is the backend inductor"
     )
+    compile_region: Literal["network", "blocks"] = option(
+        "network",
+        "what is compiled as one; blocks: each block of the backbone, and the head, alone, which is sooner done",
+    )
+    activation_checkpointing: bool = option(
+        False, "keep the input of each block alone, and compute what is inside again: less memory, more time"
+    )
     deterministic: bool | Literal["warn"] = option(False, "torch's deterministic algorithms only")
     lightning: dict[str, Any] = option({}, "further arguments of lightning.Trainer: +trainer.lightning.NAME=VALUE")
 

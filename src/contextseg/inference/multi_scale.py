@@ -16,6 +16,7 @@ from contextseg.inference.predictor import Network, Predictor
 from contextseg.inference.views import WholeView, WindowView
 from contextseg.inference.whole import WholeImage
 from contextseg.layers.resize import resize
+from contextseg.layers.softmax import softmax_
 from contextseg.typed import Colour, Count, Natural, Positive
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -71,7 +72,7 @@ class MultiScale(Predictor):
     def score(self, logits: Tensor) -> Tensor:
         if self.scores == "logits":
             return logits
-        return logits.softmax(1) if self.scores == "softmax" else logits.clamp(max=80).exp()  # beyond: inf in float32
+        return softmax_(logits) if self.scores == "softmax" else logits.clamp_(max=80).exp_()  # beyond: inf in float32
 
     def normalised(self, scores: Tensor) -> Tensor:
         return scores.softmax(1) if self.scores == "logits" else super().normalised(scores)
@@ -160,5 +161,6 @@ def resized_image(image: Tensor, size: Sequence[int], align_corners: bool = Fals
     """Resize images uint8 (..., 3, H, W) -> uint8 (..., 3, *size): bilinear, rounded to the nearest grey level."""
     if image.shape[-2:] == torch.Size(size):
         return image
-    found = resize(image.flatten(0, -4).float(), size, align_corners).round_().to(torch.uint8)
+    planes = image.flatten(0, -4).split(1, 1)  # one by one: in float32 they are large
+    found = torch.cat([resize(plane.float(), size, align_corners).round_().to(torch.uint8) for plane in planes], 1)
     return found.view(*image.shape[:-2], *size)

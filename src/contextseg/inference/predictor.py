@@ -7,12 +7,13 @@ from torch import Tensor
 
 from contextseg.errors import ConfigError
 from contextseg.inference.views import WholeView, WindowView
-from contextseg.layers.resize import refuse_more_than_labels_hold
+from contextseg.layers.argmax import argmax
+from contextseg.layers.softmax import softmax_
 from contextseg.typed import Colour
 
 Network = Callable[[Tensor], Tensor]
 Networks = Callable[[Tensor], Sequence[Tensor]]  # several on one backbone: a view -> the logits of each
-STRIP_SCORES = {"cpu": 2**19, "cuda": 2**26}  # in one strip: few enough for a cache, enough for a GPU
+STRIP_SCORES = {"cpu": 2**18, "cuda": 2**26}  # in one strip: few enough for a cache, enough for a GPU
 
 
 class Predictor:
@@ -33,8 +34,8 @@ class Predictor:
         raise NotImplementedError
 
     def score(self, logits: Tensor) -> Tensor:
-        """Turn logits (1, K, h, w) into the scores that are averaged."""
-        return logits.softmax(1)
+        """Turn logits (1, K, h, w), which may be overwritten, into the scores that are averaged."""
+        return softmax_(logits)
 
     def normalised(self, scores: Tensor) -> Tensor:
         """Turn averaged scores (1, K, h, w) into probabilities."""
@@ -62,7 +63,7 @@ class Predictor:
     @torch.no_grad()
     def __call__(self, network: Network, image: Tensor, size: Sequence[int] | None = None) -> Tensor:
         """Predict labels: image uint8 (B, 3, H, W) -> uint8 (B, *size); the full (B, K, *size) map never exists."""
-        maps = ([labels_of(strip) for strip in self._strips(network, one, size)] for one in image.split(1))
+        maps = ([argmax(strip) for strip in self._strips(network, one, size)] for one in image.split(1))
         return torch.cat([torch.cat(strips, 1) for strips in maps])
 
     @torch.no_grad()
@@ -94,15 +95,10 @@ class Predictor:
         size = tuple(size or image.shape[-2:])
         views = self.views(network, image)
         step = max(1, STRIP_SCORES.get(image.device.type, STRIP_SCORES["cuda"]) // (views[0].classes * size[1]))
+        scores = [view.scores(size, self.score, self.align_corners) for view in views]
         for start in range(0, size[0], step):
             rows = slice(start, min(start + step, size[0]))
-            total = views[0].rows(size, rows, self.score, self.align_corners)
-            for view in views[1:]:
-                total = total + view.rows(size, rows, self.score, self.align_corners)  # the first may be the logits
+            total = scores[0](rows)
+            for others in scores[1:]:
+                total += others(rows)
             yield total.div_(len(views))
-
-
-def labels_of(scores: Tensor) -> Tensor:
-    """Label scores (1, K, h, w) -> uint8 (1, h, w). Raises `ValueError` for more than 255 classes."""
-    refuse_more_than_labels_hold(scores.shape[1])
-    return scores.argmax(1).to(torch.uint8)

@@ -8,7 +8,8 @@ from torch import Tensor
 from contextseg.inference.predictor import Network, Networks, Predictor
 from contextseg.inference.sliding import SlidingWindow
 from contextseg.inference.views import WholeView
-from contextseg.layers.resize import argmax_resized, resize
+from contextseg.layers.argmax import argmax_resized
+from contextseg.layers.resize import resize
 
 
 class WholeImage(Predictor):

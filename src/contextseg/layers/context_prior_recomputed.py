@@ -1,7 +1,8 @@
 """The context of a prior, without the prior: its rows are made from the logits when they are needed, some at a time.
 
 Training keeps the logits alone, and the gradient of the logits is the only other map with a number for each pair of
-pixels. A strip of rows stays in the cache of a CPU.
+pixels. A strip stays in the cache of a CPU; its rows are those that lie together in memory: of the pixels where the
+convolution wrote channels last, of their partners otherwise.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROWS = 128  # in one strip
+ROWS = 256  # in one strip
 
 
 class RecomputedPrior(torch.autograd.Function):
@@ -22,10 +23,11 @@ class RecomputedPrior(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, values: Tensor) -> Tensor:
         ctx.save_for_backward(logits, values)
-        context = torch.empty_like(values)
+        context = torch.zeros_like(values)
+        by_pixel = logits.is_contiguous()
         for found, z, v in zip(context, logits, values, strict=True):
-            for rows in strips(len(z)):
-                found[:, rows] = v @ z[rows].sigmoid().mT
+            for rows, part in strips(z if by_pixel else z.mT):
+                (gather if by_pixel else scatter)(found, v, part.sigmoid(), rows)
         return context
 
     @staticmethod
@@ -33,15 +35,28 @@ class RecomputedPrior(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         logits, values = ctx.saved_tensors
         of_logits, of_values = torch.empty_like(logits), torch.zeros_like(values)
-        for image, (z, v) in enumerate(zip(logits, values, strict=True)):
-            for rows in strips(len(z)):
-                prior, given = z[rows].sigmoid(), gradient[image, :, rows]  # (rows, N), (C, rows)
-                of_values[image].addmm_(given, prior)
-                slope = torch.mm(given.mT, v).mul_(prior)  # (rows, N)
-                torch.mul(slope, prior.neg_().add_(1), out=of_logits[image, rows])
+        by_pixel = logits.is_contiguous()
+        for found, of_z, z, v, g in zip(of_values, of_logits, logits, values, gradient, strict=True):
+            if not by_pixel:
+                z, of_z = z.mT, of_z.mT
+            for rows, part in strips(z):
+                prior = part.sigmoid()  # (rows, N)
+                (scatter if by_pixel else gather)(found, g, prior, rows)
+                slope = g[:, rows].mT @ v if by_pixel else v[:, rows].mT @ g  # (rows, N)
+                torch.mul(slope.mul_(prior), prior.neg_().add_(1), out=of_z[rows])
         return of_logits, of_values
 
 
-def strips(rows: int) -> list[slice]:
-    """Divide the rows of a map into strips."""
-    return [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
+def strips(rows: Tensor) -> list[tuple[slice, Tensor]]:
+    """Divide a matrix (N, N) into strips of rows, each with its place."""
+    return [(slice(start, start + ROWS), rows[start : start + ROWS]) for start in range(0, len(rows), ROWS)]
+
+
+def gather(found: Tensor, given: Tensor, part: Tensor, rows: slice) -> None:
+    """Add to the places of a strip (rows, N) what they take from all: given (C, N), found (C, N)."""
+    found[:, rows].addmm_(given, part.mT)
+
+
+def scatter(found: Tensor, given: Tensor, part: Tensor, rows: slice) -> None:
+    """Add to all places what they take from those of a strip (rows, N): given (C, N), found (C, N)."""
+    found.addmm_(given[:, rows], part)

@@ -39,11 +39,14 @@ class RegionContext(nn.Module):
 
     A subclass computes the relation w. delta goes to `key_channels`, rho back to `channels`; each is one 1x1 conv
     -> BN -> ReLU. rho's convolution is linear, so it commutes with the weighted sum: it is applied to the K region
-    vectors instead of the hw pixels, which is the same number for less work.
+    vectors instead of the hw pixels, which is the same number for less work. So is its bias, if the weights of a pixel
+    sum to one (`sums_to_one`).
 
     bias   of the convolutions; released code: true
     leaky  slope of the ReLUs below zero
     """
+
+    sums_to_one = True
 
     def __init__(self, channels: int, key_channels: int, *, bias: bool = False, leaky: float = 0.0):
         super().__init__()
@@ -60,9 +63,10 @@ class RegionContext(nn.Module):
         relation = self.pixel_region(self.relation(features, vectors, maps))  # (B, hw, K)
         convolution, *norm_act = self.rho
         assert isinstance(convolution, nn.Conv2d)
-        value = F.conv2d(self.delta(vectors.unsqueeze(-1)), convolution.weight).flatten(2)  # (B, C, K)
+        bias = convolution.bias if self.sums_to_one else None
+        value = F.conv2d(self.delta(vectors.unsqueeze(-1)), convolution.weight, bias).flatten(2)  # (B, C, K)
         context = distribute_regions(relation, value, features)  # (B, C, h, w)
-        if convolution.bias is not None:
+        if convolution.bias is not None and bias is None:
             context = context + convolution.bias.view(-1, 1, 1).to(context.dtype)
         for module in norm_act:
             context = module(context)
@@ -131,7 +135,9 @@ class CoarseRelation(RegionContext):
 
 
 class GivenRelation(RegionContext):
-    """Take the maps as the relation (ground truth)."""
+    """Take the maps as the relation (ground truth); an ignored pixel takes nothing."""
+
+    sums_to_one = False
 
     def relation(self, features: Tensor, vectors: Tensor, maps: Tensor | None) -> Tensor:
         """Return the numbers of the maps (B, K, h, w) as w (B, hw, K)."""

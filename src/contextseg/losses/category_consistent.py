@@ -13,6 +13,7 @@ from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 from contextseg.contract import IGNORE_INDEX
+from contextseg.losses.functional import occurrences
 
 Distance = Literal["piecewise", "quadratic"]
 
@@ -38,7 +39,7 @@ def category_consistency(
     features = embedding.movedim(1, -1).flatten(0, 2)  # (N, D), N pixels
     target = target.flatten()  # (N,)
     target = target.where(target != IGNORE_INDEX, num_classes)  # ignored pixels: one more class, omitted below
-    count = torch.bincount(target, minlength=num_classes + 1).to(features)  # (K + 1,)
+    count = occurrences(target, num_classes + 1).to(features)  # (K + 1,)
     total = features.new_zeros(num_classes + 1, features.shape[1]).index_add(0, target, features)
     mean = total / count.clamp(min=1)[:, None]  # (K + 1, D)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contextseg.contract import IGNORE_INDEX
-from contextseg.losses.functional import global_mean
+from contextseg.losses.functional import global_mean, occurrences
 
 ACTIVATIONS = ("softmax", "sigmoid")
 BATCH_WEIGHTS = ("none", "valid")
@@ -39,7 +39,7 @@ def class_counts(mask: Tensor, num_classes: int) -> Tensor:
     labels = labels.where(labels != IGNORE_INDEX, num_classes)  # (B, HW), ignored pixels: one more class
     images, bins = len(labels), num_classes + 1
     first = bins * torch.arange(images, device=labels.device).unsqueeze(1)  # (B, 1), the first bin of each image
-    counts = torch.bincount((labels + first).flatten(), minlength=images * bins)
+    counts = occurrences(labels + first, images * bins)
     return counts.view(images, bins)[:, :num_classes]
 
 

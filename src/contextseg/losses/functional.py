@@ -5,6 +5,8 @@ ranks' means is another number as soon as there are ignored pixels. `global_mean
 number of ranks, so DDP's average of the gradients is the gradient of the global mean.
 """
 
+import math
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -20,6 +22,15 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
         dist.all_reduce(count)
         total = total * dist.get_world_size()
     return total / count.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def occurrences(numbers: Tensor, bins: int) -> Tensor:
+    """Count how often each number below `bins` occurs: int64 of any shape -> int64 (bins,).
+
+    As `bincount`, which makes a GPU's host wait in each step, to learn the largest number.
+    """
+    flat = numbers.flatten()
+    return flat.new_zeros(bins).scatter_add_(0, flat, torch.ones_like(flat))
 
 
 def labels_at(mask: Tensor, label_stride: int = 1) -> Tensor:
@@ -70,9 +81,8 @@ def ohem_cross_entropy(
     """
     valid = target != IGNORE_INDEX
     of_pixel = pixel_losses(logits, target, align_corners)  # (B, H, W)
-    losses = of_pixel[valid]
-    hardest = losses.topk(min(min_kept, losses.numel())).values
-    limit = -torch.log(torch.tensor(threshold, device=losses.device))  # loss of a pixel exactly at the threshold
+    hardest = of_pixel.where(valid, -1).flatten().topk(min(min_kept, of_pixel.numel())).values  # no wait for a count
+    limit = of_pixel.new_tensor(-math.log(threshold))  # loss of a pixel exactly at the threshold
     if hardest.numel():
         limit = torch.minimum(limit, hardest[-1])
     weights = ((of_pixel >= limit) & valid).float()

@@ -30,11 +30,14 @@ def stored_attention(network: nn.Module) -> Iterator[None]:
             tap.stored = False
 
 
-def saved_for_backward(network: nn.Module, *inputs: Any, parts: Sequence[str] = ()) -> dict[str, int]:
+def saved_for_backward(
+    network: nn.Module, *inputs: Any, parts: Sequence[str] = (), stored: bool = True
+) -> dict[str, int]:
     """Count the bytes that autograd keeps between forward and backward pass, in the present mode of the network.
 
     A storage counts once, for the part that saved it first. Parameters, buffers and inputs do not count, copies of
-    parameters in lower precision do. `parts`: names of submodules; "" is for the rest. The loss is omitted.
+    parameters in lower precision do. `parts`: names of submodules; "" is for the rest. The loss is omitted. `stored`:
+    attention maps count, though this project need not keep them.
     """
     sizes = dict.fromkeys(["", *parts], 0)
     kept = {id(storage): storage for storage in existing(network, inputs)}
@@ -54,7 +57,8 @@ def saved_for_backward(network: nn.Module, *inputs: Any, parts: Sequence[str] = 
             leave = module.register_forward_hook(lambda *_: current.pop() and None)
             stack.callback(enter.remove)
             stack.callback(leave.remove)
-        stack.enter_context(stored_attention(network))
+        if stored:
+            stack.enter_context(stored_attention(network))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
         network(*inputs)
     return sizes

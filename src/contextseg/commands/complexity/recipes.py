@@ -20,11 +20,10 @@ from contextseg.commands.complexity.network import images, parameters
 from contextseg.commands.complexity.text import markdown
 from contextseg.commands.compose import compose
 from contextseg.conf import CONF
-from contextseg.contract import IGNORE_INDEX
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
-from contextseg.layers.resize import resize
+from contextseg.losses.functional import cross_entropy
 from contextseg.segmenter import Segmenter
 
 MARK = "<!-- written by python -m contextseg.commands.complexity.recipes docs/recipes.md -->\n"
@@ -56,7 +55,7 @@ class Memory:
 class Training(nn.Module):
     """Join a network with the terms of its loss that need most memory.
 
-    These are the cross-entropies at label size, and CPNet's on pairs of pixels.
+    These are the cross-entropies, and CPNet's on pairs of pixels.
     """
 
     def __init__(self, network: Segmenter):
@@ -67,12 +66,8 @@ class Training(nn.Module):
         """Return the sum of the terms, (), for images uint8 (B, 3, H, W) and masks uint8 (B, H, W)."""
         output = self.network(image, mask)
         named = {"logits": output.logits, **output.extras}
-        maps = [
-            resize(named[name].float(), mask.shape[-2:])
-            for name in ("logits", "aux_logits", "region_logits")
-            if name in named
-        ]
-        terms = (functional.cross_entropy(scores, mask.long(), ignore_index=IGNORE_INDEX) for scores in maps)
+        maps = [named[name] for name in ("logits", "aux_logits", "region_logits") if name in named]
+        terms = (cross_entropy(scores, mask.long()) for scores in maps)
         total = sum(terms, image.new_zeros((), dtype=torch.float32))
         if "prior_logits" in named:
             prior = named["prior_logits"].float()
@@ -85,7 +80,7 @@ def memory(cfg: DictConfig, count: int = 2) -> Memory:
     classes = build.datamodule(cfg).classes
     with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
         training = Training(build.network(cfg, classes, pretrained=False)[0]).train()
-        saved = saved_for_backward(training, *images(count, crop(cfg)))[""]
+        saved = saved_for_backward(training, *images(count, crop(cfg)), stored=False)[""]
     copies = sum(2 * weight.numel() for weight in training.parameters() if weight.ndim > 1 and weight.requires_grad)
     kept = parameters(training) + 2 * parameters(training, trained=True)  # with gradients and momenta
     buffers = sum(buffer.nbytes for buffer in training.buffers())
