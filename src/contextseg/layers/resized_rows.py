@@ -62,9 +62,9 @@ class ResizedRows:
 
 @lru_cache(64)
 def taps(length: int, size: int, align_corners: bool) -> tuple[list[int], list[int], Tensor]:
-    """Return how a line of `length` values is resized to `size`: of each, the first and the second that it lies between,
-    and the second's weight, float32 (size,). Without weight the second is the first.
+    """Return how a line of `length` values is resized to `size`: which two each lies between, and the second's weight.
 
+    The weights are float32 (size,); where it is 0 the second is the first.
     `resize` itself is asked, with lines that are 0 but for one 1, so the weights are its own.
     """
     share = resize(torch.eye(length)[None, :, :, None], (size, 1), align_corners)[0, :, :, 0]  # (length, size)
