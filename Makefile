@@ -46,8 +46,8 @@ soak: setup  ## kill trainings and compare what a restart makes of them: ARGS="k
 fuzz: setup  ## give wrong options, files and folders: ARGS="inputs=10000 commands=300 seed=0 out=FOLDER"
 	$(BIN)/python -W ignore tests/fuzz.py $(ARGS)
 
-bench: setup  ## measure what is claimed to be fast
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+bench: setup  ## measure what is claimed to be fast, and write the table of docs/performance.md
+	$(BIN)/python benchmarks/table.py docs/performance.md
 
 clean:  ## remove caches and the environment; runs and data stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist src/*.egg-info

@@ -1,15 +1,12 @@
 """CPNet's affinity loss and context prior at N = 60 x 60 against the obvious ones with dense N x N targets.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/context_prior.py
-
-Alternatives run interleaved in one process; printed are medians, their ratio to ours, and the peak of memory that a
-call allocates, gradients included. Trust the ratios, not the milliseconds.
+OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/context_prior.py
 """
 
 from collections.abc import Callable
 
 import torch
-from evaluation import compare
+from comparison import compare
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -1,18 +1,17 @@
 """Criss-cross attention against the usual formulation, on one CPU thread: python benchmarks/criss_cross.py
 
-Ratios are usual / ours: medians of CPU time in one process, the two taken in turn, channels last. "kept": the memory
-held between forward and backward, inputs and parameters aside.
+Channels last. "keeps": the memory held between forward and backward, inputs and parameters aside, over the usual.
 """
 
-import statistics
-import time
+from collections.abc import Callable
 
 import torch
+from comparison import compare
 from torch import Tensor
 
 from contextseg.layers.criss_cross import CrissCrossAttention
 
-SHAPES = ((1, 512, 97, 97), (2, 512, 64, 64), (8, 64, 16, 16))
+SHAPES = ((1, 512, 97, 97), (2, 512, 64, 64))
 
 
 class Usual(CrissCrossAttention):
@@ -35,23 +34,6 @@ class Usual(CrissCrossAttention):
         return vertical + horizontal + x
 
 
-def seconds(block: CrissCrossAttention, x: Tensor, backward: bool) -> float:
-    """Return the CPU seconds of one pass."""
-    x = x.detach().requires_grad_(backward)
-    start = time.process_time()
-    with torch.set_grad_enabled(backward):
-        y = block(x)
-    if backward:
-        y.backward(x.detach())
-    return time.process_time() - start
-
-
-def ratio(usual: Usual, ours: CrissCrossAttention, x: Tensor, backward: bool, rounds: int) -> float:
-    """Return the median time of `usual` over that of `ours`, after one round to warm up."""
-    times = [(seconds(usual, x, backward), seconds(ours, x, backward)) for _ in range(rounds + 1)][1:]
-    return statistics.median(u for u, _ in times) / statistics.median(o for _, o in times)
-
-
 def kept(block: CrissCrossAttention, x: Tensor) -> int:
     """Return the bytes that a training pass keeps for its backward pass."""
     kept = []
@@ -64,15 +46,24 @@ def kept(block: CrissCrossAttention, x: Tensor) -> int:
 def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print(f"{'shape':>12} {'forward':>8} {'+ backward':>10} {'kept':>6} {'max error':>10}")
     for shape in SHAPES:
         usual, ours = Usual(shape[1]), CrissCrossAttention(shape[1])
         ours.load_state_dict(usual.state_dict())
         x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
-        error = (usual(x) - ours(x)).abs().max().item()
-        forward, both = (ratio(usual, ours, x, backward, 7 if shape[1] == 512 else 40) for backward in (False, True))
-        memory = kept(usual, x) / kept(ours, x)
-        print(f"{'x'.join(map(str, shape)):>12} {forward:7.2f}x {both:9.2f}x {memory:5.1f}x {error:10.1e}", flush=True)
+        torch.testing.assert_close(ours(x), usual(x), rtol=1e-4, atol=1e-4)
+
+        def forward(block: CrissCrossAttention, x: Tensor = x) -> Callable:
+            return lambda: block(x)
+
+        def both(block: CrissCrossAttention, x: Tensor = x) -> Callable:
+            leaves = [x.requires_grad_(), *block.parameters()]
+            return lambda: torch.autograd.grad(block(x), leaves, x.detach())
+
+        name = "criss-cross, " + " x ".join(map(str, shape))
+        with torch.no_grad():
+            compare(f"{name}, forward", ours=forward(ours), usual=forward(usual))
+        share = f"keeps {kept(ours, x) / kept(usual, x):.2f}"
+        compare(f"{name}, forward and backward, {share}", ours=both(ours), usual=both(usual))
 
 
 if __name__ == "__main__":

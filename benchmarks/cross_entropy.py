@@ -2,14 +2,13 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/cross_entropy.py
 
-Logits at a stride of 8. Alternatives run interleaved in one process; printed are medians, their ratio to ours, and the
-peak of memory that a call allocates, gradients included. Trust the ratios, not the milliseconds.
+Logits at a stride of 8.
 """
 
 from collections.abc import Callable
 
 import torch
-from evaluation import compare
+from comparison import compare
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,7 +43,7 @@ def pair(title: str, ours: Loss, plain: Loss, batch: int, classes: int, size: tu
         return lambda: torch.autograd.grad(loss(logits, labels_at(mask, stride)), logits)[0]
 
     torch.testing.assert_close(step(ours)(), step(plain)(), rtol=1e-4, atol=1e-8)
-    compare(f"{title}: {batch} x {size[0]} x {size[1]}, K={classes}", ROUNDS, ours=step(ours), plain=step(plain))
+    compare(f"{title}: {batch} x {size[0]} x {size[1]}, K={classes}", rounds=ROUNDS, ours=step(ours), plain=step(plain))
 
 
 def main() -> None:

@@ -1,17 +1,10 @@
 """Evaluation: our confusion counts, arg-max and multi-scale prediction against the obvious ones.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/evaluation.py
-
-Alternatives run interleaved in one process; printed are medians, their ratio to ours, and the peak of memory that a
-call allocates, its result included. Trust the ratios, not the milliseconds.
+OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/evaluation.py
 """
 
-import statistics
-import time
-from collections.abc import Callable
-
 import torch
-from torch.profiler import ProfilerActivity, profile
+from comparison import compare
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from contextseg.classes import ClassSet
@@ -22,38 +15,8 @@ from contextseg.layers.argmax import argmax_resized
 from contextseg.layers.resize import resize
 from contextseg.metrics import SegMetrics
 
-SIZE, K, ROUNDS = (512, 683), 150, 11
+SIZE, K = (512, 683), 150
 VIEW_ROUNDS = 3
-
-
-def peak_mib(call: Callable) -> float:
-    """Return the peak, in MiB, of what the CPU allocator holds during one call."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
-        result = call()  # noqa: F841 - kept, so that it counts
-    events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak / 2**20
-
-
-def compare(title: str, rounds: int = ROUNDS, **calls: Callable) -> None:
-    """Print one line for each call; the first is ours."""
-    times = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - start))
-    median = {name: statistics.median(values) for name, values in times.items()}
-    peak = {name: peak_mib(call) for name, call in calls.items()}
-    print(title)
-    for name in calls:
-        time_ratio, memory_ratio = median[name] / median["ours"], peak["ours"] / peak[name]
-        print(
-            f"  {name:24}{median[name]:9.2f} ms {time_ratio:7.1f}x {peak[name]:9.1f} MiB, ours {memory_ratio:.2f} of it"
-        )
 
 
 def logits_of(classes: int) -> Network:
@@ -97,12 +60,11 @@ def compare_views(classes: int, size: tuple[int, int], crop: int) -> None:
         ours = MultiScale(inner, flip=True)
         compare(
             f"6 scales x flip, {name}, K={classes}, {size[0]}x{size[1]}",
-            rounds=VIEW_ROUNDS,
+            VIEW_ROUNDS,
             ours=lambda ours=ours: ours(network, image),
             plain=lambda ours=ours: plain_views(ours, network, image),
         )
-        differ = (ours(network, image) != plain_views(ours, network, image)).sum().item()
-        print(f"  {differ} of {size[0] * size[1]} labels differ")
+        assert torch.equal(ours(network, image).long(), plain_views(ours, network, image))
 
 
 def compare_argmax(logits: torch.Tensor, size: tuple[int, int]) -> None:

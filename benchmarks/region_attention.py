@@ -4,14 +4,12 @@
 
 Usual: channels first, each pixel sums K vectors of width C', and a 1x1 convolution takes every pixel to width C. Both
 get queries, keys and values; batch norm and ReLU come after. Each runs in the memory format that suits it.
-Alternatives run interleaved in one process; printed are medians, their ratio to ours, and the peak of memory that a
-call allocates, gradients included. Trust the ratios, not the milliseconds.
 """
 
 from collections.abc import Callable
 
 import torch
-from evaluation import compare
+from comparison import compare
 from torch import Tensor, nn
 
 from contextseg.layers.region_attention import RegionAttention

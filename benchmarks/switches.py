@@ -91,9 +91,7 @@ def main() -> None:
         times = [{name: step.seconds() for name, step in steps.items()} for _ in range(ROUNDS)]
         median = {name: statistics.median(round_[name] for round_ in times) for name in steps}
         kept = {name: step.kept() for name, step in steps.items()}
-        cells = [
-            f"{median['plain'] / median[name]:.2f}x, {kept[name] / kept['plain']:.2f}" for name in [*SWITCHES][1:]
-        ]
+        cells = [f"{median['plain'] / median[name]:.2f}x, {kept[name] / kept['plain']:.2f}" for name in [*SWITCHES][1:]]
         print(f"| `{head}` | {1000 * median['plain']:.0f} |", " | ".join(cells), "|", flush=True)
 
 

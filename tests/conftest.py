@@ -36,9 +36,16 @@ def seed():
 
 @pytest.fixture
 def warm(monkeypatch):
-    """Commands started in processes of their own are forks of a copy of this one, which has imported everything."""
+    """Commands started in processes of their own are forks of a copy of this one, which has imported everything.
+
+    The jobs of a sweep too, without a warm parent of their own: torch, which has run in this process, does not survive
+    a fork of a fork.
+    """
     from warm_python import WarmPopen
 
+    from contextseg.commands.sweep import pool
+
+    monkeypatch.setattr(pool, "warm_parents", lambda *_: {})
     monkeypatch.setattr(subprocess, "Popen", WarmPopen)
 
 

@@ -142,6 +142,16 @@ def test_batch_size_is_checked():
         scenes(train_size=0).check()
 
 
+def test_a_check_draws_few_generated_scenes(monkeypatch):
+    data, drawn = scenes(train_size=100, val_size=20), []
+    for source in map(data.source, ("train", "val")):
+        draw = source.draw
+        source.draw = lambda seed, index, draw=draw: drawn.append(index) or draw(seed, index)
+    data.set_stream(seed=0, num_batches=1)
+    data.check(limit=50)
+    assert len(drawn) == 2 * 16
+
+
 # CamVid
 
 

@@ -11,11 +11,13 @@ import torch
 from selected import quick
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from contextseg.commands.compose import compose
 from contextseg.conf import CONF
 from contextseg.contract import Batch
 from contextseg.engine import build
+from contextseg.layers import resized_rows
 from contextseg.losses.affinity import AffinitySums
 from contextseg.losses.resized_cross_entropy import WeightedSum
 
@@ -42,7 +44,7 @@ def prepared(*overrides):
     # `to` would move parameters, which the mode cannot
     cfg = compose(["width=16", f"data.size={SIZE}", "trainer.channels_last=false", *overrides])
     data = build.datamodule(cfg)
-    with FakeTensorMode() as mode:
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         with CUDA:
             module = build.module(cfg, data)
         frames = module.segmenter.head.frames
@@ -70,6 +72,22 @@ def test_a_step_of_every_loss_stays_on_the_device(loss):
     module, batch, mode = prepared(*head, f"loss={loss}")
     with mode:
         assert module.training_step(batch, 0)["loss"].device == CUDA
+
+
+@pytest.mark.parametrize("option", quick(options("eval"), ["ss"]))
+def test_labels_of_every_evaluation_stay_on_the_device(option, monkeypatch):
+    def outside(*given):
+        with _disable_current_modes():
+            return taps(*given)
+
+    taps = resized_rows.taps  # plain numbers, found on the CPU
+    monkeypatch.setattr(resized_rows, "taps", outside)
+    if option == "agln_paper":
+        pytest.skip("its random scales depend on the pixels")
+    module, batch, mode = prepared("head=fcn", f"eval={option}")
+    with mode, torch.no_grad():
+        labels = module.predictor(module.eval().segmenter.logits, batch.image, (70, 90))
+    assert (labels.shape, labels.dtype, labels.device) == ((2, 70, 90), torch.uint8, CUDA)
 
 
 def gradients(function, gradient_of, *inputs):

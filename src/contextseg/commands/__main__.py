@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from contextseg.commands.help import command_help, overview
+from contextseg.commands.importing import uncollected
 from contextseg.commands.table import COMMANDS
 
 
@@ -24,7 +25,8 @@ def main(name: str | None = None, words: Sequence[str] | None = None) -> None:
         show(command_help(name))
     # threads that wait for one another sleep; spinning, they make a step ten times slower beside other work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
-    from contextseg.commands.entry import run_command
+    with uncollected():
+        from contextseg.commands.entry import run_command
 
     raise SystemExit(run_command(name, words))
 

@@ -126,7 +126,7 @@ def log_to_console() -> None:
     handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(lambda record: record.name.startswith("contextseg.") and not hasattr(record, "file_only"))
-    handler.setLevel(logging.INFO if run_folder.rank() == 0 else logging.CRITICAL)
+    handler.addFilter(lambda record: record.levelno >= (logging.CRITICAL if run_folder.rank() else logging.INFO))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
+
+from contextseg.commands.importing import named
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,18 @@ class Command:
 
     def options_class(self) -> type:
         """Import the dataclass of options."""
-        return _named(self.options)
+        return named(self.options)
 
     def check(self, composed: Any) -> Any:
         """Check the composed configuration; return what `work` takes."""
         if self.door is None:
-            return _named("commands.compose:parsed")(self.options_class(), composed)
-        _named(self.door)(composed)
+            return named("commands.compose:parsed")(self.options_class(), composed)
+        named(self.door)(composed)
         return composed
 
     def function(self) -> Callable[[Any], int | None]:
         """Import the function; it returns an exit code, or None for 0."""
-        return _named(self.work)
-
-
-def _named(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(f"contextseg.{module}"), name)
+        return named(self.work)
 
 
 SWEEP = {"sweep": {"dir": "${sweep_folder:${paths.runs},${name}}", "subdir": "."}}

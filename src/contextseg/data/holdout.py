@@ -16,7 +16,7 @@ class Subset(Source):
         super().__init__(source.num_classes)
         self.source, self.indices = source, list(indices)
         self.unpaired, self.labelled = source.unpaired, source.labelled  # type: ignore[misc]
-        self.frames = source.frames
+        self.frames, self.drawn = source.frames, source.drawn
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -15,6 +15,8 @@ class Scenes(Source):
     `draw` is a partial; its keywords, seed and index determine a scene.
     """
 
+    drawn = True
+
     def __init__(self, draw: partial, *, seed: int, count: int, num_classes: int):
         super().__init__(num_classes)
         self.draw, self.seed, self.count = draw, seed, count

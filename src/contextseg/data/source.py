@@ -23,6 +23,7 @@ class Source:
 
     unpaired: Mapping[str, Sequence[Path]] = {}  # files without a partner, by what is missing: mask, image
     labelled: ClassVar[bool] = True  # else every mask is void: the labels are kept back
+    drawn: bool = False  # by a function, so that what holds for some samples holds for all
     frames: int = 1  # T: of the clip that a network is shown of a sample
 
     def __init__(self, num_classes: int):

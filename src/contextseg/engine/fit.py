@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from contextseg.engine.options import TrainOptions
 from contextseg.engine.restart import Restart
 from contextseg.engine.results import image_counts, scores, training_summary, write_image_counts, write_tables
 from contextseg.engine.trainer import trainer
-from contextseg.runs.folder import RunFolder, plain, supervised
+from contextseg.runs.folder import RunFolder, plain, rank, supervised
 from contextseg.runs.provenance import git_commit, versions
 from contextseg.warm_start import read_start, start_from
 
@@ -56,7 +57,8 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
         data = build.datamodule(options)
         data.holdout = options.holdout
         callbacks = [parts.make(node, f"callbacks.{name}") for name, node in options.callbacks.items()]
-        with loggers(options.logger or {}, config, first_step) as started:
+        here = ranks.present(folder.path, rank()) if options.trainer.nodes else nullcontext()
+        with here, loggers(options.logger or {}, config, first_step) as started:
             stopping = Stopping()
             lightning = trainer(options.trainer, data.batch_size, [*callbacks, stopping], started)
             accumulate = lightning.accumulate_grad_batches
@@ -89,6 +91,8 @@ def fit(options: TrainOptions, config: dict[str, Any], folder: RunFolder, start:
                 with ranks.watched(lightning, lambda said: record_loss(folder, metrics, said)):
                     lightning.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             except RuntimeError as error:
+                if options.trainer.nodes and (said := ranks.gone(folder, options.trainer)):
+                    raise ranks.ProcessGone(said) from error
                 if said := ranks.lost(lightning, patience=2):
                     raise RuntimeError(said) from error
                 # the signal reached the whole group, while this process waited for a batch of its workers

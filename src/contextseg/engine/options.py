@@ -17,6 +17,7 @@ Node = dict[str, Any]
 OURS = {  # arguments of lightning.Trainer -> the option that sets them
     "accelerator": "trainer.accelerator",
     "devices": "trainer.devices",
+    "num_nodes": "trainer.nodes",
     "precision": "trainer.precision",
     "max_steps": "trainer.max_steps",
     "accumulate_grad_batches": "trainer.max_device_batch",
@@ -39,7 +40,10 @@ class TrainerOptions:
     """Settings of `trainer=`; `lightning` passes any other argument to lightning.Trainer."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] = option("auto", "auto is a GPU if there is one")
-    devices: Count = option(1, "processes, one a device")
+    devices: Count = option(1, "processes, one a device; of each node")
+    nodes: Count | None = option(
+        None, "machines on each of which torchrun or srun has started them; null: the command starts them itself"
+    )
     max_steps: Count = option(40000, "optimizer steps")
     val_every_steps: Count | None = option(4000, "optimizer steps between evaluations; null: only at the end")
     save_every_steps: Count = option(500, "optimizer steps from one last.ckpt to the next")

@@ -28,11 +28,13 @@ def trainer(
         raise ConfigError("trainer.sync_batchnorm=true: synchronised batch norm needs CUDA; set it to false on the CPU")
     if kind == "gpu" and node.devices > torch.cuda.device_count():
         raise ConfigError(f"trainer.devices={node.devices}: there are {torch.cuda.device_count()} GPUs here")
-    accumulate = accumulation(node.max_device_batch, batch_size, node.devices)
+    nodes = node.nodes or 1
+    accumulate = accumulation(node.max_device_batch, batch_size, node.devices * nodes)
     settings = {
         "accelerator": kind,
         "devices": node.devices,
-        "strategy": "ddp" if node.devices > 1 else "auto",
+        "num_nodes": nodes,
+        "strategy": "ddp" if node.devices * nodes > 1 else "auto",
         "precision": precision(node.precision, kind),
         "max_steps": node.max_steps,
         "max_epochs": -1,

@@ -35,19 +35,18 @@ class ResizedRows:
 
     def __call__(self, rows: slice) -> Tensor:
         """Return rows of the resized map: float32 (B, C, len(rows), W), contiguous, its memory the caller's."""
-        above, part = taps(self.height, self.size[0], self.align_corners)
-        lines = above[rows]
-        below = {line: min(line + 1, self.height - 1) for line in lines}
-        self._widen(lines[0], below[lines[-1]] if part[rows.stop - 1] else lines[-1])
+        above, below, part = taps(self.height, self.size[0], self.align_corners)
+        lines = list(zip(above[rows], below[rows], strict=True))
+        self._widen(lines[0][0], lines[-1][1])
         if self.height == self.size[0]:
-            return torch.cat([self.wide[line] for line in lines], 2)
-        one = self.wide[lines[0]]
+            return torch.cat([self.wide[line] for line, _ in lines], 2)
+        one = self.wide[lines[0][0]]
         found = one.new_empty(*one.shape[:2], len(lines), one.shape[3])
         weights, done = part[rows].to(one.device)[:, None], 0
-        for line, same in groupby(lines):  # the rows between the same two
+        for upper, same in groupby(above[rows]):  # the rows between the same two
             place = slice(done, done := done + len(list(same)))
-            lower = self.wide.get(below[line], self.wide[line])  # without it, its weight is 0
-            torch.lerp(self.wide[line], lower, weights[place], out=found[:, :, place])
+            lower = max(line for _, line in lines[place])
+            torch.lerp(self.wide[upper], self.wide[lower], weights[place], out=found[:, :, place])
         return found
 
     def _widen(self, first: int, last: int) -> None:
@@ -62,13 +61,14 @@ class ResizedRows:
 
 
 @lru_cache(64)
-def taps(length: int, size: int, align_corners: bool) -> tuple[list[int], Tensor]:
-    """Return how a line of `length` values is resized to `size`: the first of the two of each, and the second's weight.
+def taps(length: int, size: int, align_corners: bool) -> tuple[list[int], list[int], Tensor]:
+    """Return how a line of `length` values is resized to `size`: which two each lies between, and the second's weight.
 
-    `resize` itself is asked, with lines that are 0 but for one 1, so the float32 weights (size,) are its own.
+    The weights are float32 (size,); where it is 0 the second is the first.
+    `resize` itself is asked, with lines that are 0 but for one 1, so the weights are its own.
     """
     share = resize(torch.eye(length)[None, :, :, None], (size, 1), align_corners)[0, :, :, 0]  # (length, size)
     above = (share > 0).byte().argmax(0)  # the first of equals
     below = (above + 1).clamp(max=length - 1)
     weight = share.gather(0, below[None])[0].where(below > above, 0)
-    return above.tolist(), weight
+    return above.tolist(), below.where(weight > 0, above).tolist(), weight

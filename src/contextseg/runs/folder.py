@@ -27,6 +27,7 @@ from contextseg.parts import upgrade_config
 from contextseg.plain_yaml import read_yaml
 
 ENVIRONMENT = "CONTEXTSEG_RUN_FOLDER"  # by which rank 0 gives it to the other processes
+RANK = "CONTEXTSEG_RANK"  # the number of a process that was started from outside (`runs.outside`)
 GO_ON = "to go on: the same command with resume=auto"
 LOGGED = "the traceback is in"  # the note on an error that needs no traceback on the terminal
 
@@ -53,7 +54,7 @@ def read_record(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 def rank() -> int:
     """Return the number of this process among those of the run, known before any of them is connected."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+    return int(os.environ.get(RANK) or os.environ.get("LOCAL_RANK") or 0)
 
 
 class RunFolder:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contextseg.errors import ConfigError
-from contextseg.runs.folder import ENVIRONMENT, RunFolder, new_folder, rank
+from contextseg.runs.folder import ENVIRONMENT, RANK, RunFolder, new_folder, rank
 from contextseg.runs.lock import busy, held
 from contextseg.runs.store import Run, readable
 
@@ -52,13 +52,14 @@ def open_folder(
     `resume`: "auto", or the folder of the unfinished run. Rank 0 chooses, for the processes that it starts too. Raises
     `ConfigError` if `resume` names no such run, or if "auto" would begin a run of a `config` that is at work already.
     """
-    if rank():
+    if rank() and not (RANK in os.environ and given):
         if ENVIRONMENT not in os.environ:
             raise ConfigError("LOCAL_RANK is set: start one process without torchrun, it starts the others itself")
         return RunFolder(Path(os.environ[ENVIRONMENT]))
     folder = None
     if given:
-        folder = RunFolder(given.resolve())
+        folder = RunFolder(given.resolve(), fresh=not given.exists())
+        folder.path.mkdir(parents=True, exist_ok=True)
     elif resume == "auto":
         folder = newest_unfinished(parent)
         if folder is None:

@@ -23,7 +23,6 @@ from contextseg.conf import CONF
 from contextseg.engine import build
 from contextseg.errors import ConfigError
 from contextseg.files import write_atomically
-from contextseg.losses.functional import cross_entropy
 from contextseg.segmenter import Segmenter
 
 MARK = "<!-- written by python -m contextseg.commands.complexity.recipes docs/recipes.md -->\n"
@@ -67,7 +66,8 @@ class Training(nn.Module):
         output = self.network(image, mask)
         named = {"logits": output.logits, **output.extras}
         maps = [named[name] for name in ("logits", "aux_logits", "region_logits") if name in named]
-        terms = (cross_entropy(scores, mask.long()) for scores in maps)
+        # a cross-entropy keeps its gradient, which has the size of its logits (losses/resized_cross_entropy.py)
+        terms = ((scores.float() * torch.empty_like(scores, dtype=torch.float32)).sum() for scores in maps)
         total = sum(terms, image.new_zeros((), dtype=torch.float32))
         if "prior_logits" in named:
             prior = named["prior_logits"].float()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from contextseg import parts
 from contextseg.door import parse
 from contextseg.engine.options import EvalOptions, EvaluateOptions
+from contextseg.errors import ConfigError
 from contextseg.files import existing_checkpoint
 from contextseg.typed import check
 
@@ -16,13 +17,13 @@ from contextseg.typed import check
 def as_trained(trained: dict[str, Any], cfg: DictConfig, file: str) -> DictConfig:
     """Merge the settings of `cfg` over the configuration in a checkpoint; a group that was chosen replaces it.
 
-    Arguments that its training passed to Lightning are dropped, and `features`. Raises `ConfigError` if the checkpoint
-    names a part that is neither ours nor trusted.
+    Arguments that its training passed to Lightning are dropped, its nodes, and `features`. Raises `ConfigError` if the
+    checkpoint names a part that is neither ours nor trusted.
     """
     trained = {group: node for group, node in trained.items() if group not in (*cfg.choices, "features")}
     for group in ("data", "eval"):
         parts.refuse_strangers(trained.get(group), group, file)
-    trained["trainer"] = {**trained.get("trainer", {}), "lightning": {}}
+    trained["trainer"] = {**trained.get("trainer", {}), "lightning": {}, "nodes": None}
     return OmegaConf.merge(trained, without_nulls(OmegaConf.to_container(cfg)))
 
 
@@ -67,6 +68,8 @@ def checked(kind: type[Any], trained: dict[str, Any], cfg: DictConfig) -> tuple[
             pictures["folder"] = folder
         config["callbacks"] = {"pictures": pictures}
     options = parse(kind, config)
+    if (trainer := getattr(options, "trainer", None)) and trainer.nodes:
+        raise ConfigError(f"trainer.nodes={trainer.nodes}: this command works on one machine; give trainer.devices=")
     parts.check(options.data, "data")
     if "eval" in known:
         parts.check(options.eval.predictor, "eval.predictor")

@@ -6,17 +6,17 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from contextseg.runs.folder import ENVIRONMENT, RunFolder
+from contextseg.commands.sweep.warm import PYTHON, Fork, WarmParent
+from contextseg.runs.folder import ENVIRONMENT, RANK, RunFolder
 from contextseg.runs.lock import HANDED, RunLock
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ MAX_WAIT = 60  # seconds that a job gets to end by itself
 
 # Variables that a job must not inherit: its place among the processes of a launcher, or of another run.
 FOREIGN = {"LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", ENVIRONMENT, HANDED, "CONTEXTSEG_SWEEP_FOLDER"}
+FOREIGN |= {"MASTER_ADDR", "MASTER_PORT", RANK, ENVIRONMENT, HANDED, "CONTEXTSEG_SWEEP_FOLDER"}
 FOREIGN_PREFIXES = ("SLURM_", "TORCHELASTIC_", "PL_")
 
 
@@ -47,17 +47,21 @@ class Job:
         again = re.search(r"-\d\d(_\d+)$", path.name)  # the number that the plan gave to a second run of the row
         self.name = f"{cfg.row}_s{cfg.seed}{again[1] if again else ''}" if cfg.row else path.name
         self.devices, self.folder = cfg.trainer.devices, RunFolder(path)
+        self.parts = [*targets(OmegaConf.to_container(cfg))]
         place = [] if cfg.run.dir else [given_folder(path)]
-        self.command = [sys.executable, "-m", "contextseg", "train", *overrides, *place, *places]
-        self.process: subprocess.Popen | None = None
+        self.command = [*PYTHON, "train", *overrides, *place, *places]
+        self.process: subprocess.Popen | Fork | None = None
         self.stopped = self.waited = False
 
     @property
     def output(self) -> Path:
         return self.folder.path / "output.log"
 
-    def start(self, threads: int, gpus: Sequence[int] = ()) -> bool:
-        """Start the process, unless the run is finished; return False if another process works in the folder."""
+    def start(self, threads: int, gpus: Sequence[int] = (), warm: WarmParent | None = None) -> bool:
+        """Start the process, unless the run is finished; return False if another process works in the folder.
+
+        `warm`: forks it, if it can.
+        """
         self.folder.path.mkdir(parents=True, exist_ok=True)
         own = RunLock(self.folder.path)
         if not own.take():
@@ -69,16 +73,20 @@ class Job:
             own.release()
             return True
         (self.folder.path / "metrics.json").unlink(missing_ok=True)
+        env = environment(threads, gpus)
         with self.output.open("a") as output:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,  # closes when this process is gone
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment(threads, gpus) | {HANDED: str(own.file)},
-                pass_fds=[own.file],
-                start_new_session=True,  # Ctrl-C is for the sweep, which stops its jobs
-            )
+            if warm is not None:
+                self.process = warm.fork(self.command[len(PYTHON) :], env, output.fileno(), own.file)
+            if self.process is None:
+                self.process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,  # closes when this process is gone
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=env | {HANDED: str(own.file)},
+                    pass_fds=[own.file],
+                    start_new_session=True,  # Ctrl-C is for the sweep, which stops its jobs
+                )
         own.hand_over()
         return True
 
@@ -116,7 +124,7 @@ class Job:
 
     def reason(self) -> str:
         """Return the reason of the end of a process that did not record it."""
-        code = self.process.returncode if self.process else 0
+        code = (self.process.returncode if self.process else None) or 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         errors = [line for line in self.output.read_text(errors="replace").splitlines() if line.startswith("error: ")]
@@ -149,6 +157,16 @@ def environment(threads: int, gpus: Sequence[int]) -> dict[str, str]:
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
     here = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
     return {"OMP_NUM_THREADS": str(threads)} | kept | seen | {JOB: "1", "PYTHONPATH": here}
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Yield the names of the parts in a node, at any depth."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        node = [*node.values()]
+    for child in node if isinstance(node, list) else ():
+        yield from targets(child)
 
 
 def numbered(number: int, cfg: DictConfig) -> str:

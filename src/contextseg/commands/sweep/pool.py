@@ -3,27 +3,32 @@
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from contextseg.commands.sweep.job import Job
+from contextseg.commands.sweep.job import Job, environment
+from contextseg.commands.sweep.warm import PYTHON, WarmParent
 from contextseg.console import console, print_error
+from contextseg.parts import index, short
 
 log = logging.getLogger(__name__)
 
 
-def run(jobs: Sequence[Job], at_once: int = 1, gpus: Sequence[int] = ()) -> None:
+def run(jobs: Sequence[Job], at_once: int = 1, gpus: Sequence[int] = (), warm: bool = True) -> None:
     """Run jobs, `at_once` at a time. A failed one is reported and the others go on; all stop when this stops.
 
-    `gpus`: their numbers, divided among the places; (): each job sees all.
+    `gpus`: their numbers, divided among the places; (): each job sees all. `warm`: fork them from a process that has
+    imported everything, where that is safe.
     """
     waiting, begun = list(jobs), time.monotonic()
     running: dict[int, Job] = {}  # place -> job
+    parents = warm_parents(jobs, at_once) if warm else {}
     ended: list[str] = []  # status of each
     with console.status("") as line:
         try:
             while waiting or running:
                 for place in sorted(set(range(at_once)) - running.keys()):
-                    if job := start_one(waiting, at_once, gpus[place::at_once]):
+                    if job := start_one(waiting, at_once, gpus[place::at_once], parents):
                         running[place] = job
                 for place, job in [(place, job) for place, job in running.items() if not job.running()]:
                     job.clear()
@@ -38,12 +43,30 @@ def run(jobs: Sequence[Job], at_once: int = 1, gpus: Sequence[int] = ()) -> None
             for job in running.values():
                 job.clear()
                 report(job, "stopped")
+            for parent in parents.values():
+                parent.close()
 
 
-def start_one(waiting: list[Job], at_once: int, gpus: Sequence[int]) -> Job | None:
+def warm_parents(jobs: Sequence[Job], at_once: int) -> dict[int, WarmParent]:
+    """Return the warm parents of jobs by their number of devices, which decides the threads; none for a single job."""
+    ours = [job for job in jobs if job.command[: len(PYTHON)] == PYTHON]
+    modules = sorted({index()[short(part)] for job in ours for part in job.parts if short(part) in index()})
+    return {
+        devices: WarmParent(environment(threads(devices, at_once), ()), modules)
+        for devices, number in Counter(job.devices for job in ours).items()
+        if number > 1
+    }
+
+
+def threads(devices: int, at_once: int) -> int:
+    """Return the threads of each process of a job."""
+    return max(1, processors() // (at_once * max(1, devices)))
+
+
+def start_one(waiting: list[Job], at_once: int, gpus: Sequence[int], parents: Mapping[int, WarmParent]) -> Job | None:
     """Start the first job that no other process runs, and take it out of `waiting`; None if there is none."""
     for job in waiting:
-        if job.start(threads=max(1, processors() // (at_once * max(1, job.devices))), gpus=gpus):
+        if job.start(threads(job.devices, at_once), gpus, parents.get(job.devices)):
             waiting.remove(job)
             log.info("%s starts", job.name)
             return job

@@ -14,6 +14,7 @@ from contextseg.runs.configuration import differences
 from contextseg.runs.folder import RunFolder, plain_name, rank
 from contextseg.runs.lock import at_work
 from contextseg.runs.opening import already_finished, open_folder
+from contextseg.runs.outside import join
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ def train(cfg: DictConfig) -> Result | None:
     user can correct, for a wrong option before there is a folder, and if another run is at work in the folder.
     """
     options, config = checked(cfg)
+    if options.trainer.nodes:
+        join()
     parent = options.paths.runs / plain_name(options.name or "")
     if options.resume == "auto" and not options.run.dir and (done := already_finished(parent, config)):
         log.info(

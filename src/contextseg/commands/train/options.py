@@ -13,6 +13,7 @@ from contextseg.door import parse, refuse_missing_groups
 from contextseg.engine.options import TrainOptions
 from contextseg.errors import ConfigError, how_to_run
 from contextseg.runs.folder import plain_name
+from contextseg.runs.outside import refuse_other_start
 
 FACTS = {  # arguments of the parts that are known when the network is built
     "backbone": (),
@@ -37,6 +38,7 @@ def checked(cfg: DictConfig) -> tuple[TrainOptions, dict[str, Any]]:
     options = parse(TrainOptions, config)
     if options.name is not None:
         plain_name(options.name)
+    refuse_other_start(options.trainer.nodes, options.trainer.devices, options.run.dir is not None)
     check_parts(options)
     if options.run.dir is None:  # what depends on the run folder is checked with a made-up one
         settled(cfg, Path("folder"), "id")

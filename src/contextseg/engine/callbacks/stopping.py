@@ -1,6 +1,7 @@
 """The end of a training before its last step: it comes after a whole step, which is saved."""
 
 import logging
+import os
 import signal
 import threading
 from types import FrameType
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from contextseg.engine.callbacks.save_last import SaveLast
-from contextseg.runs.folder import rank
+from contextseg.runs.folder import RANK, rank
 from contextseg.signals import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def save(trainer: L.Trainer) -> None:
 
 def leave(number: int) -> NoReturn:
     """End this process as a signal does; those that rank 0 started end quietly, since Lightning kills it otherwise."""
-    if rank():
+    if rank() and RANK not in os.environ:
         raise SystemExit(0)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
