@@ -46,6 +46,17 @@ class Segmenter(nn.Module):
         self.fill = fill
         self.max_megapixels = MAX_MEGAPIXELS  # `predict` refuses a larger file, unread
 
+        if self.head.window and self.backbone.window and self.head.window != self.backbone.window:
+            raise ConfigError(
+                f"{type(head).__name__} takes images of {self.head.window} only, but the backbone of "
+                f"{self.backbone.window}; leave out backbone.window"
+            )
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """Return height and width in pixels of the only image size that head or backbone takes; None: any."""
+        return self.head.window or self.backbone.window
+
     @property
     def named_classes(self) -> ClassSet:
         """Return `classes`. Raises `ConfigError` for a network that was built without them."""
@@ -98,8 +109,8 @@ class Segmenter(nn.Module):
         return self.head(features, mask)
 
     def adapted(self, predictor: Predictor) -> Predictor:
-        """Return the predictor with this network's `align_corners` and `fill`, in windows of its head's one size."""
-        predictor = copy.copy(predictor.within(self.head.window).filling(self.fill))
+        """Return the predictor with this network's `align_corners` and `fill`, in windows if it takes one size only."""
+        predictor = copy.copy(predictor.within(self.window).filling(self.fill))
         predictor.align_corners = self.align_corners
         return predictor
 
@@ -109,7 +120,7 @@ class Segmenter(nn.Module):
 
         Returns labels uint8 (H, W), or with `probabilities` float32 (K, H, W). Several are an array (B, H, W, 3) or a
         tensor (B, 3, H, W), whose results are stacked, or a list of images of any sizes, whose results are a list.
-        It is one pass over the whole image in evaluation mode; a head that takes one size only (`Head.window`) gets
+        It is one pass over the whole image in evaluation mode; a network that takes one size only (`window`) gets
         windows of that size. Raises `ConfigError` for pixels that are not uint8, saying how to convert them.
         """
         images = as_tensors(image, Reading(self.value_range, self.max_megapixels, upright=True, option="model."))

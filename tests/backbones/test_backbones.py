@@ -20,6 +20,9 @@ from contextseg.heads.fcn import FCNHead
 
 OPTIONS = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 
+UNDILATED = {"hrnet_w18": 32, "hrnet_w48": 32, "swin_tiny": 32} | {  # option -> stride of the last map
+    **{"vit_tiny": 16, "deit_small": 16, "dinov2_small": 14, "dinov3_small": 16},
+}
 QUICK = ("tiny", "test_resnet", "resnet50s", "efficientnet_lite0")
 
 
@@ -31,13 +34,14 @@ def backbone(*overrides):
 @pytest.mark.parametrize("option", quick([option for option in OPTIONS if option != "timm"], QUICK))
 def test_maps_have_the_channels_and_strides_they_claim(option):
     with torch.device("meta"):
-        model = backbone(f"backbone={option}").eval()
+        stride = 32 if option in UNDILATED else 8
+        model = backbone(f"backbone={option}", f"backbone.output_stride={stride}").eval()
         maps = model(torch.zeros(1, 3, 97, 128, dtype=torch.uint8))
     assert len(maps) == len(model.channels) == len(model.strides) >= 2
     for x, channels, stride in zip(maps, model.channels, model.strides, strict=True):
-        assert x.shape == (1, channels, -(-97 // stride), 128 // stride)
+        assert x.shape == (1, channels, -(-97 // stride), -(-128 // stride))
     assert list(model.strides) == sorted(model.strides)
-    assert model.strides[-1] == (32 if option.startswith("hrnet") else 8)
+    assert model.strides[-1] == UNDILATED.get(option, 8)
 
 
 @pytest.mark.parametrize("stride", [16, 32])

@@ -18,7 +18,8 @@ def network(layers, window=None):
     return SimpleNamespace(
         logits=lambda batch: layers(batch),
         backbone=SimpleNamespace(mean=torch.zeros(1)),
-        head=SimpleNamespace(needs_mask=False, window=window),
+        head=SimpleNamespace(needs_mask=False),
+        window=window,
         fill=(0, 0, 0),
     )
 

@@ -286,7 +286,7 @@ def test_predictors_within_a_window():
     assert sliding.within(None) is sliding
     inner = sliding.within([16, 24])
     assert (inner.crop, inner.stride, inner.window_batch, inner.pad) == ((16, 24), 0.5, 2, True)
-    with pytest.raises(ConfigError, match=r"eval\.predictor\.crop=\[24, 16\]: the head takes \[16, 24\] only"):
+    with pytest.raises(ConfigError, match=r"eval\.predictor\.crop=\[24, 16\]: only \[16, 24\] is taken"):
         SlidingWindow((24, 16)).within((16, 24))
 
 

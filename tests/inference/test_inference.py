@@ -356,7 +356,7 @@ def test_a_head_of_one_size_gets_only_that_within_every_option():
         assert predictor.within(None) is predictor or isinstance(predictor, MultiScale)
         assert predictor.within((16, 24))(picky, image).shape == (1, 20, 50)
     assert seen == {(16, 24)}
-    with pytest.raises(ConfigError, match=r"crop=\[9, 9\]: the head takes \[16, 24\] only"):
+    with pytest.raises(ConfigError, match=r"crop=\[9, 9\]: only \[16, 24\] is taken"):
         MultiScale(SlidingWindow(9)).within((16, 24))
 
 

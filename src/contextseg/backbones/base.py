@@ -39,6 +39,7 @@ class Backbone(nn.Module):
     strides: Sequence[int]
     mean: Tensor  # (1, 3, 1, 1)
     std: Tensor  # (1, 3, 1, 1)
+    window: tuple[int, int] | None = None  # height, width in pixels of the only image size it takes; None: any
     frozen: tuple[str, ...] = ()  # modules that stay in evaluation mode, by name: other code may put a new one in place
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):

@@ -1,4 +1,4 @@
-"""Any timm model that yields feature maps (`features_only`): ResNets with a named stem, ConvNeXt, MobileNet, ...
+"""Any timm model that yields feature maps (`features_only`): ResNets with a named stem, ConvNeXt, Swin, ViTs, ...
 
 The stem is part of the name, since it changes results: `resnet101` has the 7x7 stem of the original, `resnet101c` three
 3x3 convolutions ("v1c", "deep stem"), `resnet101s` the same with 64, 64 and 128 channels (that of the released CCNet,
@@ -7,13 +7,16 @@ OCR and PyTorch-Encoding), `resnet101d` the former and average pooling in the sh
 HRNet keeps four resolutions side by side, strides 4 to 32: there is nothing to dilate, so that `output_stride`, which
 heads set for ResNets, means nothing to it.
 
+Every model takes images of any size (`image_sizes`), as they are or padded to a multiple of its patch or window; those
+tied to one size are trained on crops of that size, and show others in windows. Plain ViTs: `plain_vit`.
+
 Where released code differs from timm: `contract_dilation` (CCNet and CTNet dilate all blocks of a stage alike),
 `ceil_pool` (CCNet and OCR), `pool_dilated` (CTNet) and `fusion` (timm's is that of the classification network; those
 for segmentation are bilinear).
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import timm
@@ -24,11 +27,13 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 
+from contextseg.backbones import plain_vit
 from contextseg.backbones.base import Backbone, check_stride
 from contextseg.backbones.freeze import freeze_stages
+from contextseg.backbones.hrnet_fusion import BilinearFusion
+from contextseg.backbones.image_sizes import Size, built_for, covering, fit, multiple
 from contextseg.backbones.weights import source
 from contextseg.errors import ConfigError
-from contextseg.layers.resize import resize
 from contextseg.typed import Count
 
 FUSIONS = ("nearest", "bilinear", "bilinear_corners")
@@ -41,6 +46,12 @@ class TimmBackbone(Backbone):
     the last four (`stages=3` drops the last stage of a ResNet). `weights`: "none", "imagenet"
     (`weights.source`), or a file (.safetensors or a state dict that `torch.load(weights_only=True)` reads).
     `contract_dilation`, `ceil_pool` and `pool_dilated` are for ResNets, `fusion` is for HRNets, see `Backbone`.
+
+    blocks  of a plain ViT, which blocks give the maps: evenly spaced ones, or the last
+    norm    its final norm comes after each of the maps
+    patch   of a plain ViT: another side of its patches, in pixels; timm resamples pretrained embeddings
+    window  of a model tied to one size: height and width of the images that it takes; the training crop if null in a
+            configuration, else the size that timm names
 
     Raises `ConfigError` when the model is unknown, cannot give that stride, or its weights are not to be had.
     """
@@ -57,6 +68,10 @@ class TimmBackbone(Backbone):
         pool_dilated: bool = True,
         fusion: Literal["nearest", "bilinear", "bilinear_corners"] = "nearest",
         freeze: bool | Count = False,
+        blocks: Literal["even", "last"] = "even",
+        norm: bool = True,
+        patch: Count | None = None,
+        window: tuple[Count, Count] | None = None,
     ):
         check_stride(output_stride)
         if fusion not in FUSIONS:
@@ -64,19 +79,34 @@ class TimmBackbone(Backbone):
         if not 2 <= stages <= 4:
             raise ConfigError(f"backbone.stages={stages}: choose 2, 3 or 4 maps")
         check_name(model)
-        build = partial(create, model, output_stride, tuple(range(-4, stages - 4)), source(model, weights))
+        normalisation = timm.get_pretrained_cfg(model, allow_unregistered=False)
+        tied = built_for(model, window, normalisation.input_size[-2:])
+        settings = dict(fit(model).settings)
+        if tied and fit(model).tied != "fixed":
+            settings["img_size"] = tied[1]
+        if plain_vit.is_plain(model):
+            maps = partial(plain_vit.block_maps, model, stages, blocks, norm)
+            settings |= {} if patch is None else {"patch_size": patch}
+        elif patch is not None:
+            raise ConfigError(f"backbone.patch={patch}: {model} is no plain ViT; leave it out")
+        else:
+            maps = partial(timm.create_model, model, features_only=True, out_indices=tuple(range(-4, stages - 4)))
+            settings |= stride_settings(model, output_stride)
+        build = partial(create, model, output_stride, maps, source(model, weights), settings)
         network: Any = build()  # of modules that timm names as it likes
         if weights not in ("none", "imagenet") and (unset := left_random(network, build)):
             raise ConfigError(
                 f"backbone.weights={weights}: it does not set {len(unset)} tensors of {model}, first {unset[0]}; "
                 "give a file of weights of that model"
             )
-        normalisation = timm.get_pretrained_cfg(model, allow_unregistered=False)
         super().__init__([255 * value for value in normalisation.mean], [255 * value for value in normalisation.std])
         self.channels = tuple(network.feature_info.channels())
         self.strides = tuple(network.feature_info.reduction())
+        self.window: Size | None = tied and tied[0]
+        self.built: Size | None = tied and tied[1]
         padded = is_hrnet(model) and fusion == "nearest"
-        self.divisor = 32 if padded else 1  # of the image size: HRNet adds maps that it has doubled in size
+        # of the image's sides: HRNet adds maps that it has doubled in size
+        self.divisor = 32 if padded else multiple(model, network)
         if self.strides[-1] > output_stride and not is_hrnet(model):
             raise cannot_stride(model, output_stride, f"its maps have strides {self.strides}")
         if not contract_dilation:
@@ -91,17 +121,36 @@ class TimmBackbone(Backbone):
                 for index, module in enumerate(stage):
                     stage[index] = BilinearFusion(module, fusion == "bilinear_corners")
         self.network, self.model = network, model
-        freeze_stages(self, freeze, normalisation.input_size[-2:])
+        freeze_stages(self, freeze, self.window or normalisation.input_size[-2:])
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Turn a normalised image (B, 3, H, W) into maps (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
+        """Turn a normalised image (B, 3, H, W) into maps (B, C_i, H / stride_i, W / stride_i), fine to coarse.
+
+        Raises `ConfigError` for an image that is larger than the size to which the model is tied.
+        """
         height, width = image.shape[-2:]
-        if self.divisor > 1:
-            image = F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))  # with zeros, the mean colour
+        rows, columns = self.padding(height, width)
+        if rows or columns:
+            image = F.pad(image, (0, columns, 0, rows))  # with zeros, the mean colour
         maps = [as_nchw(x, channels) for x, channels in zip(self.stages(image), self.channels, strict=True)]
-        if self.divisor > 1:  # without the padding
-            maps = [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, self.strides, strict=True)]
-        return maps
+        if not (rows or columns):
+            return maps
+        if is_hrnet(self.model):  # its finest map alone has the size of the logits
+            return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, self.strides, strict=True)]
+        return [covering(x, s, height, width) for x, s in zip(maps, self.strides, strict=True)]
+
+    def padding(self, height: int, width: int) -> Size:
+        """Return the rows and columns that an image gets below and to the right. Raises `ConfigError` as `features`."""
+        if self.built is None:
+            return -height % self.divisor, -width % self.divisor
+        rows, columns = self.built[0] - height, self.built[1] - width
+        if min(rows, columns) < 0:
+            raise ConfigError(
+                f"backbone.model={self.model}: built for images of {self.built[0]}x{self.built[1]}, got {height}x"
+                f"{width}; predict in windows, SlidingWindow({list(self.window or self.built)}, pad=True), as "
+                "Segmenter.predict does"
+            )
+        return rows, columns
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """Run timm's network. Raises `ConfigError` if it is tied to images of another size, as transformers can be."""
@@ -131,38 +180,6 @@ class TimmBackbone(Backbone):
             "images to be evaluated and predicted have many sizes; choose one that takes any, such as resnet50, "
             "convnext_tiny, tf_efficientnet_lite0 or pvt_v2_b0"
         )
-
-
-class BilinearFusion(nn.Module):
-    """Fuse the branches of an HRNet as timm's `HighResolutionModule` does, but with bilinear up-sampling.
-
-    The parts keep their names. Source: Sun et al.: High-Resolution Representations for Labeling Pixels and Regions
-    (2019), Section 3.
-    """
-
-    def __init__(self, module: Any, align_corners: bool):
-        super().__init__()
-        self.branches: nn.ModuleList = module.branches
-        self.fuse_layers: nn.ModuleList = module.fuse_layers
-        self.fuse_act: nn.Module = module.fuse_act
-        self.align_corners = align_corners
-
-    def forward(self, x: list[Tensor]) -> list[Tensor]:
-        """Turn maps [(B, C_i, h_i, w_i)], fine to coarse, into the same shapes, each the sum over all branches."""
-        maps = [branch(branch_map) for branch, branch_map in zip(self.branches, x, strict=True)]
-        return [self.fuse_act(self.fused(maps, i)) for i in range(len(self.fuse_layers))]
-
-    def fused(self, maps: Sequence[Tensor], target: int) -> Tensor:
-        """Sum maps [(B, C_i, h_i, w_i)], fine to coarse, at branch `target`: (B, C, h, w) of that branch."""
-        layers: Any = self.fuse_layers[target]
-        brought = []
-        for origin, (layer, branch_map) in enumerate(zip(layers, maps, strict=True)):
-            if origin > target:
-                convolution, norm, _ = layer  # the third is the up-sampling
-                brought.append(resize(norm(convolution(branch_map)), maps[target].shape[-2:], self.align_corners))
-            else:
-                brought.append(layer(branch_map))
-        return reduce(torch.add, brought)
 
 
 def dilate_alike(network: nn.Module) -> None:
@@ -213,20 +230,27 @@ def left_random(network: nn.Module, build: Callable[[], nn.Module]) -> list[str]
     return [name for name, parameter in network.named_parameters() if not torch.equal(parameter, other[name])]
 
 
-def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay: dict[str, Any] | None) -> nn.Module:
-    """Build the timm network; turn its refusals into `ConfigError`."""
-    kwargs: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+def stride_settings(model: str, output_stride: int) -> dict[str, Any]:
+    """Return timm's setting of the output stride of a model that is no plain ViT."""
     if is_hrnet(model):
-        kwargs = {"feature_location": ""}  # the four branches, not what the classification head makes of them
+        return {"feature_location": ""}  # the four branches, not what the classification head makes of them
+    return {} if output_stride == 32 else {"output_stride": output_stride}
+
+
+def create(
+    model: str,
+    output_stride: int,
+    build: Callable[..., nn.Module],
+    overlay: dict[str, Any] | None,
+    settings: dict[str, Any],
+) -> nn.Module:
+    """Build the timm network by `build`; turn its refusals into `ConfigError`."""
     state = overlay.get("state_dict") if overlay else None
     try:
-        network = timm.create_model(
-            model,
-            features_only=True,
-            out_indices=out_indices,
+        network = build(
             pretrained=overlay is not None and state is None,
             pretrained_cfg_overlay=overlay if state is None else None,
-            **kwargs,
+            **settings,
         )
         if state is not None:  # not by timm, which would keep a second copy, and warn of the classifier's tensors
             network.load_state_dict({name: state[name] for name in network.state_dict()})
@@ -242,8 +266,14 @@ def create(model: str, output_stride: int, out_indices: tuple[int, ...], overlay
 
 def cannot_stride(model: str, output_stride: int, reason: str) -> ConfigError:
     """Return the refusal of an output stride that a model does not have."""
+    if plain_vit.is_plain(model):
+        way = "with neck=sfp, which makes maps of strides 4 to 32 from one"
+    else:
+        way = (
+            "with a neck that restores the resolution, or a backbone that dilates: resnet18/34/50/101, "
+            "resnet50c/101c, resnet50d/101d, convnext_*, efficientnet_*, mobilenetv2_100"
+        )
     return ConfigError(
         f"backbone.output_stride={output_stride}: {model} cannot give it ({reason}); use backbone.output_stride=32 "
-        "with a neck that restores the resolution, or a backbone that dilates: resnet18/34/50/101, resnet50c/101c, "
-        "resnet50d/101d, convnext_*, efficientnet_*, mobilenetv2_100"
+        f"{way}"
     )

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from contextseg import blocks, parts
 from contextseg import recipe as recipes
+from contextseg.backbones.image_sizes import is_tied
 from contextseg.classes import ClassSet
 from contextseg.contract import LossTerm, Maps
 from contextseg.data.source import Source
@@ -68,6 +69,14 @@ def recipe(options: TrainOptions, classes: ClassSet) -> dict[str, Any]:
         nodes["head"]["crop_size"] = crop_size(options)
         if nodes["head"]["crop_size"] is None:
             raise ConfigError("this head is tied to one image size; give data.transform.crop_size=[height,width]")
+    backbone = nodes["backbone"]
+    if "model" in backbone and is_tied(str(backbone["model"])) and backbone.get("window") is None:
+        backbone["window"] = crop_size(options)
+        if backbone["window"] is None:
+            raise ConfigError(
+                f"backbone.model={backbone['model']} is tied to one image size; give "
+                "data.transform.crop_size=[height,width]"
+            )
     facts: dict[str, Any] = {"align_corners": options.align_corners, "attention": options.attention}
     if values := options.data.get("value_range"):
         facts["value_range"] = list(values)
@@ -135,7 +144,7 @@ def metrics(protocol: EvalOptions, data: SegDataModule) -> dict[str, Metric]:
 
 
 def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
-    """Build the predictor of `eval=`, in windows if the head takes one image size only.
+    """Build the predictor of `eval=`, in windows if the network takes one image size only.
 
     Raises `ConfigError` for an oracle unless it sees the whole image: its mask is neither resized, mirrored nor cut.
     """
@@ -144,9 +153,10 @@ def predictor(protocol: EvalOptions, network: Segmenter) -> Predictor:
         chosen.flip_pairs = network.classes.flip_pairs
     if network.head.needs_mask and not isinstance(chosen, WholeImage):
         raise ConfigError(f"{type(network.head).__name__} needs the mask of the whole image: use eval=ss")
-    window = network.head.window
+    window = network.window
     if window is not None:
-        log.info("%s takes images of %dx%d only: predicting in windows", type(network.head).__name__, *window)
+        tied = network.head if network.head.window else network.backbone
+        log.info("%s takes images of %dx%d only: predicting in windows", type(tied).__name__, *window)
     return network.adapted(chosen)
 
 

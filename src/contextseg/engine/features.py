@@ -39,6 +39,11 @@ def whole_image_features(
         if wanted.cache is not None:
             raise ConfigError(f"features.cache={wanted.cache}: without features.whole=true nothing is cached")
         return
+    if backbone.window:
+        raise ConfigError(
+            f"features.whole=true: {options.backbone.get('model')} takes images of {backbone.window[0]}x"
+            f"{backbone.window[1]} only, so it has no maps of whole images; leave it out"
+        )
     if backbone.frozen != ("",):
         raise ConfigError("features.whole=true: the maps stay the same only if backbone.freeze=true")
     if start and start.contents:  # the maps are of the weights of the run that goes on
@@ -68,10 +73,10 @@ def maps_to_evaluate(candidate: Candidate, modules: Sequence[SegModule], data: S
     plain = data.trainer.precision == "32-true" and data.trainer.strategy.root_device.type == "cpu"
     exact = trained.get("whole") and dtype == "float32" and plain
     if asked.cache and others:
-        head = others[0].segmenter.head
+        network = others[0].segmenter
         raise ConfigError(
-            f"features.cache={asked.cache}: maps are of whole images, but {type(head).__name__} is shown parts or "
-            f"resized ones; {'' if head.window else 'give eval=ss, or '}leave it out"
+            f"features.cache={asked.cache}: maps are of whole images, but {type(network.head).__name__} is shown parts "
+            f"or resized ones; {'' if network.window else 'give eval=ss, or '}leave it out"
         )
     if not folder or not (asked.cache or (exact and not others)):
         return None

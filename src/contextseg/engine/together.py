@@ -26,7 +26,7 @@ class Together(L.LightningModule):
         for number, member in enumerate(members):
             network = member.segmenter
             network.backbone = members[0].segmenter.backbone  # in memory once
-            self.groups.setdefault((network.head.window, network.align_corners, network.fill), []).append(member)
+            self.groups.setdefault((network.window, network.align_corners, network.fill), []).append(member)
             self.add_module(str(number), member)  # a child, which gets the trainer
 
     def on_validation_epoch_start(self) -> None:

@@ -13,8 +13,8 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
     Returns named maps (h, w) on the CPU, not negative, large where the context came from. The head's own attention
     comes first (`Head.attends`), a map for each kind. Then comes "gradient": how much the score of the class predicted
     at that pixel depends on each place of the backbone's last map. It exists for every head, and shows pooling and
-    large kernels too. A head that takes one image size only (`Head.window`) gets a window around the pixel; its maps
-    are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
+    large kernels too. A network that takes one image size only (`Segmenter.window`) gets a window around the pixel; its
+    maps are zero outside. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground
     truth.
     """
     return maps_of(Look(network, image), point)
@@ -23,11 +23,11 @@ def context_maps(network: Segmenter, image: Tensor, point: tuple[int, int]) -> d
 def maps_of(look: Look, point: tuple[int, int]) -> dict[str, Tensor]:
     """Return the same maps from a look that may have been asked before."""
     (own, (rows, columns)), (gradient, _) = look.context(point), look.gradient(point)
-    if look.network.head.window is None:
+    if look.network.window is None:
         return own | gradient
     (height, width), whole = look.size, {}
     for name, small in (own | gradient).items():
         canvas = small.new_zeros(look.canvas.shape[-2:])
-        canvas[rows, columns] = resize(small[None, None], look.network.head.window)[0, 0]
+        canvas[rows, columns] = resize(small[None, None], look.network.window)[0, 0]
         whole[name] = canvas[:height, :width]
     return whole

@@ -53,9 +53,10 @@ class Field(NamedTuple):
 def receptive_field(network: Segmenter, image: Tensor, point: tuple[int, int]) -> Field | None:
     """Compute how much the score of the class predicted at the pixel (x, y) depends on each pixel of an image.
 
-    The image is uint8 (3, H, W). The energy is the squared gradient, summed over the colours. It is 0 where a head that
-    takes one image size only (`Head.window`) does not look. Returns None if the score depends on no pixel: every unit
-    on the way is off. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the ground truth.
+    The image is uint8 (3, H, W). The energy is the squared gradient, summed over the colours. It is 0 where a network
+    that takes one image size only (`Segmenter.window`) does not look. Returns None if the score depends on no pixel:
+    every unit on the way is off. Raises `ConfigError` if the pixel lies outside the image, or if the head needs the
+    ground truth.
     """
     look = Look(network, image)
     rows, columns = look.area(point)

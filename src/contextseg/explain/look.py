@@ -48,10 +48,10 @@ class Look:
 
     Nothing is computed before it is asked for, nor twice.
 
-    A head that takes one image size only (`Head.window`) gets the window around the pixel, moved in steps of a quarter
-    of its side, so that few windows answer for all pixels. The network must stay as it is. Threads may ask at once:
-    whoever runs the network holds `lock`, which all looks of that network share; what is kept needs no lock. Raises
-    `ConfigError` if the head needs the ground truth.
+    A network that takes one image size only (`Segmenter.window`) gets the window around the pixel, moved in steps of a
+    quarter of its side, so that few windows answer for all pixels. The network must stay as it is. Threads may ask at
+    once: whoever runs the network holds `lock`, which all looks of that network share; what is kept needs no lock.
+    Raises `ConfigError` if the head needs the ground truth.
     """
 
     def __init__(self, network: Segmenter, image: Tensor, lock: AbstractContextManager | None = None):
@@ -59,7 +59,7 @@ class Look:
             raise ConfigError(f"{type(network.head).__name__} is an oracle: it needs the ground truth to predict")
         self.network, self.size = network, (image.shape[-2], image.shape[-1])
         self.batch = image[None].to(network.backbone.mean.device)
-        window = network.head.window
+        window = network.window
         self.canvas = self.batch if window is None else padded(self.batch, window, network.fill)
         self.lock = RLock() if lock is None else lock
         self.passes: dict[tuple[int, int], Pass] = {}  # by their first row and column, the oldest first
@@ -106,7 +106,7 @@ class Look:
 
         {} for a head that attends to nothing, and for one that takes one size only, unless the image has it.
         """
-        if self.network.head.window not in (None, self.size):
+        if self.network.window not in (None, self.size):
             return {}
         return self.run((0, 0), self.canvas).attention
 
@@ -123,7 +123,7 @@ class Look:
         {} for a head without taps, one that takes one size only, and one whose attention is local, so that each window
         has maps of its own.
         """
-        if self.network.head.window or not (seen := self.run((0, 0), self.canvas)).recorded:
+        if self.network.window or not (seen := self.run((0, 0), self.canvas)).recorded:
             return {}
         size = (seen.logits.shape[-2], seen.logits.shape[-1])
         shown = self.network.head.inside(seen.recorded, size)
@@ -167,7 +167,7 @@ class Look:
         if not (0 <= x < width and 0 <= y < height):
             raise ConfigError(f"point={[x, y]} lies outside the image, which is {width} x {height} (width x height)")
         full = (self.canvas.shape[-2], self.canvas.shape[-1])
-        sides = self.network.head.window or full
+        sides = self.network.window or full
         begins = start(y, sides[0], full[0]), start(x, sides[1], full[1])
         rows, columns = (slice(begin, begin + side) for begin, side in zip(begins, sides, strict=True))
         return rows, columns

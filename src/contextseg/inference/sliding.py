@@ -51,7 +51,7 @@ class SlidingWindow(Predictor):
         if window is None:
             return self
         if self.crop != tuple(window):
-            raise ConfigError(f"eval.predictor.crop={list(self.crop)}: the head takes {list(window)} only; give that")
+            raise ConfigError(f"eval.predictor.crop={list(self.crop)}: only {list(window)} is taken; give that")
         return SlidingWindow(self.crop, self.stride, self.window_batch, self.pad or True, self.fill)
 
     def filling(self, colour: Colour) -> Predictor:

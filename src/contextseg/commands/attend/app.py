@@ -82,7 +82,7 @@ class Page:
             classes, head = network.named_classes, network.head
             own = type(head).attends is not Head.attends and bool(taps(head)) and head.local_side is None
             facts = {"name": name, "classes": classes.names, "palette": classes.palette}
-            models.append(facts | {"truth": classes.names == first.names, "attends": own, "window": head.window})
+            models.append(facts | {"truth": classes.names == first.names, "attends": own, "window": network.window})
         scale = (255 * matplotlib.colormaps["inferno"](range(256))[:, :3]).round().astype(int).tolist()
         limits = {"megabytes": MAX_MEGABYTES, "megapixels": MAX_MEGAPIXELS}
         images = [exhibit.facts() for exhibit in self.gallery.examples.values()]

@@ -124,13 +124,13 @@ def counted(
 ) -> tuple[Segmenter, Cost]:
     """Build a network at random, with a backbone of `shared` if its like is there, and count it.
 
-    Raises `ConfigError` if its head takes images of another size only, or if the parts do not fit together.
+    Raises `ConfigError` if its head or backbone takes images of another size only, or if the parts do not fit together.
     """
     network, recipe = build.network(options, anonymous(classes), pretrained=False)
-    window = network.head.window
+    window = network.window
     if window is not None and tuple(window) != size:
         raise ConfigError(
-            f"its head takes images of {window[0]}x{window[1]} only; give costs=[{window[0]},{window[1]}]"
+            f"its head or backbone takes images of {window[0]}x{window[1]} only; give costs=[{window[0]},{window[1]}]"
         )
     network.backbone = shared.setdefault(json.dumps(recipe["backbone"], default=str), network.backbone)
     return network, measure(options, anonymous(classes), size, options.data.get("batch_size", 1))
