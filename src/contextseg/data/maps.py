@@ -56,9 +56,9 @@ class MapDataset(Dataset):
         numbers, coins = random_streams((self.seed, epoch, index))
         mirrored = coins.random() < self.flip
         labels, name = self.source.read_mask(index)
-        mask = torch.from_numpy(
-            swap_labels(np.ascontiguousarray(labels[:, ::-1]), self.flip_pairs) if mirrored else labels
-        )
+        if mirrored:
+            labels = swap_labels(np.ascontiguousarray(labels[:, ::-1]), self.flip_pairs)  # torch takes no stride of -1
+        mask = torch.from_numpy(labels)
         frames = [self.features.maps(self.source.images, place, mirrored) for place in self.source.places(index)]
         maps = frames[0] if len(frames) == 1 else [torch.stack(level) for level in zip(*frames, strict=True)]
         if self.crop_size is None:

@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -83,6 +84,7 @@ def strides(model: str) -> str:
     if is_hrnet(model):
         return "its own"
     found = []
+    stride: Any
     for stride in OUTPUT_STRIDES:
         try:
             with torch.device("meta"):
