@@ -1,68 +1,31 @@
 """Every timm backbone takes images of any size: as they are, padded, or in windows of the size that it is tied to."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from selected import quick
+from torch import nn
 
 from contextseg.backbones import image_sizes
 from contextseg.backbones.image_sizes import built_for, covering, fit
+from contextseg.backbones.plain_vit import is_plain
 from contextseg.backbones.timm_features import TimmBackbone
 from contextseg.classes import class_set
+from contextseg.commands.complexity import backbones
+from contextseg.commands.complexity.backbones import FAMILIES
 from contextseg.commands.compose import compose
 from contextseg.engine import build
 from contextseg.errors import ConfigError
+from contextseg.explain import context_maps
+from contextseg.heads.ccnet import CCNetHead
 from contextseg.heads.fcn import FCNHead
 from contextseg.inference import MultiScale, SlidingWindow, WholeImage
+from contextseg.layers.resize import resize
 from contextseg.necks.none import NoNeck
+from contextseg.necks.sfp import SimpleFeaturePyramid
 from contextseg.segmenter import Segmenter
 
-FAMILIES = {  # the smallest timm model of a family -> the strides of its maps
-    # plain ViTs
-    "vit_tiny_patch16_224": (16, 16, 16, 16),
-    "test_vit": (16, 16, 16, 16),
-    "deit_tiny_patch16_224": (16, 16, 16, 16),
-    "deit_tiny_distilled_patch16_224": (16, 16, 16, 16),
-    "vit_small_patch14_dinov2": (14, 14, 14, 14),
-    "vit_small_patch14_reg4_dinov2": (14, 14, 14, 14),
-    "vit_tiny_patch16_dinov3_qkvb": (16, 16, 16, 16),
-    "vit_small_patch16_dinov3": (16, 16, 16, 16),
-    "eva02_tiny_patch14_224": (14, 14, 14, 14),
-    "beit_base_patch16_224": (16, 16, 16, 16),
-    "cait_xxs24_224": (16, 16, 16, 16),
-    "xcit_nano_12_p16_224": (16, 16, 16, 16),
-    # windows and pooled attention
-    "swin_tiny_patch4_window7_224": (4, 8, 16, 32),
-    "swinv2_tiny_window8_256": (4, 8, 16, 32),
-    "swinv2_cr_tiny_ns_224": (4, 8, 16, 32),
-    "maxvit_rmlp_pico_rw_256": (4, 8, 16, 32),
-    "coatnet_nano_rw_224": (4, 8, 16, 32),
-    "hiera_tiny_224": (4, 8, 16, 32),
-    "hieradet_small": (4, 8, 16, 32),
-    "mvitv2_tiny": (4, 8, 16, 32),
-    "efficientformer_l1": (4, 8, 16, 32),
-    "efficientformerv2_s0": (4, 8, 16, 32),
-    "pvt_v2_b0": (4, 8, 16, 32),
-    "twins_svt_small": (4, 8, 16, 32),
-    "davit_tiny": (4, 8, 16, 32),
-    "gcvit_xxtiny": (4, 8, 16, 32),
-    "focalnet_tiny_srf": (4, 8, 16, 32),
-    "nextvit_small": (4, 8, 16, 32),
-    "tiny_vit_5m_224": (4, 8, 16, 32),
-    "mobilevit_xxs": (4, 8, 16, 32),
-    # convolutions
-    "convnext_atto": (4, 8, 16, 32),
-    "convnextv2_atto": (4, 8, 16, 32),
-    "mobilenetv3_small_050": (4, 8, 16, 32),
-    "mobilenetv4_conv_small": (4, 8, 16, 32),
-    "mobilenetv4_hybrid_medium": (4, 8, 16, 32),
-    "efficientnet_lite0": (4, 8, 16, 32),
-    "tf_efficientnetv2_b0": (4, 8, 16, 32),
-    "regnetx_002": (4, 8, 16, 32),
-    "resnest14d": (4, 8, 16, 32),
-    "dla34": (4, 8, 16, 32),
-    "poolformer_s12": (4, 8, 16, 32),
-    "hrnet_w18_small": (4, 8, 16, 32),
-}
 MECHANISMS = ("test_vit", "vit_tiny_patch16_dinov3_qkvb", "convnext_atto", "hiera_tiny_224")
 WINDOW = (101, 77)  # of those that are tied to one size
 
@@ -78,7 +41,8 @@ def backbone(model, **settings):
 def test_every_family_takes_odd_sizes(model):
     """Maps are of ceil(side / stride) places, finite; every parameter learns."""
     body = backbone(model)
-    assert body.strides == FAMILIES[model]
+    patch = 14 if "patch14" in model else 16
+    assert body.strides == ((patch,) * 4 if is_plain(model) else (4, 8, 16, 32))
     for height, width in [body.window] if body.window else [(65, 97), (47, 30)]:
         maps = body(torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8))
         for x, channels, stride in zip(maps, body.channels, body.strides, strict=True):
@@ -88,6 +52,34 @@ def test_every_family_takes_odd_sizes(model):
             assert x.isfinite().all()
     sum(x.sum() for x in maps).backward()
     assert [name for name, parameter in body.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("model", quick(FAMILIES, ["test_vit"]))
+def test_every_family_is_trained_evaluated_and_asked_at_an_odd_size(model):
+    """As a whole and in windows; attention maps are those of the image, or zero outside the window."""
+    body = backbone(model)
+    neck = SimpleFeaturePyramid(body.channels, body.strides, channels=8) if body.strides[0] == 16 else None
+    neck = neck or NoNeck(body.channels, body.strides)
+    head = CCNetHead(neck.channels, 11, channels=8)
+    network = Segmenter(body, neck, head, classes=class_set("camvid"))
+    height, width = body.window or (75, 101)
+    image = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    optimizer = torch.optim.SGD(network.parameters(), 0.01)
+    logits = resize(network(image).logits, (height, width))
+    nn.functional.cross_entropy(logits, image[:, 0].long() % 11).backward()
+    optimizer.step()
+    assert any(not torch.equal(x, y) for x, y in zip(before, network.parameters(), strict=True))
+    network.eval()
+    larger = torch.randint(0, 256, (3, 115, 90), dtype=torch.uint8)
+    assert network.predict(larger).shape == (115, 90)
+    sliding = network.adapted(SlidingWindow(body.window or (64, 64), pad=True))
+    assert sliding(network.logits, larger[None]).shape == (1, 115, 90)
+    maps = context_maps(network, larger, (70, 100))
+    assert len(maps) > 1
+    for x in maps.values():
+        assert x.isfinite().all()
+        assert x.any()
 
 
 @pytest.mark.slow
@@ -251,3 +243,11 @@ def test_the_sizes_that_a_network_is_shown():
     assert build.sizes_shown(WholeImage(), (37, 50)) == [(37, 50)]
     assert build.sizes_shown(SlidingWindow(32), (37, 50)) == [(32, 32)]
     assert build.sizes_shown(MultiScale(scales=(0.5, 1.0), flip=True), (40, 50)) == [(20, 25), (40, 50)]
+
+
+def test_the_page_has_a_row_of_every_family():
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+    for model, family in FAMILIES.items():
+        assert f"| {family} | `{model}` |" in page
+    row, written = backbones.row("test_vit"), page.partition("| ViT, of timm's tests | ")[2].partition("\n")[0]
+    assert written.split(" | ")[:-1] == row[1:-1]  # but for the seconds
