@@ -143,8 +143,8 @@ MISTAKES = {
     "a batch that does not divide": (["trainer.devices=2", "data.batch_size=3"], "data.batch_size=3"),
     "too few maps": (["head=label_refinement", "neck=concat"], "reads more maps than the 1 it gets"),
     "parts that do not fit": (
-        ["backbone=timm", "backbone.model=swin_tiny_patch4_window7_224", "backbone.output_stride=32"],
-        "it takes no images of 80x80",
+        ["backbone=timm", "backbone.model=vit_tiny_patch16_224", "backbone.output_stride=8"],
+        "vit_tiny_patch16_224 cannot give it",
     ),
     "no training images": (["data.train_size=0"], "data.train_size=0: give a whole number, 1 or more"),
     "a negative seed": (["seed=-1"], "seed=-1: give a whole number, 0 or more"),
