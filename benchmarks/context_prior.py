@@ -78,8 +78,12 @@ def main() -> None:
     for a, b in zip(gradient(ours_whole, z, x)(), gradient(dense_whole, z, x)(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
     compare("affinity loss, forward and backward", ours=gradient(ours, z), dense=gradient(dense, z))
-    compare("contexts and affinity loss, forward", ours=ours_whole, dense=dense_whole)
-    compare("the same, forward and backward", ours=gradient(ours_whole, z, x), dense=gradient(dense_whole, z, x))
+    compare("context prior and affinity loss, forward", ours=ours_whole, dense=dense_whole)
+    compare(
+        "context prior and affinity loss, forward and backward",
+        ours=gradient(ours_whole, z, x),
+        dense=gradient(dense_whole, z, x),
+    )
 
 
 if __name__ == "__main__":

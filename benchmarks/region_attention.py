@@ -69,7 +69,7 @@ def main() -> None:
         theirs_trained = trained(theirs, first, *leaves)
         for a, b in zip(ours_trained(), theirs_trained(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
-        title = f"K = {regions}, {batch} x {side} x {side}"
+        title = f"OCR relation and up-projection, K = {regions}, {batch} x {side} x {side}"
         with torch.no_grad():
             compare(f"{title}, forward", ours=ours, usual=theirs)
         compare(f"{title}, forward and backward", ours=ours_trained, usual=theirs_trained)
